@@ -1,0 +1,35 @@
+"""Which classes a label map holds: the targets of the semantic encoding loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def presence_targets(labels: Tensor, num_classes: int) -> Tensor:
+    """0/1 vector of the classes present in each label map (section 2.2 of the paper).
+
+    Values outside ``[0, num_classes)``, such as an ignore label, are left out.
+
+    Args:
+        labels: Class indices, ``(B, ...)``, any integer dtype.
+        num_classes: Number of classes.
+
+    Returns:
+        ``(B, num_classes)``, float32.
+
+    Raises:
+        ValueError: ``labels`` are not integers or ``num_classes`` is not positive.
+    """
+    if labels.dtype.is_floating_point or labels.dtype.is_complex:
+        raise ValueError(
+            f'labels have dtype {labels.dtype}, expected an integer dtype; '
+            'pass class indices, not scores.'
+        )
+    if num_classes < 1:
+        raise ValueError(f'num_classes is {num_classes}, expected at least 1; count the classes.')
+    labels = labels.flatten(1).long()
+    # Everything that is no class goes to one extra column, which is cut off.
+    labels = torch.where((labels < 0) | (labels >= num_classes), num_classes, labels)
+    present = torch.zeros(labels.shape[0], num_classes + 1, device=labels.device)
+    return present.scatter_(1, labels, 1.0)[:, :num_classes]
