@@ -1,0 +1,15 @@
+"""EncNet, Context Encoding for Semantic Segmentation, as a plugin of MMSegmentation.
+
+Importing the package registers its models, data sets and metrics with the toolbox.
+"""
+
+from .toolbox import check_toolbox, import_toolbox
+
+check_toolbox()
+import_toolbox()
+
+from . import checkpoints, datasets, evaluation, models  # noqa: E402, F401
+from .config_files import config_file  # noqa: E402
+from .version import __version__  # noqa: E402
+
+__all__ = ['__version__', 'config_file']

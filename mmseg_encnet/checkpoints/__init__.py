@@ -1,0 +1,3 @@
+from .pytorch_encoding import load_imagenet_backbone
+
+__all__ = ['load_imagenet_backbone']

@@ -1,0 +1,3 @@
+from .encoding import Encoding
+
+__all__ = ['Encoding']

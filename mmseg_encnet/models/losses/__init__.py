@@ -1,0 +1,3 @@
+from .semantic_encoding_loss import SemanticEncodingLoss
+
+__all__ = ['SemanticEncodingLoss']

@@ -1,0 +1,3 @@
+from .context_encoder_decoder import ContextEncoderDecoder
+
+__all__ = ['ContextEncoderDecoder']

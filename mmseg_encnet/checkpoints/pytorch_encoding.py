@@ -1,0 +1,138 @@
+"""ImageNet weights of the published backbone, from PyTorch-Encoding's address.
+
+They are the only ones that exist for the 64-64-128 stem: a zip file each, with one ``.pth`` whose
+SHA-1 is published in that project's ``encoding/models/model_store.py``. Importing this module
+registers the checkpoint scheme ``pytorch-encoding://`` with mmengine, so a config can say
+``init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s')``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pooch
+import torch
+from mmengine.runner import CheckpointLoader
+
+from ..errors import UserError
+
+SCHEME = 'pytorch-encoding://'
+BASE_URL = 'https://s3.us-west-1.wasabisys.com/encoding/models/'
+IMAGENET_SHA1 = {
+    'resnet50s': 'a75c83cfc89a56a4e8ba71b14f1ec67e923787b3',
+    'resnet101s': '03a0f310d6447880f1b22a83bd7d1aa7fc702c6e',
+    'resnet152s': '36670e8bc2428ecd5b7db1578538e2dd23872813',
+}
+
+
+def cache_dir() -> Path:
+    """Folder for downloads and converted weights, under the toolbox's own cache (TORCH_HOME)."""
+    return Path(torch.hub.get_dir()) / 'checkpoints' / 'mmseg_encnet'
+
+
+def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, torch.Tensor]:
+    """State dict of an ImageNet backbone with the keys of :class:`ResNetV1s`.
+
+    Fetches the published zip file unless ``root`` holds it (or the ``.pth`` from inside it)
+    already, checks the SHA-1, and keeps only the checked ``.pth``.
+
+    Args:
+        name: ``resnet50s``, ``resnet101s`` or ``resnet152s``.
+        root: Folder of the downloads; :func:`cache_dir` if not given.
+
+    Raises:
+        UserError: If no such weights are published, the file cannot be fetched, or it is not the
+            published one.
+    """
+    if name not in IMAGENET_SHA1:
+        raise UserError(f'no ImageNet weights named {name!r} are published by PyTorch-Encoding; '
+                        f'there are: {", ".join(IMAGENET_SHA1)}.')
+    sha1 = IMAGENET_SHA1[name]
+    stem = f'{name}-{sha1[:8]}'
+    root = cache_dir() if root is None else Path(root)
+    weights_file = root / f'{stem}.pth'
+    if not weights_file.is_file():
+        archive = root / f'{stem}.zip'
+        if not archive.is_file():
+            _download(name, archive)
+        data = _read_member(archive)
+        _check_sha1(data, sha1, archive)
+        _write_whole(weights_file, data)
+        archive.unlink()
+    data = weights_file.read_bytes()
+    _check_sha1(data, sha1, weights_file)
+    # weights_only: a file from the network never runs code here.
+    source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    return rename_backbone(source)
+
+
+def rename_backbone(source: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the keys of a PyTorch-Encoding ResNet-S to those of :class:`ResNetV1s`.
+
+    Its stem is ``conv1`` (a sequence that lacks the last norm) followed by ``bn1``; ours is the
+    one sequence ``stem``. The ImageNet classifier ``fc`` is dropped.
+    """
+    target = {}
+    for key, value in source.items():
+        part, _, rest = key.partition('.')
+        if part == 'fc':
+            continue
+        if part == 'conv1':
+            key = f'stem.{rest}'
+        elif part == 'bn1':
+            key = f'stem.7.{rest}'
+        target[key] = value
+    return target
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME)
+def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
+    """Loader of ``pytorch-encoding://NAME`` for mmengine."""
+    return dict(state_dict=load_imagenet_backbone(filename.removeprefix(SCHEME)), meta={})
+
+
+def _download(name: str, archive: Path) -> None:
+    url = BASE_URL + archive.name
+    try:
+        pooch.retrieve(
+            url, known_hash=None, fname=archive.name, path=archive.parent, progressbar=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] or type(error).__name__
+        raise UserError(
+            f'the ImageNet weights {name} cannot be fetched ({reason}); download {url} and put it '
+            f'at {archive}, or train from scratch with --cfg-options '
+            'model.backbone.init_cfg=None') from error
+
+
+def _read_member(archive: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = [info for info in content.infolist() if info.filename.endswith('.pth')]
+            if len(members) == 1:
+                return content.read(members[0])
+    except zipfile.BadZipFile as error:
+        raise UserError(f'{archive} is not a zip file; delete it and try again.') from error
+    raise UserError(f'{archive} holds {len(members)} .pth files, exactly one was expected; '
+                    'delete it and try again.')
+
+
+def _check_sha1(data: bytes, sha1: str, path: Path) -> None:
+    found = hashlib.sha1(data).hexdigest()
+    if found != sha1:
+        raise UserError(f'{path} holds weights with SHA-1 {found}, published is {sha1}; delete '
+                        'the file and try again.')
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write aside and rename, so that a killed process never leaves half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as aside:
+        aside.write(data)
+        aside.flush()
+        os.fsync(aside.fileno())
+    os.replace(aside.name, path)

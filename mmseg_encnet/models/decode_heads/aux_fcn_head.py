@@ -1,0 +1,44 @@
+"""The auxiliary head that supervises EncNet's third stage during training.
+
+Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 4.1, after the
+deep supervision of PSPNet.
+"""
+
+from __future__ import annotations
+
+from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS
+
+
+@MODELS.register_module()
+class AuxFCNHead(FCNHead):
+    """3x3 convolution to a quarter of the channels, norm, ReLU, dropout, 1x1 convolution.
+
+    The state-dict keys are those of :class:`mmseg.models.FCNHead`.
+
+    Args:
+        in_channels: Channels of the feature map it reads.
+        channels: Channels after the 3x3 convolution. A quarter of ``in_channels`` if not given.
+        num_convs, concat_input, dropout_ratio, loss_decode: As in :class:`mmseg.models.FCNHead`,
+            with the paper's values as defaults.
+        **kwargs: Any other argument of :class:`mmseg.models.FCNHead`.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 channels: int | None = None,
+                 num_convs: int = 1,
+                 concat_input: bool = False,
+                 dropout_ratio: float = 0.1,
+                 loss_decode: dict | list[dict] | None = None,
+                 **kwargs) -> None:
+        if loss_decode is None:
+            loss_decode = dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.2)
+        super().__init__(
+            in_channels=in_channels,
+            channels=in_channels // 4 if channels is None else channels,
+            num_convs=num_convs,
+            concat_input=concat_input,
+            dropout_ratio=dropout_ratio,
+            loss_decode=loss_decode,
+            **kwargs)

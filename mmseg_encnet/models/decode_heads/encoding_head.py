@@ -1,0 +1,143 @@
+"""The decode head of EncNet.
+
+Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, figure 2. Differences from
+MMSegmentation's ``EncHead``: the encoding runs without expanding to (B, N, K, C), the norm over
+the codes is built through its own registry entry, ``use_se_loss=False`` trains, and the SE targets
+of a batch are one vectorised call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmcv.cnn import ConvModule
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
+from mmseg.registry import MODELS
+from mmseg.utils import SampleList
+from torch import Tensor, nn
+
+from mmseg_encnet.ops import presence_targets
+from .context_encoding import ContextEncodingModule
+
+
+class HeadOutput(NamedTuple):
+    """Everything one forward pass of the head computes.
+
+    Attributes:
+        seg_logits: Class scores ``(B, num_classes, H, W)`` at the resolution of the features.
+        se_logits: Presence logits ``(B, num_classes)``, or None without SE branch.
+        gate: The gate gamma ``(B, channels)``.
+        projection: The features ``(B, channels, H, W)`` that were encoded.
+    """
+
+    seg_logits: Tensor
+    se_logits: Tensor | None
+    gate: Tensor
+    projection: Tensor
+
+
+@MODELS.register_module()
+class EncodingHead(BaseDecodeHead):
+    """EncNet's head: bottleneck, Context Encoding Module, classifier, SE branch.
+
+    The arguments and the state-dict keys are those of mmseg's ``EncHead``: in a config that has
+    ``type='EncHead'`` the name can be swapped and its checkpoints go on loading.
+
+    Args:
+        num_codes: Codewords K of the dictionary; 32 in the paper.
+        encoder: Config of the encoder where it differs from
+            ``dict(type='Encoding', num_codes=num_codes)``, e.g. ``dict(backend='mmcv')``.
+        use_se_loss: Whether to have the SE branch and train it.
+        add_lateral: Whether to fuse 1x1-projected features of all ``in_index`` stages into the
+            bottleneck's output before encoding.
+        loss_se_decode: Loss of the SE branch, called with logits and 0/1 presence targets
+            ``(B, num_classes)``: ``SemanticEncodingLoss`` by default, mmseg's
+            ``CrossEntropyLoss(use_sigmoid=True)`` works too.
+        **kwargs: Arguments of :class:`mmseg.models.BaseDecodeHead`; ``in_channels`` and
+            ``in_index`` are lists, the last entry is the stage that is encoded.
+
+    Raises:
+        ValueError: If ``num_codes`` is not positive.
+    """
+
+    def __init__(self,
+                 num_codes: int = 32,
+                 encoder: dict | None = None,
+                 use_se_loss: bool = True,
+                 add_lateral: bool = False,
+                 loss_se_decode: dict | None = None,
+                 **kwargs) -> None:
+        super().__init__(input_transform='multiple_select', **kwargs)
+        encoder = dict(dict(type='Encoding', num_codes=num_codes), **(encoder or {}))
+        self.num_codes = encoder['num_codes']
+        if self.num_codes < 1:
+            raise ValueError(f'num_codes={self.num_codes} came, a positive number of codewords '
+                             'is needed; the paper uses 32.')
+        self.use_se_loss = use_se_loss
+        self.add_lateral = add_lateral
+        layer_cfg = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.bottleneck = ConvModule(
+            self.in_channels[-1], self.channels, 3, padding=1, **layer_cfg)
+        if add_lateral:
+            self.lateral_convs = nn.ModuleList(
+                ConvModule(in_channels, self.channels, 1, **layer_cfg)
+                for in_channels in self.in_channels[:-1])
+            self.fusion = ConvModule(
+                len(self.in_channels) * self.channels, self.channels, 3, padding=1, **layer_cfg)
+        self.enc_module = ContextEncodingModule(self.channels, encoder, **layer_cfg)
+        if use_se_loss:
+            self.loss_se_decode = MODELS.build(
+                loss_se_decode or dict(type='SemanticEncodingLoss'))
+            self.se_layer = nn.Linear(self.channels, self.num_classes)
+
+    def forward_context(self, inputs: Sequence[Tensor]) -> HeadOutput:
+        """One pass over the backbone's feature maps, with everything it computed."""
+        inputs = self._transform_inputs(inputs)
+        feat = self.bottleneck(inputs[-1])
+        if self.add_lateral:
+            laterals = [
+                resize(
+                    lateral_conv(x),
+                    size=feat.shape[2:],
+                    mode='bilinear',
+                    align_corners=self.align_corners)
+                for lateral_conv, x in zip(self.lateral_convs, inputs)
+            ]
+            feat = self.fusion(torch.cat([feat, *laterals], dim=1))
+        context = self.enc_module(feat)
+        se_logits = self.se_layer(context.vector) if self.use_se_loss else None
+        return HeadOutput(
+            self.cls_seg(context.features), se_logits, context.gate, context.projection)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+        """Class scores, and with SE branch also the presence logits, as ``EncHead`` returns them.
+
+        Args:
+            inputs: Feature maps of all backbone (or neck) outputs.
+        """
+        output = self.forward_context(inputs)
+        if self.use_se_loss:
+            return output.seg_logits, output.se_logits
+        return output.seg_logits
+
+    def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict],
+                test_cfg: dict | None) -> Tensor:
+        """Class scores ``(B, num_classes, H, W)`` at the size of the network's input."""
+        return self.predict_by_feat(self.forward_context(inputs).seg_logits, batch_img_metas)
+
+    def loss_by_feat(self, seg_logits: Tensor | tuple[Tensor, Tensor],
+                     batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """Segmentation loss, and SE-loss where the head has the branch."""
+        if not self.use_se_loss:
+            return super().loss_by_feat(seg_logits, batch_data_samples)
+        seg_logits, se_logits = seg_logits
+        losses = super().loss_by_feat(seg_logits, batch_data_samples)
+        labels = self._stack_batch_gt(batch_data_samples)
+        if self.ignore_index is not None and 0 <= self.ignore_index < self.num_classes:
+            labels = labels.masked_fill(labels == self.ignore_index, -1)
+        losses['loss_se'] = self.loss_se_decode(
+            se_logits, presence_targets(labels, self.num_classes))
+        return losses

@@ -1,0 +1,50 @@
+"""The semantic encoding loss (SE-loss) of EncNet.
+
+Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 3.1: the context
+branch has to tell which classes occur in the image, so large and small objects count alike.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class SemanticEncodingLoss(nn.Module):
+    """Binary cross-entropy between predicted and true presence of every class.
+
+    An image without any labelled pixel says nothing about presence, so it is left out of the
+    average; a batch of nothing but such images has loss zero.
+
+    Args:
+        loss_weight: Weight of the loss; 0.2 in the paper (section 4.1).
+        loss_name: Name in the training log. Only names that begin with ``loss_`` are trained on.
+    """
+
+    def __init__(self, loss_weight: float = 0.2, loss_name: str = 'loss_se') -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+
+    def forward(self, se_logits: Tensor, presence: Tensor) -> Tensor:
+        """Weighted loss of a batch, a scalar.
+
+        Args:
+            se_logits: Logits ``(B, num_classes)`` of the SE branch.
+            presence: 0/1 targets ``(B, num_classes)``, see
+                :func:`mmseg_encnet.ops.presence_targets`.
+
+        Raises:
+            ValueError: If the two shapes differ.
+        """
+        if se_logits.shape != presence.shape:
+            raise ValueError(
+                f'SE logits of shape {tuple(se_logits.shape)} met presence targets of shape '
+                f'{tuple(presence.shape)}; both must be (batch, num_classes).')
+        presence = presence.to(se_logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(se_logits, presence, reduction='none')
+        labelled = presence.amax(dim=1)
+        num_terms = labelled.sum().clamp(min=1) * se_logits.shape[1]
+        return self.loss_weight * (loss * labelled[:, None]).sum() / num_terms
