@@ -1,0 +1,26 @@
+default_scope = 'mmseg'
+# Lets the toolbox's own tools (mim train, mim test) see what this package registers.
+custom_imports = dict(imports=['mmseg_encnet'])
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=2000, max_keep_ckpts=3, save_best='mIoU'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='SegVisualizationHook'))
+log_processor = dict(by_epoch=False)
+log_level = 'INFO'
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+tta_model = dict(type='SegTTAModel')
+load_from = None
+resume = False
+
+# The published learning rates are for 8 GPUs x 2 images; the original scales them by the batch too.
+auto_scale_lr = dict(enable=True, base_batch_size=16)

@@ -1,0 +1,34 @@
+# What EncNet and the approaches it is compared with share: everything but the type of the head.
+norm_cfg = dict(type='SyncBN')
+model = dict(
+    type='ContextEncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=(480, 480)),
+    backbone=dict(
+        type='ResNetV1s',
+        depth=50,
+        norm_cfg=norm_cfg,
+        init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s')),
+    decode_head=dict(
+        channels=512,
+        dropout_ratio=0.1,
+        norm_cfg=norm_cfg,
+        align_corners=True,
+        # The original averages over the labelled pixels, mmseg's default over all of them.
+        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0, avg_non_ignore=True)),
+    auxiliary_head=dict(
+        type='AuxFCNHead',
+        in_channels=1024,
+        in_index=2,
+        norm_cfg=norm_cfg,
+        align_corners=True,
+        loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.2, avg_non_ignore=True)),
+    train_cfg=dict(),
+    # Windows of the training crop at two thirds of its size, as published.
+    test_cfg=dict(mode='slide', crop_size=(480, 480), stride=(320, 320)))

@@ -1,0 +1,15 @@
+_base_ = './encnet_r50.py'
+
+# FastFCN (arXiv 1903.11816): Joint Pyramid Upsampling brings the features of an undilated backbone
+# back to stride 8. No lateral connections: the neck fuses the same three stages already.
+model = dict(
+    backbone=dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), out_indices=(1, 2, 3)),
+    neck=dict(
+        type='JPU',
+        in_channels=(512, 1024, 2048),
+        mid_channels=512,
+        dilations=(1, 2, 4, 8),
+        align_corners=True,
+        norm_cfg=_base_.norm_cfg),
+    decode_head=dict(in_index=[0, 1, 2]),
+    auxiliary_head=dict(in_index=1))

@@ -1,0 +1,14 @@
+_base_ = './encnet_r50.py'
+
+# The network of MMSegmentation's own EncNet checkpoints, which load into it strictly.
+model = dict(
+    backbone=dict(
+        type='ResNetV1c',
+        strides=(1, 2, 1, 1),
+        dilations=(1, 1, 2, 4),
+        contract_dilation=True,
+        init_cfg=dict(checkpoint='open-mmlab://resnet50_v1c')),
+    decode_head=dict(align_corners=False, loss_decode=dict(avg_non_ignore=False)),
+    auxiliary_head=dict(
+        align_corners=False, loss_decode=dict(loss_weight=0.4, avg_non_ignore=False)),
+    test_cfg=dict(_delete_=True, mode='whole'))

@@ -1,0 +1,17 @@
+# What the published schedules share. One for a data set adds its rate and number of iterations.
+total_batch = 16
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4),
+    # Everything after the backbone learns ten times as fast.
+    paramwise_cfg=dict(
+        custom_keys=dict(
+            decode_head=dict(lr_mult=10.0),
+            auxiliary_head=dict(lr_mult=10.0),
+            neck=dict(lr_mult=10.0))))
+# Its end is the end of training.
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False)]
+train_cfg = dict(type='IterBasedTrainLoop')
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

@@ -1,0 +1,10 @@
+_base_ = [
+    './_base_/models/deeplabv3_r50.py',
+    './_base_/datasets/pcontext.py',
+    './_base_/schedules/pcontext.py',
+    './_base_/default_runtime.py',
+]
+
+model = dict(
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes))

@@ -1,0 +1,3 @@
+_base_ = './encnet_r50v1c_cityscapes.py'
+
+model = dict(backbone=dict(depth=101, init_cfg=dict(checkpoint='open-mmlab://resnet101_v1c')))

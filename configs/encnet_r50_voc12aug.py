@@ -1,0 +1,10 @@
+_base_ = [
+    './_base_/models/encnet_r50.py',
+    './_base_/datasets/voc12aug.py',
+    './_base_/schedules/voc12aug.py',
+    './_base_/default_runtime.py',
+]
+
+model = dict(
+    decode_head=dict(num_classes=_base_.num_classes, add_lateral=True),
+    auxiliary_head=dict(num_classes=_base_.num_classes))
