@@ -1,32 +1,246 @@
-"""The encoding as matrix products."""
+"""The encoding as matrix products: the backend that runs everywhere.
+
+The paper's equations hold a residual for every position, codeword and channel. Expanding the square,
+``|x_i - d_k|^2 = |x_i|^2 - 2 x_i.d_k + |d_k|^2``, and the sum, ``e_k = sum_i a_ik x_i - (sum_i a_ik) d_k``, leaves two
+matrix products forward and four backward, and only the ``(B, K, N)`` distances are kept between them.
+
+Precision. Expanding a square loses digits where ``|x_i|`` and ``|d_k|`` are large against ``|x_i - d_k|``. Residuals do
+not change when features and codewords move together, so where the codewords share an offset ``c`` (their mean) that
+is large against their spread, both are moved by ``-c`` first. In single precision a distance is then off by at most a
+small multiple of ``eps * 4 * (|x_i - c| + |d_k - c|)^2``, whatever the common offset. All arithmetic is at least
+single precision, whatever the dtype of the inputs.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+# Saturated assignments underflow to denormal numbers, over which CPU matrix products run ten times slower. Weights
+# this small change no digit of the sums, not even in double precision.
+_NEGLIGIBLE = 1e-20
 
-def _centred(x: Tensor, codewords: Tensor) -> tuple[Tensor, Tensor]:
-    # Residuals do not change when features and codewords move together; about the codewords' mean
-    # the expanded squares cancel no digits.
+# Elements of scratch memory per step. On the CPU a step has to stay in the cache and small beside the input.
+_SCRATCH_CPU = 2**19
+_SCRATCH_SHARE = 16
+
+
+def _compute_dtype(x: Tensor, codewords: Tensor) -> torch.dtype:
+    return torch.promote_types(torch.promote_types(x.dtype, codewords.dtype), torch.float32)
+
+
+def _centre(codewords: Tensor) -> Tensor | None:
+    """The offset to take off features and codewords, ``(C,)``, or None where taking it off gains no digits."""
     centre = codewords.mean(dim=0)
-    return x - centre[:, None], codewords - centre
+    if codewords.device.type == 'cpu':
+        spread = (codewords - centre).square().sum() / max(codewords.shape[0], 1)
+        # With |c|^2 at most a quarter of the spread, (|x| + |d|)^2 is at most four times what centring leaves.
+        if 4 * centre.square().sum() <= spread:
+            return None
+    # Elsewhere the comparison would make the device wait.
+    return centre
 
 
-def _assign_centred(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
+def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
+    """Cut images and positions so that a step with `per_position` elements per position fits the scratch memory."""
+    batch, _, positions = x.shape
+    scratch = _SCRATCH_CPU
+    if x.device.type != 'cpu':
+        scratch = max(scratch, x.numel() // _SCRATCH_SHARE)
+    length = min(positions, max(256, scratch // (batch * per_position + 1)))
+    images = max(1, scratch // (length * per_position + 1))
+    for image in range(0, batch, images):
+        for position in range(0, positions, length):
+            yield slice(image, image + images), slice(position, position + length)
+
+
+def _squared_norms(x: Tensor) -> Tensor:
+    """``(B, C, n)`` -> ``(B, 1, n)``."""
+    if x.stride(1) == 1:
+        return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_()
+    return sum(part.square().sum(dim=1, keepdim=True) for part in x.split(_NORM_BLOCK, dim=1))
+
+
+_NORM_BLOCK = 128
+
+
+def _weights(distances: Tensor, scale: Tensor) -> Tensor:
+    return torch.threshold_((distances * scale).softmax(dim=1), _NEGLIGIBLE, 0.0)
+
+
+@torch.library.custom_op('mmseg_encnet::encode', mutates_args=())
+def _encode(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    """Encoding, ``(B, K, C)``, and the distances for backward, ``(B, K, N)``, or nothing where not to `keep`."""
+    batch, channels, positions = x.shape
+    num_codes = codewords.shape[0]
+    dtype = _compute_dtype(x, codewords)
+    out_dtype = torch.promote_types(x.dtype, codewords.dtype)
+    codewords, scale = codewords.to(dtype), scale.to(dtype)[:, None]
+    centre = _centre(codewords)
+    if centre is not None:
+        codewords = codewords - centre
+        centre = centre[:, None]
+    copied = centre is not None or x.dtype != dtype
+
+    norms = codewords.square().sum(dim=1)[:, None]
+    products = (-2 * codewords).expand(batch, num_codes, channels)
+    kept = x.new_empty((batch, num_codes, positions) if keep else 0, dtype=dtype)
+    sums = x.new_zeros((batch, num_codes, channels), dtype=dtype)
+    mass = x.new_zeros((batch, num_codes, 1), dtype=dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        for images, span in _steps(x, 3 * num_codes + (2*channels if copied else channels)):
+            part = x[images, :, span]
+            if copied:
+                part = part.to(dtype) if centre is None else part - centre
+            distances = torch.baddbmm(_squared_norms(part) + norms, products[images], part)
+            if keep:
+                kept[images, :, span] = distances
+            weights = _weights(distances, scale)
+            sums[images].baddbmm_(weights, part.transpose(1, 2))
+            mass[images] += weights.sum(dim=2, keepdim=True)
+        sums.addcmul_(mass, codewords, value=-1)
+    return sums.to(out_dtype), kept
+
+
+@_encode.register_fake
+def _(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    batch, channels, positions = x.shape
+    num_codes = codewords.shape[0]
+    return (
+        x.new_empty(
+            (batch, num_codes, channels), dtype=torch.promote_types(x.dtype, codewords.dtype)
+        ),
+        x.new_empty(
+            (batch, num_codes, positions) if keep else (0,), dtype=_compute_dtype(x, codewords)
+        ),
+    )
+
+
+@torch.library.custom_op('mmseg_encnet::encode_backward', mutates_args=())
+def _encode_backward(
+    grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of features, codewords and smoothing factors.
+
+    With ``g`` the gradient of the encoding, ``a`` the weights and ``r`` the distances: ``da_ik = g_k.(x_i - d_k)``;
+    ``dz = a (da - sum_k a da)`` through the softmax; ``ds_k = sum_i dz_ik r_ik``; with ``q = dz s``,
+    ``dx_i = sum_k a_ik g_k + 2 q_ik (x_i - d_k)`` and ``dd_k = -sum_i a_ik g_k + 2 q_ik (x_i - d_k)``.
+    """
+    batch, channels, _ = x.shape
+    num_codes = codewords.shape[0]
+    dtype = distances.dtype
+    grad_x = torch.empty_like(x)
+    grad, full_codewords, full_scale = grad.to(dtype), codewords, scale
+    codewords, scale = codewords.to(dtype), scale.to(dtype)[:, None]
+    centre = _centre(codewords)
+    if centre is not None:
+        codewords = codewords - centre
+        centre = centre[:, None]
+
+    offsets = (grad * codewords).sum(dim=2, keepdim=True)
+    # One product of twice the inner size gives both terms of the features' gradient.
+    both = torch.cat([grad, (-2 * codewords).expand_as(grad)], dim=1).transpose(1, 2)
+    grad_scale = grad.new_zeros(batch, num_codes)
+    sums = torch.zeros_like(grad)
+    mass = grad.new_zeros(batch, 2 * num_codes, 1)
+    converted = x.dtype != dtype
+    with torch.autocast(x.device.type, enabled=False):
+        for images, span in _steps(x, 6 * num_codes + (channels if converted else 0)):
+            part, result = x[images, :, span], grad_x[images, :, span]
+            scratch = torch.empty_like(part, dtype=dtype) if converted else result
+            if centre is not None:
+                # The gradient's own memory holds the centred features until they are used up.
+                part = torch.sub(part, centre, out=scratch)
+            elif converted:
+                part = scratch.copy_(part)
+            r = distances[images, :, span]
+            pair = r.new_empty(r.shape[0], 2 * num_codes, r.shape[2])
+            weights, q = pair[:, :num_codes], pair[:, num_codes:]
+            weights.copy_(_weights(r, scale))
+            grad_weights = torch.baddbmm(offsets[images], grad[images], part, beta=-1)
+            # Saturated weights leave the difference to their mean far below it; the second pass brings back the
+            # digits that the first one rounds away.
+            grad_weights -= (weights * grad_weights).sum(dim=1, keepdim=True)
+            grad_weights -= (weights * grad_weights).sum(dim=1, keepdim=True)
+            grad_weights *= weights
+            grad_scale[images] += torch.mul(grad_weights, r, out=q).sum(dim=2)
+            torch.mul(grad_weights, scale, out=q)
+            mass[images] += pair.sum(dim=2, keepdim=True)
+            sums[images].baddbmm_(q, part.transpose(1, 2))
+            scratch = torch.mul(part, 2 * q.sum(dim=1, keepdim=True), out=scratch)
+            scratch.baddbmm_(both[images], pair)
+            if converted:
+                result.copy_(scratch)
+        weights_mass, q_mass = mass.split(num_codes, dim=1)
+        grad_codewords = (2 * (q_mass * codewords - sums) - weights_mass * grad).sum(dim=0)
+    return (
+        grad_x,
+        grad_codewords.to(full_codewords.dtype),
+        grad_scale.sum(dim=0).to(full_scale.dtype),
+    )
+
+
+@_encode_backward.register_fake
+def _(
+    grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(codewords), torch.empty_like(scale)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, codewords, scale, _ = inputs
+    _, distances = output
+    ctx.mark_non_differentiable(distances)
+    ctx.save_for_backward(x, codewords, scale, distances)
+
+
+def _backward(ctx, grad: Tensor, _) -> tuple[Tensor | None, ...]:
+    x, codewords, scale, distances = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        # Someone differentiates the gradient: torch does, through the plain operations.
+        with torch.enable_grad():
+            inputs = [t for t in (x, codewords, scale) if t.requires_grad]
+            grads = iter(
+                torch.autograd.grad(_encode_plain(x, codewords, scale), inputs, grad, create_graph=True)
+            )
+        return *(next(grads) if t.requires_grad else None for t in (x, codewords, scale)), None
+    return *_encode_backward(grad, x, codewords, scale, distances), None
+
+
+_encode.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _centred(x: Tensor, codewords: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    dtype = _compute_dtype(x, codewords)
+    codewords = codewords.to(dtype)
+    centre = codewords.mean(dim=0)
+    x, codewords = x.to(dtype) - centre[:, None], codewords - centre
     distances = (
         x.square().sum(dim=1, keepdim=True)
         - 2 * (codewords @ x)
         + codewords.square().sum(dim=1)[:, None]
     )
-    return (scale[:, None] * distances).softmax(dim=1)
+    return x, codewords, (scale.to(dtype)[:, None] * distances).softmax(dim=1)
+
+
+def _encode_plain(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
+    """The same in operations that every exporter knows."""
+    dtype = torch.promote_types(x.dtype, codewords.dtype)
+    x, codewords, weights = _centred(x, codewords, scale)
+    encoded = weights @ x.transpose(1, 2) - weights.sum(dim=2)[:, :, None] * codewords
+    return encoded.to(dtype)
 
 
 def assign(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    return _assign_centred(*_centred(x, codewords), scale)
+    return _centred(x, codewords, scale)[2]
 
 
 def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    x, codewords = _centred(x, codewords)
-    weights = _assign_centred(x, codewords, scale)
-    return weights @ x.transpose(1, 2) - weights.sum(dim=2)[:, :, None] * codewords
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return _encode_plain(x, codewords, scale)
+    needs_grad = torch.is_grad_enabled() and (
+        x.requires_grad or codewords.requires_grad or scale.requires_grad
+    )
+    return _encode(x, codewords, scale, needs_grad)[0]
