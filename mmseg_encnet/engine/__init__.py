@@ -1,0 +1,3 @@
+from .runner import EncNetRunner
+
+__all__ = ['EncNetRunner']

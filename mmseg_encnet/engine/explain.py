@@ -1,0 +1,57 @@
+"""Turning the toolbox's exceptions into the one sentence a person needs.
+
+The tools run their ``main`` under :func:`exit_with_one_sentence`. What it recognises as a mistake
+of the person is printed without a traceback, with exit status 2; anything else is a defect of the
+program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+
+from mmengine.config.utils import ConfigParsingError
+
+from ..errors import UserError
+
+_UNEXPECTED_ARGUMENT = re.compile(
+    r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+_WORKER_SENTENCE = re.compile(r'errors\.UserError: (.+)\Z', re.DOTALL)
+
+
+def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., None]:
+    """Decorate a tool's ``main``: mistakes of the person become a sentence and status 2."""
+
+    @functools.wraps(main)
+    def run(*args, **kwargs) -> None:
+        try:
+            status = main(*args, **kwargs)
+        except Exception as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            print(f'error: {sentence}', file=sys.stderr)
+            status = 2
+        sys.exit(status)
+
+    return run
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for an exception, or None if it is not a mistake of the person."""
+    message = str(error.args[0]) if error.args else str(error)
+    if isinstance(error, UserError):
+        # Raised in a data loading worker, the sentence comes at the end of the worker's traceback.
+        in_worker = _WORKER_SENTENCE.search(message)
+        return (in_worker.group(1) if in_worker else message).strip()
+    if isinstance(error, TypeError):
+        match = _UNEXPECTED_ARGUMENT.search(message)
+        if match:
+            owner, argument = match.groups()
+            return (f'{argument!r} is not an argument that {owner} knows; correct the key in the '
+                    'config or in --cfg-options.')
+    if isinstance(error, (SyntaxError, ConfigParsingError)):
+        return f'the config cannot be read: {" ".join(message.split())}.'
+    return None

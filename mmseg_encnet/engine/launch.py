@@ -1,0 +1,166 @@
+"""What the command line tools share: from a config file to a running training or test."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from torch import distributed
+
+from ..config_files import config_file
+from ..errors import UserError
+from .config_check import check_types
+from .runner import EncNetRunner
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that every tool which runs a config has."""
+    parser.add_argument('config', help='config file, or the name of a shipped one')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; '
+                        'work_dirs/CONFIG if not given')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        help='override entries of the config, e.g. data_root=DIR train_cfg.max_iters=100; '
+        'lists as key="[a,b]", without white space')
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that a distributed launcher passes."""
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='what started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+
+
+def load_config(path: str, options: dict[str, Any] | None = None, work_dir: str | None = None,
+                launcher: str = 'none') -> Config:
+    """Read a config file and apply what the command line changes.
+
+    Args:
+        path: A config file, or the name of a shipped one.
+        options: Overrides by dotted key. ``data_root`` alone moves every data set of the config
+            that lay in its ``data_root``.
+        work_dir: Folder for logs and checkpoints; ``work_dirs/NAME`` if neither this nor the
+            config says.
+        launcher: What started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+
+    Raises:
+        UserError: If there is no such config, or it names a type that is not registered.
+    """
+    if not Path(path).is_file():
+        if Path(path).name != path:
+            raise UserError(f'config file {path} does not exist; check the path.')
+        path = config_file(path)
+    # A checkpoint from a stranger must not run code, also where the toolbox would fall back to
+    # full unpickling: torch honours this over what its caller asks for.
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    cfg = Config.fromfile(path)
+    options = dict(options or {})
+    if 'data_root' in options:
+        _move_data_root(cfg, options['data_root'])
+    cfg.merge_from_dict(options)
+    check_types(cfg)
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Switch a config's training to automatic mixed precision.
+
+    Raises:
+        UserError: Without a GPU, where the toolbox has no mixed precision.
+    """
+    if not torch.cuda.is_available():
+        raise UserError('--amp came, but mixed precision needs a GPU and none is here; leave '
+                        '--amp out.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def use_test_time_augmentation(cfg: Config) -> None:
+    """Switch a config's test to its ``tta_model`` and ``tta_pipeline``.
+
+    Raises:
+        UserError: If the config has none.
+    """
+    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    if missing:
+        raise UserError(f'--tta came, but the config has no {" and no ".join(missing)}; inherit '
+                        'from one of the shipped data set bases.')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+
+
+def save_predictions(cfg: Config, out_dir: str) -> None:
+    """Have the test write its predictions, one PNG of class indices an image, to a folder."""
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if evaluator['type'] == 'IoUMetric':
+            evaluator['output_dir'] = out_dir
+
+
+def draw_predictions(cfg: Config, out_dir: str) -> None:
+    """Have the test draw truth and prediction over every image, into a folder."""
+    cfg.default_hooks.visualization = dict(type='SegVisualizationHook', draw=True)
+    cfg.visualizer.save_dir = out_dir
+
+
+def start_process_group(launcher: str) -> None:
+    """Join the processes of a distributed run on a machine without GPUs.
+
+    mmengine selects a GPU unconditionally when it joins; a group that exists is left alone.
+
+    Raises:
+        UserError: For launchers other than ``pytorch`` where there is no GPU.
+    """
+    if launcher == 'none' or torch.cuda.is_available() or distributed.is_initialized():
+        return
+    if launcher != 'pytorch':
+        raise UserError(f'launcher {launcher!r} needs a GPU in every process and none is here; on '
+                        'machines without GPUs start with tools/dist_train.sh.')
+    distributed.init_process_group('gloo')
+
+
+def run_training(cfg: Config) -> None:
+    """Train a config to its end."""
+    start_process_group(cfg.launcher)
+    EncNetRunner.from_cfg(cfg).train()
+    _leave_process_group()
+
+
+def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
+    """Evaluate a checkpoint on a config's test set and return the metrics."""
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    start_process_group(cfg.launcher)
+    metrics = EncNetRunner.from_cfg(cfg).test()
+    _leave_process_group()
+    return metrics
+
+
+def _leave_process_group() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _move_data_root(cfg: Config, data_root: str) -> None:
+    """Put the data sets that lie in the config's data root into another one."""
+    former = cfg.get('data_root')
+
+    def move(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get('data_root') == former:
+                node['data_root'] = data_root
+            for value in node.values():
+                move(value)
+        elif isinstance(node, Sequence) and not isinstance(node, str):
+            for value in node:
+                move(value)
+
+    move(cfg._cfg_dict)

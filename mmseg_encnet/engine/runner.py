@@ -1,0 +1,112 @@
+"""The toolbox's runner, made to work on a CPU-only machine and to name what is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import get_external_models
+from torch import nn
+from torch.nn.modules.batchnorm import SyncBatchNorm
+from torch.utils.data import DataLoader
+
+from ..errors import UserError
+from .checkpoint_check import CheckpointCheckHook
+from .samples import build_checked_dataset
+
+
+class EncNetRunner(Runner):
+    """:class:`mmengine.runner.Runner` with the edges of this project.
+
+    - Every sample and every checkpoint is checked, see :mod:`.samples` and
+      :mod:`.checkpoint_check`.
+    - In a process group without GPUs the model is wrapped for the CPU, and synchronised batch
+      norm, which PyTorch cannot train there, falls back to plain batch norm with a warning.
+    - The resolved config is written as ``config.py``: under its own name it would be a second
+      file of that name in an editable install, and ``mim`` refuses to choose between two.
+    """
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict[str, Any],
+                         seed: int | None = None,
+                         diff_rank_seed: bool = False) -> DataLoader:
+        if isinstance(dataloader, dict) and isinstance(dataloader.get('dataset'), dict):
+            dataloader = dict(dataloader, dataset=build_checked_dataset(dataloader['dataset']))
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(CheckpointCheckHook())
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if not self.distributed or get_device() != 'cpu':
+            return super().wrap_model(model_wrapper_cfg, model)
+        if any(isinstance(module, SyncBatchNorm) for module in model.modules()):
+            self.logger.warning('SyncBatchNorm cannot train on the CPU in a process group; every '
+                                'process now normalises over its own part of the batch.')
+            model = revert_sync_batchnorm(model)
+        return MMDistributedDataParallel(
+            module=model,
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        try:
+            return super().load_checkpoint(filename, *args, **kwargs)
+        except UserError as error:
+            raise UserError(f'checkpoint {filename} does not fit: {error}') from error
+        except FileNotFoundError as error:
+            raise UserError(f'checkpoint {filename} does not exist; check the path.') from error
+        except UnpicklingError as error:
+            raise UserError(
+                f'checkpoint {filename} is no checkpoint, or holds more than plain weights; '
+                'loading it could run code, so it is refused.') from error
+        except (RuntimeError, EOFError, OSError) as error:
+            raise UserError(f'checkpoint {filename} cannot be read: {_first_line(error)}; it is '
+                            'truncated or no checkpoint.') from error
+
+    def _init_model_weights(self) -> None:
+        try:
+            super()._init_model_weights()
+        except (URLError, ConnectionError, TimeoutError) as error:
+            raise UserError(_how_to_get_weights(self.cfg.model, error)) from error
+
+    @master_only
+    def dump_config(self) -> None:
+        self.cfg.dump(str(Path(self.work_dir) / 'config.py'))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip('.')
+
+
+def _how_to_get_weights(model_cfg: dict, error: Exception) -> str:
+    key, name = next(_pretrained_entries(model_cfg, 'model'))
+    url = name
+    if name.startswith('open-mmlab://'):
+        url = get_external_models().get(name.removeprefix('open-mmlab://'), name)
+    if not url.startswith('http'):
+        url = f'https://download.openmmlab.com/{url}'
+    place = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name
+    return (f'the weights {name!r} named by {key} cannot be fetched ({_first_line(error)}); '
+            f'download {url} and put it at {place}, or train from scratch with --cfg-options '
+            f'{key}=None')
+
+
+def _pretrained_entries(cfg: Any, path: str):
+    """Yield the config key and the name of every set of pretrained weights in a model config."""
+    if isinstance(cfg, dict):
+        if cfg.get('type') == 'Pretrained':
+            yield path, cfg['checkpoint']
+        for key, value in cfg.items():
+            if key == 'pretrained' and isinstance(value, str):
+                yield f'{path}.pretrained', value
+            else:
+                yield from _pretrained_entries(value, f'{path}.{key}')

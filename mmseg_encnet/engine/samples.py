@@ -1,0 +1,145 @@
+"""Data sets whose broken files name themselves.
+
+A missing label or a truncated photograph otherwise surfaces as a bare decoder error from a worker
+process, and a label value outside the classes as a failed assertion on the GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import mmcv
+import torch
+from mmengine import fileio
+from mmengine.dataset import BaseDataset, Compose
+from mmseg.registry import DATASETS
+
+from ..errors import UserError
+
+
+class CheckedPipeline(Compose):
+    """The pipeline of a data set, with every sample checked before it reaches the network.
+
+    Args:
+        dataset: The data set, with ``metainfo['classes']`` and ``ignore_index``.
+    """
+
+    def __init__(self, dataset: BaseDataset) -> None:
+        super().__init__(dataset.pipeline.transforms)
+        self.dataset_name = type(dataset).__name__
+        self.num_classes = len(dataset.metainfo.get('classes') or ())
+        self.ignore_index = getattr(dataset, 'ignore_index', 255)
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Apply the transforms.
+
+        Raises:
+            UserError: Naming the file of the sample that cannot be used, and why.
+        """
+        files = {key: data[key] for key in ('img_path', 'seg_map_path') if key in data}
+        try:
+            packed = super().__call__(data)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(_what_is_broken(files, error)) from error
+        samples = packed.get('data_samples') if isinstance(packed, Mapping) else None
+        # Under test-time augmentation a sample is a list of views.
+        for sample in samples if isinstance(samples, list) else [samples]:
+            if self.num_classes and sample is not None and 'gt_sem_seg' in sample:
+                self._check_label(sample.gt_sem_seg.data, sample.metainfo, files)
+        return packed
+
+    def _check_label(self, label: torch.Tensor, meta: dict, files: dict[str, str]) -> None:
+        path = files.get('seg_map_path')
+        size = tuple(label.shape[-2:])
+        if label.ndim != 3 or label.shape[0] != 1:
+            raise UserError(f'label file {path} has shape {tuple(label.shape)}, one channel of '
+                            'class indices was expected; convert it.')
+        expected = {tuple(meta[key][:2]) for key in ('ori_shape', 'img_shape') if key in meta}
+        if expected and size not in expected:
+            raise UserError(f'label file {path} is {size[0]}x{size[1]} (height x width) where its '
+                            f'image {files.get("img_path")} is '
+                            f'{"x".join(map(str, meta["ori_shape"][:2]))}; they must agree.')
+        outside = (label < 0) | (label >= self.num_classes)
+        if outside.any():
+            values = label[outside & (label != self.ignore_index)].unique().tolist()
+            if values:
+                raise UserError(
+                    f'label file {path} holds the value{"s" * (len(values) > 1)} '
+                    f'{", ".join(map(str, values))}, expected 0 to {self.num_classes - 1} (the '
+                    f'classes of {self.dataset_name}) or {self.ignore_index} for ignored pixels; '
+                    'correct the label or the classes of the data set.')
+
+
+def build_checked_dataset(cfg: dict[str, Any]) -> Any:
+    """Build a data set from its config, with the checks of :class:`CheckedPipeline`.
+
+    Raises:
+        UserError: If its folder is missing or holds no images.
+    """
+    for part in _leaf_configs(cfg):
+        root = part.get('data_root')
+        if root and not fileio.exists(root):
+            raise UserError(
+                f'data root {root!r} of {part["type"]} does not exist; prepare the data set there '
+                'or name its place with --cfg-options data_root=PLACE.')
+    try:
+        dataset = DATASETS.build(cfg)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    except (AssertionError, FileNotFoundError) as error:
+        reason = ' '.join(str(error).split()) or 'its image folder or list of images is missing'
+        raise UserError(f'data set {_place(cfg)} cannot be opened: {reason}; check data_root, '
+                        'data_prefix and ann_file.') from error
+    for leaf in _leaf_datasets(dataset):
+        if len(leaf) == 0:
+            raise UserError(
+                f'data set {_place(cfg)} holds no images: nothing ending in '
+                f'{getattr(leaf, "img_suffix", "the expected suffix")!r} under '
+                f'{leaf.data_prefix.get("img_path")}; check data_root and data_prefix.')
+        leaf.pipeline = CheckedPipeline(leaf)
+    return dataset
+
+
+def _what_is_broken(files: dict[str, str], error: Exception) -> str:
+    """Find the file at fault; only called once something has gone wrong."""
+    for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
+        if key not in files:
+            continue
+        path = files[key]
+        try:
+            if not fileio.exists(path):
+                return f'{kind} file {path} is missing; restore it or take it off the list.'
+            backend = 'pillow' if kind == 'label' else 'cv2'
+            content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
+            decoded = content is not None
+        except Exception:
+            decoded = False
+        if not decoded:
+            return f'{kind} file {path} cannot be decoded: it is broken or no image; replace it.'
+    reason = ' '.join((str(error) or type(error).__name__).split())
+    return f'sample {files.get("img_path")} cannot be prepared: {reason}.'
+
+
+def _leaf_configs(cfg: dict[str, Any]):
+    nested = cfg.get('datasets') or ([cfg['dataset']] if 'dataset' in cfg else [])
+    if not nested:
+        yield cfg
+    for part in nested:
+        yield from _leaf_configs(part)
+
+
+def _leaf_datasets(dataset: Any):
+    nested = getattr(dataset, 'datasets', None) or (
+        [dataset.dataset] if hasattr(dataset, 'dataset') else [])
+    if not nested and isinstance(dataset, BaseDataset):
+        yield dataset
+    for part in nested:
+        yield from _leaf_datasets(part)
+
+
+def _place(cfg: dict[str, Any]) -> str:
+    first = next(_leaf_configs(cfg))
+    return f'{first["type"]} at {first.get("data_root") or "its data_prefix"}'

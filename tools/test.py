@@ -1,0 +1,37 @@
+"""Evaluate a checkpoint: mIoU, pixel accuracy and whatever else the config measures."""
+
+import argparse
+
+from mmseg_encnet.engine import launch
+from mmseg_encnet.engine.explain import exit_with_one_sentence
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    launch.add_config_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--tta', action='store_true',
+                        help='average over the scales and flips of the config\'s tta_pipeline')
+    parser.add_argument('--out', metavar='DIR',
+                        help='write predictions here, one PNG of class indices an image')
+    parser.add_argument('--show-dir', metavar='DIR',
+                        help='draw truth and prediction over every image, into this folder')
+    launch.add_launcher_arguments(parser)
+    return parser.parse_args()
+
+
+@exit_with_one_sentence
+def main() -> None:
+    args = parse_args()
+    cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if args.tta:
+        launch.use_test_time_augmentation(cfg)
+    if args.out:
+        launch.save_predictions(cfg, args.out)
+    if args.show_dir:
+        launch.draw_predictions(cfg, args.show_dir)
+    launch.run_test(cfg, args.checkpoint)
+
+
+if __name__ == '__main__':
+    main()
