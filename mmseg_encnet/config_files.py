@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def config_dir() -> Path:
-    """Folder of the shipped configs: inside an installed wheel, or beside the package in a clone."""
+    """Folder of the shipped configs: in the package of a wheel, beside it in a clone."""
     packaged = _PACKAGE / '.mim' / 'configs'
     return packaged if packaged.is_dir() else _PACKAGE.parent / 'configs'
 

@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
                         help='write predictions here, one PNG of class indices an image')
     parser.add_argument('--show-dir', metavar='DIR',
                         help='draw truth and prediction over every image, into this folder')
-    launch.add_launcher_arguments(parser)
+    launch.add_run_arguments(parser)
     return parser.parse_args()
 
 

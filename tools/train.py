@@ -12,7 +12,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resume', action='store_true',
                         help='continue from the last checkpoint in the work dir')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    launch.add_launcher_arguments(parser)
+    launch.add_run_arguments(parser)
     return parser.parse_args()
 
 

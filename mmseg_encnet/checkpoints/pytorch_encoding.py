@@ -102,10 +102,9 @@ def _download(name: str, archive: Path) -> None:
         pooch.retrieve(
             url, known_hash=None, fname=archive.name, path=archive.parent, progressbar=True)
     except Exception as error:
-        reason = str(error).splitlines()[0][:200] or type(error).__name__
         raise UserError(
-            f'the ImageNet weights {name} cannot be fetched ({reason}); download {url} and put it '
-            f'at {archive}, or train from scratch with --cfg-options '
+            f'the ImageNet weights {name} cannot be fetched ({type(error).__name__}); download '
+            f'{url} and put it at {archive}, or train from scratch with --cfg-options '
             'model.backbone.init_cfg=None') from error
 
 
@@ -135,4 +134,4 @@ def _write_whole(path: Path, data: bytes) -> None:
         aside.write(data)
         aside.flush()
         os.fsync(aside.fileno())
-    os.replace(aside.name, path)
+    Path(aside.name).replace(path)

@@ -21,16 +21,16 @@ from .runner import EncNetRunner
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that every tool which runs a config has."""
     parser.add_argument('config', help='config file, or the name of a shipped one')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints; '
-                        'work_dirs/CONFIG if not given')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
         help='override entries of the config, e.g. data_root=DIR train_cfg.max_iters=100; '
         'lists as key="[a,b]", without white space')
 
 
-def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that a distributed launcher passes."""
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of tools that leave logs and that a distributed launcher can start."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; '
+                        'work_dirs/CONFIG if not given')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,

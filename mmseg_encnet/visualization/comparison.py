@@ -1,0 +1,76 @@
+"""A sheet that puts the predictions of several models beside photograph and truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+IGNORED = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ComparedImage:
+    """One row of the sheet.
+
+    Attributes:
+        image: RGB photograph ``(H, W, 3)`` uint8.
+        truth: Class indices ``(H, W)``; what lies outside the classes is ignored, drawn black.
+        predictions: Class indices ``(H, W)`` by name of the model.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: Mapping[str, np.ndarray]
+
+
+def colour(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Paint class indices ``(H, W)`` in their RGB colours, ``(H, W, 3)`` uint8."""
+    painted = np.full((*labels.shape, 3), IGNORED, dtype=np.uint8)
+    inside = (labels >= 0) & (labels < len(palette))
+    painted[inside] = np.asarray(palette, dtype=np.uint8)[labels[inside]]
+    return painted
+
+
+def draw_comparison(rows: Sequence[ComparedImage], classes: Sequence[str],
+                    palette: Sequence[Sequence[int]], path: Path) -> None:
+    """Draw image, truth and every model's prediction side by side, with a legend, to a file.
+
+    Args:
+        rows: The images; all with predictions of the same models.
+        classes: Class names by index.
+        palette: RGB colours by index.
+        path: File to write, in a format that its suffix names.
+    """
+    models = list(rows[0].predictions)
+    titles = ['image', 'truth', *models]
+    height, width = rows[0].truth.shape
+    cell_width = 3.2
+    cell_height = cell_width * height / width
+    legend_height = 0.25 * -(-len(classes) // 6) + 0.35
+    size = (cell_width * len(titles), cell_height * len(rows) + legend_height + 0.3)
+    figure = Figure(figsize=size, dpi=120, layout='constrained')
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    for row, cells in zip(rows, axes):
+        pictures = [row.image, colour(row.truth, palette)]
+        for model in models:
+            painted = colour(row.predictions[model], palette)
+            painted[(row.truth < 0) | (row.truth >= len(classes))] = IGNORED
+            pictures.append(painted)
+        for cell, picture in zip(cells, pictures):
+            cell.imshow(picture, interpolation='nearest')
+            cell.set_axis_off()
+    for cell, title in zip(axes[0], titles):
+        cell.set_title(title)
+    figure.legend(
+        handles=[Patch(facecolor=np.array(rgb) / 255, edgecolor='0.4', label=name)
+                 for name, rgb in zip(classes, palette)],
+        loc='outside lower center', ncols=min(len(classes), 6), frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({'font.size': 10}):
+        figure.savefig(path)
