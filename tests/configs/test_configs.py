@@ -1,0 +1,383 @@
+"""Every shipped config: what it says, that it trains and predicts, and that the metafile lists it."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+from pathlib import Path
+
+import mmseg
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import DATASETS, MODELS
+from mmseg.structures import SegDataSample
+from PIL import Image
+
+import mmseg_encnet  # noqa: F401  (registers the parts that the configs name)
+from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'configs'
+NAMES = """
+deeplabv3_r18_msrc21 deeplabv3_r50_pcontext encnet_mit-b0_ade20k encnet_r101_ade20k
+encnet_r101_cityscapes encnet_r101_coco21 encnet_r101_jpu_ade20k encnet_r101_jpu_pcontext
+encnet_r101_pcontext encnet_r101_pcontext60 encnet_r101_voc12_from-aug encnet_r101_voc12aug
+encnet_r101_voc12aug_from-coco encnet_r101v1c_ade20k encnet_r101v1c_cityscapes encnet_r152_ade20k
+encnet_r18_camvid encnet_r18_context-scenes encnet_r18_msrc21 encnet_r50_ade20k encnet_r50_camvid
+encnet_r50_cityscapes encnet_r50_cocostuff164k encnet_r50_jpu_ade20k encnet_r50_jpu_pcontext
+encnet_r50_msrc21 encnet_r50_pcontext encnet_r50_pcontext60 encnet_r50_pcontext_no-se
+encnet_r50_voc12aug encnet_r50v1c_ade20k encnet_r50v1c_cityscapes encnet_resnest50_ade20k
+encnet_swin-t_ade20k fcn_r18_context-scenes fcn_r18_msrc21 fcn_r50_pcontext pspnet_r18_msrc21
+pspnet_r50_pcontext
+""".split()
+# One config for each data set base that reads files.
+ON_DISK = """
+encnet_r50_pcontext encnet_r50_pcontext60 encnet_r50_voc12aug encnet_r101_coco21
+encnet_r101_voc12aug_from-coco encnet_r101_voc12_from-aug encnet_r50_ade20k encnet_r101_ade20k
+encnet_r50_cityscapes encnet_r50_cocostuff164k encnet_r50_msrc21 encnet_r50_camvid
+encnet_r50v1c_ade20k encnet_r50v1c_cityscapes
+""".split()
+# Every width is divided by this, so that a step takes a fraction of a second.
+SHRINK = 8
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmseg')
+
+
+@functools.cache
+def parse(path: Path) -> Config:
+    return Config.fromfile(path)
+
+
+def load(name: str) -> Config:
+    return copy.deepcopy(parse(CONFIGS / f'{name}.py'))
+
+
+def shrink(cfg: Config) -> Config:
+    """The same network at an eighth of its widths, without weights to fetch."""
+    model = cfg.model
+    options = {
+        'model.backbone.init_cfg': None,
+        'model.data_preprocessor.size': (64, 64),
+        'model.decode_head.channels': model.decode_head.channels // SHRINK,
+    }
+    if 'embed_dims' in model.backbone:
+        options['model.backbone.embed_dims'] = model.backbone.embed_dims // SHRINK
+    else:
+        options['model.backbone.base_channels'] = 64 // SHRINK
+    if 'neck' in model:
+        options['model.neck.mid_channels'] = model.neck.mid_channels // SHRINK
+    for part in ('neck', 'decode_head', 'auxiliary_head'):
+        if part in model:
+            widths = model[part].in_channels
+            options[f'model.{part}.in_channels'] = (
+                widths // SHRINK if isinstance(widths, int) else type(widths)(
+                    width // SHRINK for width in widths))
+    if model.test_cfg.mode == 'slide':
+        options |= {'model.test_cfg.crop_size': (48, 48), 'model.test_cfg.stride': (32, 32)}
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def batch(num_classes: int) -> dict:
+    rng = np.random.default_rng(0)
+    inputs, samples = [], []
+    for _ in range(2):
+        inputs.append(torch.from_numpy(rng.integers(0, 256, (3, 64, 64), dtype=np.uint8)))
+        labels = torch.from_numpy(rng.integers(0, num_classes, (1, 64, 64)))
+        labels[:, :8] = 255
+        sample = SegDataSample(metainfo=dict(
+            img_shape=(64, 64), ori_shape=(50, 70), pad_shape=(64, 64), padding_size=[0] * 4))
+        sample.gt_sem_seg = PixelData(data=labels)
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_trains_and_predicts(name):
+    torch.manual_seed(0)
+    cfg = shrink(load(name))
+    assert cfg.model.decode_head.num_classes == cfg.num_classes
+    model = MODELS.build(cfg.model)
+
+    model.train()
+    data = model.data_preprocessor(batch(cfg.num_classes), training=True)
+    losses = model.loss(**data)
+    expected = {'decode.loss_ce', 'decode.acc_seg', 'aux.loss_ce', 'aux.acc_seg'}
+    if cfg.model.decode_head.get('use_se_loss', False):
+        expected.add('decode.loss_se')
+    assert set(losses) == expected
+    total, _ = model.parse_losses(losses)
+    assert torch.isfinite(total)
+    total.backward()
+    without = [key for key, value in model.named_parameters() if value.grad is None]
+    assert not without
+
+    model.eval()
+    with torch.no_grad():
+        predictions = model.val_step(batch(cfg.num_classes))
+    for prediction in predictions:
+        labels = prediction.pred_sem_seg.data
+        assert labels.shape == (1, 50, 70)
+        assert labels.max() < cfg.num_classes
+
+
+@pytest.mark.parametrize('name', ON_DISK)
+def test_data_set_reads_and_augments(name, tmp_path):
+    cfg = load(name)
+    settings = dict(cfg.train_dataloader.dataset, data_root=str(tmp_path))
+    if 'ann_file' in settings:
+        lists = tmp_path / settings['ann_file']
+        lists.parent.mkdir(parents=True)
+        lists.write_text('one\n')
+    (tmp_path / settings['data_prefix']['img_path']).mkdir(parents=True)
+    dataset = DATASETS.build(dict(settings, lazy_init=True))
+    assert len(dataset.metainfo['classes']) == cfg.num_classes
+
+    image = Path(dataset.data_prefix['img_path']) / f'one{dataset.img_suffix}'
+    label = Path(dataset.data_prefix['seg_map_path']) / f'one{dataset.seg_map_suffix}'
+    label.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (90, 60), (200, 100, 50)).save(image)
+    Image.new('L', (90, 60), 1).save(label)
+    dataset.full_init()
+    sample = dataset[0]
+    shape = tuple(sample['inputs'].shape[1:])
+    assert shape == tuple(sample['data_samples'].gt_sem_seg.data.shape[1:])
+    assert all(side <= crop for side, crop in zip(shape, cfg.crop_size))
+    if any(step.type == 'Pad' for step in cfg.train_pipeline):
+        assert shape == tuple(cfg.crop_size)
+
+    evaluated = DATASETS.build(
+        dict(settings, pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True))
+    kinds = {step.type for step in cfg.test_dataloader.dataset.pipeline}
+    # MMSegInferencer looks for these two by name.
+    assert {'LoadImageFromFile', 'LoadAnnotations'} <= kinds
+    assert evaluated[0]['data_samples'].metainfo['ori_shape'] == (60, 90)
+    augmented = DATASETS.build(dict(settings, pipeline=cfg.tta_pipeline, test_mode=True))[0]
+    assert len(augmented['inputs']) == 2 * len(cfg.tta_pipeline[1].transforms[0])
+
+
+# The published recipe, from the command-line defaults of PyTorch-Encoding's train.py and the sizes
+# of its data sets: iterations = epochs * (images // 16).
+RECIPES = {
+    # name: (epochs, images, learning rate, base size, crop, label of padding, lateral)
+    'encnet_r50_pcontext': (80, 4998, 0.001, 520, 480, 255, True),
+    'encnet_r101_pcontext': (80, 4998, 0.001, 520, 480, 255, True),
+    'encnet_r50_pcontext60': (80, 4998, 0.001, 520, 480, 255, True),
+    'encnet_r50_pcontext_no-se': (80, 4998, 0.001, 520, 480, 255, True),
+    'encnet_r50_jpu_pcontext': (80, 4998, 0.001, 520, 480, 255, False),
+    'fcn_r50_pcontext': (80, 4998, 0.001, 520, 480, 255, None),
+    'pspnet_r50_pcontext': (80, 4998, 0.001, 520, 480, 255, None),
+    'deeplabv3_r50_pcontext': (80, 4998, 0.001, 520, 480, 255, None),
+    'encnet_r50_ade20k': (180, 20210, 0.004, 520, 480, 255, False),
+    'encnet_r101_ade20k': (180, 20210, 0.004, 640, 576, 255, False),
+    'encnet_r152_ade20k': (180, 20210, 0.004, 520, 480, 255, False),
+    'encnet_r101_jpu_ade20k': (180, 20210, 0.004, 520, 480, 255, False),
+    'encnet_r50_cityscapes': (240, 2975, 0.004, 2048, 768, 255, False),
+    'encnet_r50_voc12aug': (80, 10582, 0.001, 520, 480, 0, True),
+    'encnet_r101_coco21': (30, 92516, 0.004, 520, 480, 0, True),
+    'encnet_r101_voc12aug_from-coco': (80, 11355, 0.001, 520, 480, 0, True),
+    'encnet_r101_voc12_from-aug': (50, 2913, 0.0001, 520, 480, 0, True),
+    'encnet_r50_cocostuff164k': (30, 118287, 0.004, 520, 480, 255, False),
+}
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_published_recipe(name):
+    epochs, images, lr, base, crop, padding, lateral = RECIPES[name]
+    cfg = load(name)
+    assert cfg.train_cfg.max_iters == epochs * (images // 16)
+    assert cfg.train_dataloader.batch_size * 8 == 16
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
+    optimizer = dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
+    assert cfg.optim_wrapper.optimizer == optimizer
+    assert cfg.param_scheduler == [dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False)]
+
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert list(steps) == [
+        'LoadImageFromFile', 'LoadAnnotations', 'RandomResize', 'Pad', 'RandomCrop', 'RandomFlip',
+        'PackSegInputs'
+    ]
+    assert steps['RandomResize'].scale == (base, base)
+    assert steps['RandomResize'].ratio_range == (0.5, 2.0)
+    assert steps['RandomCrop'] == dict(type='RandomCrop', crop_size=(crop, crop))
+    assert steps['Pad'] == dict(
+        type='Pad', size=(crop, crop), pad_val=dict(img=0, seg=padding))
+    assert cfg.val_dataloader == cfg.test_dataloader
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (base, base)
+    assert [step.scale[0] for step in cfg.tta_pipeline[1].transforms[0]] == [
+        int(np.ceil(base * scale)) for scale in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+    ]
+
+    model = cfg.model
+    assert model.data_preprocessor.size == (crop, crop)
+    stride = int(crop * 2 / 3)
+    assert model.test_cfg == dict(
+        mode='slide', crop_size=(crop, crop), stride=(stride, stride))
+    assert model.decode_head.get('add_lateral') == lateral
+    for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, 0.2)):
+        assert head.align_corners
+        assert head.loss_decode == dict(
+            type='CrossEntropyLoss', loss_weight=weight, avg_non_ignore=True)
+    if lateral is not None:
+        assert model.decode_head.loss_se_decode.loss_weight == 0.2
+    assert model.decode_head.channels == 512
+
+
+@pytest.mark.parametrize('name, parts', [
+    ('encnet_r50_pcontext', {'decode_head', 'auxiliary_head'}),
+    ('encnet_r50_jpu_pcontext', {'decode_head', 'auxiliary_head', 'neck'}),
+])
+def test_all_after_the_backbone_learns_ten_times_as_fast(name, parts):
+    cfg = shrink(load(name))
+    model = MODELS.build(cfg.model)
+    names = {id(value): key for key, value in model.named_parameters()}
+    rates = {}
+    for group in build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups:
+        for value in group['params']:
+            rates.setdefault(names[id(value)].split('.')[0], set()).add(group['lr'])
+    assert rates.pop('backbone') == {0.001}
+    assert rates == {part: {0.01} for part in parts}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_starts_from_published_weights(name):
+    cfg = load(name)
+    backbone = cfg.model.backbone
+    if cfg.load_from is not None or backbone.get('depth') == 18:
+        assert backbone.init_cfg is None
+        return
+    assert backbone.init_cfg.type == 'Pretrained'
+    if backbone.type == 'ResNetV1s':
+        weights = f'resnet{backbone.depth}s'
+        assert backbone.init_cfg.checkpoint == SCHEME + weights
+        assert weights in IMAGENET_SHA1
+    elif backbone.type == 'ResNetV1c':
+        assert backbone.init_cfg.checkpoint == f'open-mmlab://resnet{backbone.depth}_v1c'
+
+
+@pytest.mark.parametrize('stage, before', [
+    ('encnet_r101_voc12aug_from-coco', 'encnet_r101_coco21'),
+    ('encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug_from-coco'),
+])
+def test_a_stage_takes_over_all_of_the_one_before(stage, before):
+    stage, before = load(stage), load(before)
+    name = Path(before.filename).stem
+    assert stage.load_from == f'work_dirs/{name}/iter_{before.train_cfg.max_iters}.pth'
+    stage.model.backbone.init_cfg = before.model.backbone.init_cfg
+    assert stage.model == before.model
+
+
+@pytest.mark.parametrize('ours, theirs', [
+    ('encnet_r50v1c_ade20k', 'encnet_r50-d8_4xb4-160k_ade20k-512x512'),
+    ('encnet_r101v1c_ade20k', 'encnet_r101-d8_4xb4-160k_ade20k-512x512'),
+    ('encnet_r50v1c_cityscapes', 'encnet_r50-d8_4xb2-80k_cityscapes-512x1024'),
+    ('encnet_r101v1c_cityscapes', 'encnet_r101-d8_4xb2-80k_cityscapes-512x1024'),
+])
+def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
+    toolbox = Path(mmseg.__file__).parent / '.mim' / 'configs' / 'encnet' / f'{theirs}.py'
+    ours, theirs = load(ours), Config.fromfile(toolbox)
+    shapes = []
+    for cfg in (ours, theirs):
+        with torch.device('meta'):
+            model = MODELS.build(cfg.model)
+        shapes.append({key: value.shape for key, value in model.state_dict().items()})
+    assert shapes[0] == shapes[1]
+
+    assert ours.model.backbone.init_cfg.checkpoint == theirs.model.pretrained
+    assert ours.model.data_preprocessor == theirs.model.data_preprocessor
+    assert ours.model.test_cfg == theirs.model.test_cfg
+    for head in ('decode_head', 'auxiliary_head'):
+        assert ours.model[head].align_corners == theirs.model[head].align_corners
+        assert not ours.model[head].loss_decode.avg_non_ignore
+        assert ours.model[head].loss_decode.loss_weight == theirs.model[head].loss_decode.loss_weight
+    assert ours.optim_wrapper.optimizer == theirs.optim_wrapper.optimizer
+    assert 'paramwise_cfg' not in ours.optim_wrapper
+    assert ours.train_cfg.max_iters == theirs.train_cfg.max_iters
+    assert ours.param_scheduler[0].eta_min == theirs.param_scheduler[0].eta_min
+    # 4 GPUs there; the zero label is reduced by the data set here, by the loader's argument there.
+    assert ours.auto_scale_lr.base_batch_size == 4 * theirs.train_dataloader.batch_size
+    for loader in ('train_dataloader', 'test_dataloader'):
+        pipelines = [list(map(dict, cfg[loader].dataset.pipeline)) for cfg in (ours, theirs)]
+        for step in pipelines[1]:
+            step.pop('reduce_zero_label', None)
+        assert pipelines[0] == pipelines[1]
+
+
+def own_and_inherited(path: Path) -> tuple[dict, dict]:
+    """What a config file says itself, and the merged content of its bases."""
+    tree = ast.parse(path.read_text())
+    bases = []
+    for statement in list(tree.body):
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == '_base_':
+            bases = ast.literal_eval(statement.value)
+            tree.body.remove(statement)
+    inherited = Config({})
+    for base in [bases] if isinstance(bases, str) else bases:
+        inherited.merge_from_dict(parse(path.parent / base).to_dict())
+    scope = dict(_base_=inherited)
+    exec(compile(tree, str(path), 'exec'), scope)
+    own = {key: value for key, value in scope.items() if not key.startswith('_')}
+    return own, inherited.to_dict()
+
+
+def repeated(own: dict, inherited: dict, prefix: str = '') -> list[str]:
+    if own.get('_delete_', False):
+        return []
+    found = []
+    for key, value in own.items():
+        if key not in inherited:
+            continue
+        if isinstance(value, dict) and isinstance(inherited[key], dict):
+            found += repeated(value, inherited[key], f'{prefix}{key}.')
+        elif value == inherited[key]:
+            found.append(prefix + key)
+    return found
+
+
+@pytest.mark.parametrize(
+    'path', sorted(CONFIGS.rglob('*.py')), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_repeats_nothing_that_a_base_says(path):
+    assert repeated(*own_and_inherited(path)) == []
+
+
+def test_repetition_is_found(tmp_path):
+    (tmp_path / 'base.py').write_text('model = dict(a=1, b=dict(c=2))\n')
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text("_base_ = './base.py'\nmodel = dict(a=2, b=dict(c=_base_.model.b.c, d=3))\n")
+    assert repeated(*own_and_inherited(leaf)) == ['model.b.c']
+
+
+def test_list_of_configs_and_metafile():
+    assert sorted(path.stem for path in CONFIGS.glob('*.py')) == NAMES
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert index == dict(Import=['configs/metafile.yml'])
+    listing = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
+    assert sorted(model['Name'] for model in listing['Models']) == NAMES
+    collections = {collection['Name'] for collection in listing['Collections']}
+    for model in listing['Models']:
+        assert model['Config'] == f'configs/{model["Name"]}.py'
+        assert model['In Collection'] in collections
+        source = model['Metadata']['Published By']
+        # A figure is always somebody's, and says so in its own name.
+        assert (source == 'none') == ('Results' not in model)
+        assert (source == 'none') == ('Published At' not in model['Metadata'])
+        for result in model.get('Results', []):
+            assert all(metric.startswith('published ') for metric in result['Metrics'])
+        if 'Weights' in model:
+            assert source != 'none'
+
+
+def test_mim_reads_the_index():
+    load_index = pytest.importorskip('modelindex.load_model_index').load
+    index = load_index(str(ROOT / 'model-index.yml'))
+    assert sorted(model.name for model in index.models) == NAMES
