@@ -1,4 +1,4 @@
-"""Every shipped config: what it says, that it trains and predicts, and that the metafile lists it."""
+"""Every shipped config: what it says, that it trains and predicts, that the metafile has it."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-NAMES = """
-deeplabv3_r18_msrc21 deeplabv3_r50_pcontext encnet_mit-b0_ade20k encnet_r101_ade20k
-encnet_r101_cityscapes encnet_r101_coco21 encnet_r101_jpu_ade20k encnet_r101_jpu_pcontext
-encnet_r101_pcontext encnet_r101_pcontext60 encnet_r101_voc12_from-aug encnet_r101_voc12aug
-encnet_r101_voc12aug_from-coco encnet_r101v1c_ade20k encnet_r101v1c_cityscapes encnet_r152_ade20k
-encnet_r18_camvid encnet_r18_context-scenes encnet_r18_msrc21 encnet_r50_ade20k encnet_r50_camvid
-encnet_r50_cityscapes encnet_r50_cocostuff164k encnet_r50_jpu_ade20k encnet_r50_jpu_pcontext
-encnet_r50_msrc21 encnet_r50_pcontext encnet_r50_pcontext60 encnet_r50_pcontext_no-se
-encnet_r50_voc12aug encnet_r50v1c_ade20k encnet_r50v1c_cityscapes encnet_resnest50_ade20k
-encnet_swin-t_ade20k fcn_r18_context-scenes fcn_r18_msrc21 fcn_r50_pcontext pspnet_r18_msrc21
-pspnet_r50_pcontext
-""".split()
+NAMES = [
+    'deeplabv3_r18_msrc21', 'deeplabv3_r50_pcontext', 'encnet_mit-b0_ade20k',
+    'encnet_r101_ade20k', 'encnet_r101_cityscapes', 'encnet_r101_coco21',
+    'encnet_r101_jpu_ade20k', 'encnet_r101_jpu_pcontext', 'encnet_r101_pcontext',
+    'encnet_r101_pcontext60', 'encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug',
+    'encnet_r101_voc12aug_from-coco', 'encnet_r101v1c_ade20k', 'encnet_r101v1c_cityscapes',
+    'encnet_r152_ade20k', 'encnet_r18_camvid', 'encnet_r18_context-scenes', 'encnet_r18_msrc21',
+    'encnet_r50_ade20k', 'encnet_r50_camvid', 'encnet_r50_cityscapes',
+    'encnet_r50_cocostuff164k', 'encnet_r50_jpu_ade20k', 'encnet_r50_jpu_pcontext',
+    'encnet_r50_msrc21', 'encnet_r50_pcontext', 'encnet_r50_pcontext60',
+    'encnet_r50_pcontext_no-se', 'encnet_r50_voc12aug', 'encnet_r50v1c_ade20k',
+    'encnet_r50v1c_cityscapes', 'encnet_resnest50_ade20k', 'encnet_swin-t_ade20k',
+    'fcn_r18_context-scenes', 'fcn_r18_msrc21', 'fcn_r50_pcontext', 'pspnet_r18_msrc21',
+    'pspnet_r50_pcontext',
+]
 # One config for each data set base that reads files.
-ON_DISK = """
-encnet_r50_pcontext encnet_r50_pcontext60 encnet_r50_voc12aug encnet_r101_coco21
-encnet_r101_voc12aug_from-coco encnet_r101_voc12_from-aug encnet_r50_ade20k encnet_r101_ade20k
-encnet_r50_cityscapes encnet_r50_cocostuff164k encnet_r50_msrc21 encnet_r50_camvid
-encnet_r50v1c_ade20k encnet_r50v1c_cityscapes
-""".split()
+ON_DISK = [
+    'encnet_r50_pcontext', 'encnet_r50_pcontext60', 'encnet_r50_voc12aug', 'encnet_r101_coco21',
+    'encnet_r101_voc12aug_from-coco', 'encnet_r101_voc12_from-aug', 'encnet_r50_ade20k',
+    'encnet_r101_ade20k', 'encnet_r50_cityscapes', 'encnet_r50_cocostuff164k',
+    'encnet_r50_msrc21', 'encnet_r50_camvid', 'encnet_r50v1c_ade20k', 'encnet_r50v1c_cityscapes',
+]
 # Every width is divided by this, so that a step takes a fraction of a second.
 SHRINK = 8
 
@@ -296,10 +299,11 @@ def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
     assert ours.model.backbone.init_cfg.checkpoint == theirs.model.pretrained
     assert ours.model.data_preprocessor == theirs.model.data_preprocessor
     assert ours.model.test_cfg == theirs.model.test_cfg
-    for head in ('decode_head', 'auxiliary_head'):
-        assert ours.model[head].align_corners == theirs.model[head].align_corners
-        assert not ours.model[head].loss_decode.avg_non_ignore
-        assert ours.model[head].loss_decode.loss_weight == theirs.model[head].loss_decode.loss_weight
+    for part in ('decode_head', 'auxiliary_head'):
+        head, other = ours.model[part], theirs.model[part]
+        assert head.align_corners == other.align_corners
+        assert head.loss_decode.loss_weight == other.loss_decode.loss_weight
+        assert not head.loss_decode.avg_non_ignore
     assert ours.optim_wrapper.optimizer == theirs.optim_wrapper.optimizer
     assert 'paramwise_cfg' not in ours.optim_wrapper
     assert ours.train_cfg.max_iters == theirs.train_cfg.max_iters

@@ -5,9 +5,9 @@ _base_ = './published.py'
 num_classes = 19
 data_root = 'data/cityscapes'
 
-# The original names epochs and rate for Cityscapes but no sizes, and no figure. Its base size of 520
-# is the size at which Pascal and ADE20K images come; for Cityscapes that is 2048. The crop of 768 is
-# the one that DANet, built on the same code and schedule, trains with.
+# The original names epochs and rate for Cityscapes but no sizes, and no figure. Its base size, 520,
+# is about the size at which Pascal images come; for Cityscapes that is 2048. The crop of 768 is the
+# one that DANet, built on the same code and schedule, trains with.
 base_size = 2048
 crop_size = (768, 768)
 
