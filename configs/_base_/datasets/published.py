@@ -8,7 +8,7 @@ crop_size = (480, 480)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    # The long side becomes 0.5 to 2 times the base size. Pillow averages when shrinking, cv2 does not.
+    # The long side becomes 0.5 to 2 times the base size; Pillow averages when shrinking, cv2 not.
     dict(
         type='RandomResize',
         scale=(base_size, base_size),
