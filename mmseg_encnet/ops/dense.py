@@ -18,6 +18,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from mmseg_encnet.ops.operator import make_operator
+from mmseg_encnet.ops.plain import compute_dtype, result_dtype
+
 # Saturated assignments underflow to denormal numbers, over which CPU matrix products run ten times slower. Weights
 # this small change no digit of the sums, not even in double precision.
 _NEGLIGIBLE = 1e-20
@@ -25,10 +28,7 @@ _NEGLIGIBLE = 1e-20
 # Elements of scratch memory per step. On the CPU a step has to stay in the cache and small beside the input.
 _SCRATCH_CPU = 2**19
 _SCRATCH_SHARE = 16
-
-
-def _compute_dtype(x: Tensor, codewords: Tensor) -> torch.dtype:
-    return torch.promote_types(torch.promote_types(x.dtype, codewords.dtype), torch.float32)
+_NORM_BLOCK = 128
 
 
 def _centre(codewords: Tensor) -> Tensor | None:
@@ -56,6 +56,12 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
             yield slice(image, image + images), slice(position, position + length)
 
 
+def _exact_inner(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products over the channels. They enter every position alike, so their rounding would not average out."""
+    wide = left.dtype if left.device.type == 'mps' else torch.float64
+    return (left.to(wide) * right).sum(dim=-1).to(left.dtype)
+
+
 def _squared_norms(x: Tensor) -> Tensor:
     """``(B, C, n)`` -> ``(B, 1, n)``."""
     if x.stride(1) == 1:
@@ -63,20 +69,16 @@ def _squared_norms(x: Tensor) -> Tensor:
     return sum(part.square().sum(dim=1, keepdim=True) for part in x.split(_NORM_BLOCK, dim=1))
 
 
-_NORM_BLOCK = 128
-
-
 def _weights(distances: Tensor, scale: Tensor) -> Tensor:
     return torch.threshold_((distances * scale).softmax(dim=1), _NEGLIGIBLE, 0.0)
 
 
-@torch.library.custom_op('mmseg_encnet::encode', mutates_args=())
-def _encode(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     """Encoding, ``(B, K, C)``, and the distances for backward, ``(B, K, N)``, or nothing where not to `keep`."""
     batch, channels, positions = x.shape
+    out_dtype = result_dtype(x, codewords)
     num_codes = codewords.shape[0]
-    dtype = _compute_dtype(x, codewords)
-    out_dtype = torch.promote_types(x.dtype, codewords.dtype)
+    dtype = compute_dtype(x, codewords)
     codewords, scale = codewords.to(dtype), scale.to(dtype)[:, None]
     centre = _centre(codewords)
     if centre is not None:
@@ -84,7 +86,7 @@ def _encode(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Te
         centre = centre[:, None]
     copied = centre is not None or x.dtype != dtype
 
-    norms = codewords.square().sum(dim=1)[:, None]
+    norms = _exact_inner(codewords, codewords)[:, None]
     products = (-2 * codewords).expand(batch, num_codes, channels)
     kept = x.new_empty((batch, num_codes, positions) if keep else 0, dtype=dtype)
     sums = x.new_zeros((batch, num_codes, channels), dtype=dtype)
@@ -104,22 +106,7 @@ def _encode(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Te
     return sums.to(out_dtype), kept
 
 
-@_encode.register_fake
-def _(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    batch, channels, positions = x.shape
-    num_codes = codewords.shape[0]
-    return (
-        x.new_empty(
-            (batch, num_codes, channels), dtype=torch.promote_types(x.dtype, codewords.dtype)
-        ),
-        x.new_empty(
-            (batch, num_codes, positions) if keep else (0,), dtype=_compute_dtype(x, codewords)
-        ),
-    )
-
-
-@torch.library.custom_op('mmseg_encnet::encode_backward', mutates_args=())
-def _encode_backward(
+def _backward(
     grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of features, codewords and smoothing factors.
@@ -139,7 +126,7 @@ def _encode_backward(
         codewords = codewords - centre
         centre = centre[:, None]
 
-    offsets = (grad * codewords).sum(dim=2, keepdim=True)
+    offsets = _exact_inner(grad, codewords)[:, :, None]
     # One product of twice the inner size gives both terms of the features' gradient.
     both = torch.cat([grad, (-2 * codewords).expand_as(grad)], dim=1).transpose(1, 2)
     grad_scale = grad.new_zeros(batch, num_codes)
@@ -182,65 +169,4 @@ def _encode_backward(
     )
 
 
-@_encode_backward.register_fake
-def _(
-    grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(codewords), torch.empty_like(scale)
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    x, codewords, scale, _ = inputs
-    _, distances = output
-    ctx.mark_non_differentiable(distances)
-    ctx.save_for_backward(x, codewords, scale, distances)
-
-
-def _backward(ctx, grad: Tensor, _) -> tuple[Tensor | None, ...]:
-    x, codewords, scale, distances = ctx.saved_tensors
-    if torch.is_grad_enabled():
-        # Someone differentiates the gradient: torch does, through the plain operations.
-        with torch.enable_grad():
-            inputs = [t for t in (x, codewords, scale) if t.requires_grad]
-            grads = iter(
-                torch.autograd.grad(_encode_plain(x, codewords, scale), inputs, grad, create_graph=True)
-            )
-        return *(next(grads) if t.requires_grad else None for t in (x, codewords, scale)), None
-    return *_encode_backward(grad, x, codewords, scale, distances), None
-
-
-_encode.register_autograd(_backward, setup_context=_setup_context)
-
-
-def _centred(x: Tensor, codewords: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    dtype = _compute_dtype(x, codewords)
-    codewords = codewords.to(dtype)
-    centre = codewords.mean(dim=0)
-    x, codewords = x.to(dtype) - centre[:, None], codewords - centre
-    distances = (
-        x.square().sum(dim=1, keepdim=True)
-        - 2 * (codewords @ x)
-        + codewords.square().sum(dim=1)[:, None]
-    )
-    return x, codewords, (scale.to(dtype)[:, None] * distances).softmax(dim=1)
-
-
-def _encode_plain(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """The same in operations that every exporter knows."""
-    dtype = torch.promote_types(x.dtype, codewords.dtype)
-    x, codewords, weights = _centred(x, codewords, scale)
-    encoded = weights @ x.transpose(1, 2) - weights.sum(dim=2)[:, :, None] * codewords
-    return encoded.to(dtype)
-
-
-def assign(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    return _centred(x, codewords, scale)[2]
-
-
-def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
-        return _encode_plain(x, codewords, scale)
-    needs_grad = torch.is_grad_enabled() and (
-        x.requires_grad or codewords.requires_grad or scale.requires_grad
-    )
-    return _encode(x, codewords, scale, needs_grad)[0]
+encode = make_operator('encode', _forward, _backward)

@@ -2,67 +2,97 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from mmseg_encnet.ops import dense, reference
+from mmseg_encnet.ops import dense, mmcv_backend, plain, reference, triton_kernels
 
-_BACKENDS = {'dense': dense.encode, 'reference': reference.encode}
+BACKENDS = {
+    'dense': dense.encode,
+    'triton': triton_kernels.encode,
+    'mmcv': mmcv_backend.encode,
+    'reference': reference.encode,
+}
 
 
-def _check(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    if x.dim() not in (3, 4):
+def _features(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
+    """Check the shapes and view the features as ``(B, C, N)``."""
+    if x.dim() not in (3, 4) or not x.is_floating_point():
         raise ValueError(
-            f'x has shape {tuple(x.shape)}, expected (B, C, H, W) or (B, C, N); '
-            'add the missing dimensions.'
+            f'x is {x.dtype} of shape {tuple(x.shape)}, expected a floating-point (B, C, H, W) or (B, C, N); '
+            'pass a feature map.'
         )
-    if codewords.dim() != 2 or codewords.shape[1] != x.shape[1]:
+    if codewords.dim() != 2 or codewords.shape[0] == 0 or codewords.shape[1] != x.shape[1]:
         raise ValueError(
-            f'codewords have shape {tuple(codewords.shape)}, expected (K, {x.shape[1]}); '
-            'build them for as many channels as x has.'
+            f'codewords have shape {tuple(codewords.shape)}, expected (K, {x.shape[1]}) with K of at least 1; '
+            'give every codeword as many channels as x has.'
         )
     if scale.shape != codewords.shape[:1]:
         raise ValueError(
             f'scale has shape {tuple(scale.shape)}, expected ({codewords.shape[0]},); '
             'give one smoothing factor per codeword.'
         )
-    return x.flatten(2)
+    return x.flatten(2) if x.dim() == 4 else x
+
+
+def _pick(x: Tensor) -> str:
+    if x.is_cuda and x.dtype != torch.float64 and triton_kernels.AVAILABLE:
+        return 'triton'
+    return 'dense'
 
 
 def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -> Tensor:
     """Encode features as residuals to a dictionary of codewords, summed over the positions.
 
+    ``e_k = sum_i a_ik (x_i - d_k)`` with ``a_ik = softmax_k(s_k |x_i - d_k|^2)`` (Context Encoding for Semantic
+    Segmentation, section 2.1, equations 1 and 2; the minus sign is inside the smoothing factors).
+
+    The computation runs in at least single precision, under autocast too. In single precision the result and all
+    gradients are within 1e-5 of double precision (largest difference over largest value) on features after a ReLU, and
+    within ten times the error of the literal formula in single precision where features and codewords share an offset
+    of up to 100 times their spread.
+
     Args:
-        x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, floating point.
-        codewords: ``(K, C)``.
-        scale: Smoothing factors, ``(K,)``.
-        backend: ``'auto'``, ``'dense'`` or ``'reference'``.
+        x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, any floating dtype, any memory layout; B, H and W may be 0.
+        codewords: ``(K, C)``, floating.
+        scale: Smoothing factors, ``(K,)``, floating.
+        backend: ``'dense'`` (matrix products, every device), ``'triton'`` (fused kernels for CUDA), ``'mmcv'`` (the
+            sum through ``mmcv.ops.assign_score_withk``, CUDA), ``'reference'`` (the equations literally; slow and
+            large) or ``'auto'`` (``'triton'`` for CUDA tensors where it is installed, else ``'dense'``).
 
     Returns:
-        ``(B, K, C)``, differentiable in all three tensors.
+        ``(B, K, C)`` in the promoted dtype of ``x`` and ``codewords``; differentiable in all three tensors.
 
     Raises:
-        ValueError: A shape does not fit or the backend is unknown.
+        ValueError: A shape or dtype does not fit, the backend is unknown or does not take such tensors.
+        RuntimeError: What the backend needs is not installed.
     """
-    if backend != 'auto' and backend not in _BACKENDS:
+    if backend != 'auto' and backend not in BACKENDS:
         raise ValueError(
-            f"backend is {backend!r}, expected one of {['auto', *_BACKENDS]}; name one of these."
+            f'backend is {backend!r}, expected one of {", ".join(("auto", *BACKENDS))}; name one of these.'
         )
-    features = _check(x, codewords, scale)
-    return _BACKENDS['dense' if backend == 'auto' else backend](features, codewords, scale)
+    features = _features(x, codewords, scale)
+    run = BACKENDS[_pick(features) if backend == 'auto' else backend]
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return run(features, codewords, scale)
+    return run(features, codewords, scale)
 
 
 def assign(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """Soft-assignment weights of every position, for pictures and statistics.
+    """Soft-assignment weights of every position, for pictures and statistics (equation 2).
 
     Args:
-        x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, floating point.
-        codewords: ``(K, C)``.
-        scale: Smoothing factors, ``(K,)``.
+        x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, any floating dtype.
+        codewords: ``(K, C)``, floating.
+        scale: Smoothing factors, ``(K,)``, floating.
 
     Returns:
-        ``(B, K, N)``; sums to one over the codewords.
+        ``(B, K, N)`` in at least single precision; sums to one over the codewords. Differentiable.
 
     Raises:
-        ValueError: A shape does not fit.
+        ValueError: A shape or dtype does not fit.
     """
-    return dense.assign(_check(x, codewords, scale), codewords, scale)
+    features = _features(x, codewords, scale)
+    with torch.autocast(x.device.type, enabled=False):
+        return plain.assign(features, codewords, scale)
