@@ -11,4 +11,4 @@ model = dict(
     backbone=dict(depth=18, init_cfg=None),
     decode_head=dict(in_channels=512, channels=128, num_classes=_base_.num_classes),
     auxiliary_head=dict(in_channels=256, num_classes=_base_.num_classes),
-    test_cfg=dict(_delete_=True, mode='whole'))
+    test_cfg=dict(crop_size=_base_.crop_size, stride=(96, 96)))

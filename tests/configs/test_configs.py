@@ -109,6 +109,7 @@ def batch(num_classes: int) -> dict:
 def test_trains_and_predicts(name):
     torch.manual_seed(0)
     cfg = shrink(load(name))
+    assert not [key for key in cfg if key.startswith('_')]
     assert cfg.model.decode_head.num_classes == cfg.num_classes
     model = MODELS.build(cfg.model)
 
@@ -328,7 +329,8 @@ def own_and_inherited(path: Path) -> tuple[dict, dict]:
     inherited = Config({})
     for base in [bases] if isinstance(bases, str) else bases:
         inherited.merge_from_dict(parse(path.parent / base).to_dict())
-    scope = dict(_base_=inherited)
+    # The file may change what it inherits in place.
+    scope = dict(_base_=copy.deepcopy(inherited))
     exec(compile(tree, str(path), 'exec'), scope)
     own = {key: value for key, value in scope.items() if not key.startswith('_')}
     return own, inherited.to_dict()
