@@ -52,14 +52,18 @@ class ContextEncodingModule(nn.Module):
             nn.ReLU(inplace=True))
         self.fc = nn.Sequential(nn.Linear(channels, channels), nn.Sigmoid())
 
-    def forward(self, x: Tensor) -> EncodedContext:
-        """Apply the module to features ``(B, C, H, W)``."""
+    def describe(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode features ``(B, C, H, W)``: their vector and gate ``(B, C)`` and projection."""
         encode, norm, activate = self.encoding
         projection = self.encoding_project(x)
         # A trailing axis makes the statistics an image of one column, (B, K, C, 1), which every
         # 2d norm accepts under its own registered name.
         statistics = activate(norm(encode(projection).unsqueeze(-1))).squeeze(-1)
         vector = statistics.mean(dim=1)
-        gate = self.fc(vector)
+        return vector, self.fc(vector), projection
+
+    def forward(self, x: Tensor) -> EncodedContext:
+        """Apply the module to features ``(B, C, H, W)``."""
+        vector, gate, projection = self.describe(x)
         features = F.relu(x + x * gate[:, :, None, None])
         return EncodedContext(features, vector, gate, projection)

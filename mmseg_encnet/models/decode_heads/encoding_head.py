@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.ops import presence_targets
 from .context_encoding import ContextEncodingModule
 
@@ -60,7 +61,8 @@ class EncodingHead(BaseDecodeHead):
             ``in_index`` are lists, the last entry is the stage that is encoded.
 
     Raises:
-        ValueError: If ``num_codes`` is not positive.
+        UserError: If ``in_channels`` or ``in_index`` is no list, ``num_codes`` is not positive, or
+            the groups of a group norm do not divide it and ``channels``.
     """
 
     def __init__(self,
@@ -70,12 +72,21 @@ class EncodingHead(BaseDecodeHead):
                  add_lateral: bool = False,
                  loss_se_decode: dict | None = None,
                  **kwargs) -> None:
+        for key in ('in_channels', 'in_index'):
+            if not isinstance(kwargs.get(key), (list, tuple)):
+                raise UserError(f'{key}={kwargs.get(key)} came, EncodingHead reads a list of '
+                                f'stages; write {key}=[...], one entry a stage.')
         super().__init__(input_transform='multiple_select', **kwargs)
         encoder = dict(dict(type='Encoding', num_codes=num_codes), **(encoder or {}))
         self.num_codes = encoder['num_codes']
         if self.num_codes < 1:
-            raise ValueError(f'num_codes={self.num_codes} came, a positive number of codewords '
-                             'is needed; the paper uses 32.')
+            raise UserError(f'num_codes={self.num_codes} came, a positive number of codewords '
+                            'is needed; the paper uses 32.')
+        num_groups = (self.norm_cfg or {}).get('num_groups', 1)
+        if self.channels % num_groups or self.num_codes % num_groups:
+            raise UserError(f'num_groups={num_groups} came, the head normalises over '
+                            f'channels={self.channels} and over num_codes={self.num_codes}; '
+                            'choose num_groups so that it divides both.')
         self.use_se_loss = use_se_loss
         self.add_lateral = add_lateral
         layer_cfg = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
@@ -93,21 +104,25 @@ class EncodingHead(BaseDecodeHead):
                 loss_se_decode or dict(type='SemanticEncodingLoss'))
             self.se_layer = nn.Linear(self.channels, self.num_classes)
 
-    def forward_context(self, inputs: Sequence[Tensor]) -> HeadOutput:
-        """One pass over the backbone's feature maps, with everything it computed."""
+    def fuse(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The features ``(B, channels, H, W)`` that are encoded, from the backbone's outputs."""
         inputs = self._transform_inputs(inputs)
         feat = self.bottleneck(inputs[-1])
-        if self.add_lateral:
-            laterals = [
-                resize(
-                    lateral_conv(x),
-                    size=feat.shape[2:],
-                    mode='bilinear',
-                    align_corners=self.align_corners)
-                for lateral_conv, x in zip(self.lateral_convs, inputs)
-            ]
-            feat = self.fusion(torch.cat([feat, *laterals], dim=1))
-        context = self.enc_module(feat)
+        if not self.add_lateral:
+            return feat
+        laterals = [
+            F.interpolate(
+                lateral_conv(x),
+                size=feat.shape[2:],
+                mode='bilinear',
+                align_corners=self.align_corners)
+            for lateral_conv, x in zip(self.lateral_convs, inputs)
+        ]
+        return self.fusion(torch.cat([feat, *laterals], dim=1))
+
+    def forward_context(self, inputs: Sequence[Tensor]) -> HeadOutput:
+        """One pass over the backbone's feature maps, with everything it computed."""
+        context = self.enc_module(self.fuse(inputs))
         se_logits = self.se_layer(context.vector) if self.use_se_loss else None
         return HeadOutput(
             self.cls_seg(context.features), se_logits, context.gate, context.projection)

@@ -1,0 +1,3 @@
+from .fold import FoldedEncNet
+
+__all__ = ['FoldedEncNet']
