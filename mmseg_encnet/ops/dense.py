@@ -1,14 +1,16 @@
 """The encoding as matrix products: the backend that runs everywhere.
 
-The paper's equations hold a residual for every position, codeword and channel. Expanding the square,
-``|x_i - d_k|^2 = |x_i|^2 - 2 x_i.d_k + |d_k|^2``, and the sum, ``e_k = sum_i a_ik x_i - (sum_i a_ik) d_k``, leaves two
-matrix products forward and four backward, and only the ``(B, K, N)`` distances are kept between them.
+The paper's equations hold a residual for every position, codeword and channel. Expanding the
+square, ``|x_i - d_k|^2 = |x_i|^2 - 2 x_i.d_k + |d_k|^2``, and the sum,
+``e_k = sum_i a_ik x_i - (sum_i a_ik) d_k``, leaves two matrix products forward and four backward,
+and only the ``(B, K, N)`` distances are kept between them.
 
-Precision. Expanding a square loses digits where ``|x_i|`` and ``|d_k|`` are large against ``|x_i - d_k|``. Residuals do
-not change when features and codewords move together, so where the codewords share an offset ``c`` (their mean) that
-is large against their spread, both are moved by ``-c`` first. In single precision a distance is then off by at most a
-small multiple of ``eps * 4 * (|x_i - c| + |d_k - c|)^2``, whatever the common offset. All arithmetic is at least
-single precision, whatever the dtype of the inputs.
+Precision. Expanding a square loses digits where ``|x_i|`` and ``|d_k|`` are large against
+``|x_i - d_k|``. Residuals do not change when features and codewords move together, so where the
+codewords share an offset ``c`` (their mean) that is large against their spread, both are moved by
+``-c`` first. A distance is then off by at most a small multiple of
+``4 eps (|x_i - c| + |d_k - c|)^2``, whatever the common offset. All arithmetic is at least single
+precision, whatever the dtype of the inputs.
 """
 
 from __future__ import annotations
@@ -21,30 +23,32 @@ from torch import Tensor
 from mmseg_encnet.ops.operator import make_operator
 from mmseg_encnet.ops.plain import compute_dtype, result_dtype
 
-# Saturated assignments underflow to denormal numbers, over which CPU matrix products run ten times slower. Weights
-# this small change no digit of the sums, not even in double precision.
+# Saturated assignments underflow to denormal numbers, over which CPU matrix products run ten times
+# slower. Weights this small change no digit of the sums, not even in double precision.
 _NEGLIGIBLE = 1e-20
 
-# Elements of scratch memory per step. On the CPU a step has to stay in the cache and small beside the input.
+# Elements of scratch memory per step. On the CPU a step has to stay in the cache; elsewhere few
+# long steps are faster, up to a fifth of the features.
 _SCRATCH_CPU = 2**19
-_SCRATCH_SHARE = 16
+_SCRATCH_SHARE = 5
 _NORM_BLOCK = 128
 
 
 def _centre(codewords: Tensor) -> Tensor | None:
-    """The offset to take off features and codewords, ``(C,)``, or None where taking it off gains no digits."""
+    """The offset to take off features and codewords, ``(C,)``, or None where it is not worth it."""
     centre = codewords.mean(dim=0)
     if codewords.device.type == 'cpu':
-        spread = (codewords - centre).square().sum() / max(codewords.shape[0], 1)
-        # With |c|^2 at most a quarter of the spread, (|x| + |d|)^2 is at most four times what centring leaves.
+        spread = (codewords - centre).square().sum() / codewords.shape[0]
+        # With |c|^2 at most a quarter of the spread, (|x| + |d|)^2 is at most four times what
+        # centring leaves.
         if 4 * centre.square().sum() <= spread:
             return None
-    # Elsewhere the comparison would make the device wait.
+    # Elsewhere the comparison would make the host wait for the device.
     return centre
 
 
 def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
-    """Cut images and positions so that a step with `per_position` elements per position fits the scratch memory."""
+    """Cut images and positions into steps whose scratch memory stays within its bound."""
     batch, _, positions = x.shape
     scratch = _SCRATCH_CPU
     if x.device.type != 'cpu':
@@ -57,7 +61,10 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _exact_inner(left: Tensor, right: Tensor) -> Tensor:
-    """Inner products over the channels. They enter every position alike, so their rounding would not average out."""
+    """Inner products over the channels, rounded once.
+
+    They enter every position alike, so that their rounding would not average out.
+    """
     wide = left.dtype if left.device.type == 'mps' else torch.float64
     return (left.to(wide) * right).sum(dim=-1).to(left.dtype)
 
@@ -74,11 +81,9 @@ def _weights(distances: Tensor, scale: Tensor) -> Tensor:
 
 
 def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    """Encoding, ``(B, K, C)``, and the distances for backward, ``(B, K, N)``, or nothing where not to `keep`."""
     batch, channels, positions = x.shape
-    out_dtype = result_dtype(x, codewords)
-    num_codes = codewords.shape[0]
-    dtype = compute_dtype(x, codewords)
+    codes = codewords.shape[0]
+    dtype, out_dtype = compute_dtype(x, codewords), result_dtype(x, codewords)
     codewords, scale = codewords.to(dtype), scale.to(dtype)[:, None]
     centre = _centre(codewords)
     if centre is not None:
@@ -87,12 +92,13 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
     copied = centre is not None or x.dtype != dtype
 
     norms = _exact_inner(codewords, codewords)[:, None]
-    products = (-2 * codewords).expand(batch, num_codes, channels)
-    kept = x.new_empty((batch, num_codes, positions) if keep else 0, dtype=dtype)
-    sums = x.new_zeros((batch, num_codes, channels), dtype=dtype)
-    mass = x.new_zeros((batch, num_codes, 1), dtype=dtype)
+    products = (-2 * codewords).expand(batch, codes, channels)
+    kept = x.new_empty((batch, codes, positions) if keep else 0, dtype=dtype)
+    sums = x.new_zeros((batch, codes, channels), dtype=dtype)
+    mass = x.new_zeros((batch, codes, 1), dtype=dtype)
+    per_position = 3 * codes + _NORM_BLOCK + (channels if copied else 0)
     with torch.autocast(x.device.type, enabled=False):
-        for images, span in _steps(x, 3 * num_codes + (2*channels if copied else channels)):
+        for images, span in _steps(x, per_position):
             part = x[images, :, span]
             if copied:
                 part = part.to(dtype) if centre is None else part - centre
@@ -109,64 +115,64 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
 def _backward(
     grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of features, codewords and smoothing factors.
+    """Gradients of the features, the codewords and the smoothing factors.
 
-    With ``g`` the gradient of the encoding, ``a`` the weights and ``r`` the distances: ``da_ik = g_k.(x_i - d_k)``;
-    ``dz = a (da - sum_k a da)`` through the softmax; ``ds_k = sum_i dz_ik r_ik``; with ``q = dz s``,
-    ``dx_i = sum_k a_ik g_k + 2 q_ik (x_i - d_k)`` and ``dd_k = -sum_i a_ik g_k + 2 q_ik (x_i - d_k)``.
+    With ``g`` the gradient of the encoding, ``a`` the weights, ``r`` the distances and ``z = s r``::
+
+        da_ik = g_k.(x_i - d_k)
+        dz_ik = a_ik (da_ik - sum_j a_ij da_ij)
+        ds_k  = sum_i dz_ik r_ik
+        q_ik  = dz_ik s_k
+        dx_i  = sum_k a_ik g_k + 2 q_ik (x_i - d_k)
+        dd_k  = -sum_i a_ik g_k + 2 q_ik (x_i - d_k)
     """
     batch, channels, _ = x.shape
-    num_codes = codewords.shape[0]
-    dtype = distances.dtype
-    grad_x = torch.empty_like(x)
-    grad, full_codewords, full_scale = grad.to(dtype), codewords, scale
-    codewords, scale = codewords.to(dtype), scale.to(dtype)[:, None]
+    codes, dtype = codewords.shape[0], distances.dtype
+    codewords_dtype, scale_dtype = codewords.dtype, scale.dtype
+    grad, codewords, scale = grad.to(dtype), codewords.to(dtype), scale.to(dtype)[:, None]
     centre = _centre(codewords)
     if centre is not None:
         codewords = codewords - centre
         centre = centre[:, None]
+    converted = x.dtype != dtype
 
+    grad_x = torch.empty_like(x)
+    grad_scale = grad.new_zeros(batch, codes)
+    sums = torch.zeros_like(grad)
+    mass = grad.new_zeros(batch, 2 * codes, 1)
     offsets = _exact_inner(grad, codewords)[:, :, None]
     # One product of twice the inner size gives both terms of the features' gradient.
     both = torch.cat([grad, (-2 * codewords).expand_as(grad)], dim=1).transpose(1, 2)
-    grad_scale = grad.new_zeros(batch, num_codes)
-    sums = torch.zeros_like(grad)
-    mass = grad.new_zeros(batch, 2 * num_codes, 1)
-    converted = x.dtype != dtype
     with torch.autocast(x.device.type, enabled=False):
-        for images, span in _steps(x, 6 * num_codes + (channels if converted else 0)):
+        for images, span in _steps(x, 6 * codes + (channels if converted else 0)):
             part, result = x[images, :, span], grad_x[images, :, span]
+            # The gradient's own memory holds the centred features until they are used up.
             scratch = torch.empty_like(part, dtype=dtype) if converted else result
             if centre is not None:
-                # The gradient's own memory holds the centred features until they are used up.
                 part = torch.sub(part, centre, out=scratch)
             elif converted:
                 part = scratch.copy_(part)
             r = distances[images, :, span]
-            pair = r.new_empty(r.shape[0], 2 * num_codes, r.shape[2])
-            weights, q = pair[:, :num_codes], pair[:, num_codes:]
+            pair = r.new_empty(r.shape[0], 2 * codes, r.shape[2])
+            weights, q = pair[:, :codes], pair[:, codes:]
             weights.copy_(_weights(r, scale))
-            grad_weights = torch.baddbmm(offsets[images], grad[images], part, beta=-1)
-            # Saturated weights leave the difference to their mean far below it; the second pass brings back the
-            # digits that the first one rounds away.
-            grad_weights -= (weights * grad_weights).sum(dim=1, keepdim=True)
-            grad_weights -= (weights * grad_weights).sum(dim=1, keepdim=True)
-            grad_weights *= weights
-            grad_scale[images] += torch.mul(grad_weights, r, out=q).sum(dim=2)
-            torch.mul(grad_weights, scale, out=q)
+            change = torch.baddbmm(offsets[images], grad[images], part, beta=-1)
+            # Saturated weights leave the difference to the mean far below it; the second pass
+            # brings back the digits that the first one rounds away.
+            change -= (weights * change).sum(dim=1, keepdim=True)
+            change -= (weights * change).sum(dim=1, keepdim=True)
+            change *= weights
+            grad_scale[images] += torch.mul(change, r, out=q).sum(dim=2)
+            torch.mul(change, scale, out=q)
             mass[images] += pair.sum(dim=2, keepdim=True)
             sums[images].baddbmm_(q, part.transpose(1, 2))
-            scratch = torch.mul(part, 2 * q.sum(dim=1, keepdim=True), out=scratch)
+            torch.mul(part, 2 * q.sum(dim=1, keepdim=True), out=scratch)
             scratch.baddbmm_(both[images], pair)
             if converted:
                 result.copy_(scratch)
-        weights_mass, q_mass = mass.split(num_codes, dim=1)
+        weights_mass, q_mass = mass.split(codes, dim=1)
         grad_codewords = (2 * (q_mass * codewords - sums) - weights_mass * grad).sum(dim=0)
-    return (
-        grad_x,
-        grad_codewords.to(full_codewords.dtype),
-        grad_scale.sum(dim=0).to(full_scale.dtype),
-    )
+    return grad_x, grad_codewords.to(codewords_dtype), grad_scale.sum(dim=0).to(scale_dtype)
 
 
 encode = make_operator('encode', _forward, _backward)

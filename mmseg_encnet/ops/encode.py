@@ -14,18 +14,22 @@ BACKENDS = {
     'reference': reference.encode,
 }
 
+# The fastest backend that the benchmark has measured. It has run on CPUs only, and a backend that
+# nobody has timed on a device is not chosen there.
+AUTO = 'dense'
+
 
 def _features(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     """Check the shapes and view the features as ``(B, C, N)``."""
     if x.dim() not in (3, 4) or not x.is_floating_point():
         raise ValueError(
-            f'x is {x.dtype} of shape {tuple(x.shape)}, expected a floating-point (B, C, H, W) or (B, C, N); '
-            'pass a feature map.'
+            f'x is {x.dtype} of shape {tuple(x.shape)}, expected floating-point (B, C, H, W) or '
+            '(B, C, N); pass a feature map.'
         )
     if codewords.dim() != 2 or codewords.shape[0] == 0 or codewords.shape[1] != x.shape[1]:
         raise ValueError(
-            f'codewords have shape {tuple(codewords.shape)}, expected (K, {x.shape[1]}) with K of at least 1; '
-            'give every codeword as many channels as x has.'
+            f'codewords have shape {tuple(codewords.shape)}, expected (K, {x.shape[1]}) with K of '
+            'at least 1; give every codeword as many channels as x has.'
         )
     if scale.shape != codewords.shape[:1]:
         raise ValueError(
@@ -35,44 +39,44 @@ def _features(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     return x.flatten(2) if x.dim() == 4 else x
 
 
-def _pick(x: Tensor) -> str:
-    if x.is_cuda and x.dtype != torch.float64 and triton_kernels.AVAILABLE:
-        return 'triton'
-    return 'dense'
-
-
 def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -> Tensor:
     """Encode features as residuals to a dictionary of codewords, summed over the positions.
 
-    ``e_k = sum_i a_ik (x_i - d_k)`` with ``a_ik = softmax_k(s_k |x_i - d_k|^2)`` (Context Encoding for Semantic
-    Segmentation, section 2.1, equations 1 and 2; the minus sign is inside the smoothing factors).
+    ``e_k = sum_i a_ik (x_i - d_k)`` with ``a_ik = softmax_k(s_k |x_i - d_k|^2)`` (Context Encoding
+    for Semantic Segmentation, section 2.1, equations 1 and 2; the minus sign is inside the
+    smoothing factors).
 
-    The computation runs in at least single precision, under autocast too. In single precision the result and all
-    gradients are within 1e-5 of double precision (largest difference over largest value) on features after a ReLU, and
-    within ten times the error of the literal formula in single precision where features and codewords share an offset
-    of up to 100 times their spread.
+    The computation runs in at least single precision, under autocast too. In single precision the
+    result and all gradients are within 1e-5 of double precision (largest difference over largest
+    value) on features after a ReLU, and within ten times the error of the literal formula where
+    features and codewords share an offset of 10 or 100 times their spread.
 
     Args:
-        x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, any floating dtype, any memory layout; B, H and W may be 0.
+        x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, any floating dtype and memory layout; B, H
+            and W may be 0.
         codewords: ``(K, C)``, floating.
         scale: Smoothing factors, ``(K,)``, floating.
-        backend: ``'dense'`` (matrix products, every device), ``'triton'`` (fused kernels for CUDA), ``'mmcv'`` (the
-            sum through ``mmcv.ops.assign_score_withk``, CUDA), ``'reference'`` (the equations literally; slow and
-            large) or ``'auto'`` (``'triton'`` for CUDA tensors where it is installed, else ``'dense'``).
+        backend: ``'dense'`` (matrix products, every device), ``'triton'`` (fused kernels for
+            CUDA), ``'mmcv'`` (the sum through ``mmcv.ops.assign_score_withk``, CUDA),
+            ``'reference'`` (the equations literally; slow and large) or ``'auto'`` (the fastest
+            that the benchmark has measured: ``'dense'``).
 
     Returns:
-        ``(B, K, C)`` in the promoted dtype of ``x`` and ``codewords``; differentiable in all three tensors.
+        ``(B, K, C)`` in the promoted dtype of ``x`` and ``codewords``; differentiable in all three
+        tensors.
 
     Raises:
-        ValueError: A shape or dtype does not fit, the backend is unknown or does not take such tensors.
+        ValueError: A shape or dtype does not fit, the backend is unknown or does not take such
+            tensors.
         RuntimeError: What the backend needs is not installed.
     """
     if backend != 'auto' and backend not in BACKENDS:
         raise ValueError(
-            f'backend is {backend!r}, expected one of {", ".join(("auto", *BACKENDS))}; name one of these.'
+            f'backend is {backend!r}, expected one of {", ".join(("auto", *BACKENDS))}; '
+            'name one of these.'
         )
     features = _features(x, codewords, scale)
-    run = BACKENDS[_pick(features) if backend == 'auto' else backend]
+    run = BACKENDS[AUTO if backend == 'auto' else backend]
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return run(features, codewords, scale)
@@ -94,5 +98,7 @@ def assign(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
         ValueError: A shape or dtype does not fit.
     """
     features = _features(x, codewords, scale)
-    with torch.autocast(x.device.type, enabled=False):
-        return plain.assign(features, codewords, scale)
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return plain.assign(features, codewords, scale)
+    return plain.assign(features, codewords, scale)

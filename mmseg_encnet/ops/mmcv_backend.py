@@ -1,10 +1,13 @@
 """The encoding's weighted sum through mmcv's CUDA operator ``assign_score_withk``.
 
-The operator was written for point clouds: ``out[b, o, i, j] = sum_m scores[b, i, j, m] * (points[b, n, m, o] -
-centres[b, n0, m, o])`` with ``n = index[b, i, j]`` and ``n0 = index[b, i, 0]``. With one point whose weight bank holds
-the features of all N positions (m runs over the positions), the codewords as query points (i), zero centres and index
-0 everywhere, that is ``sum_n a_kn x_n``, and nothing of size ``B * N * K * C`` is formed. It asks for positions before
-channels and for a tensor of centres: two copies of the features.
+The operator was written for point clouds::
+
+    out[b, o, i, j] = sum_m scores[b, i, j, m] * (points[b, n, m, o] - centres[b, n0, m, o])
+
+with ``n = index[b, i, j]`` and ``n0 = index[b, i, 0]``. With a single point whose weight bank holds
+the features of all N positions (m runs over them), the codewords as query points (i), zero centres
+and index 0 everywhere, that is ``sum_n a_kn x_n``, and nothing of size ``B * N * K * C`` is formed.
+It asks for positions before channels and for a tensor of centres: two copies of the features.
 """
 
 from __future__ import annotations
@@ -22,13 +25,13 @@ def _load_operator(device: torch.device) -> Callable[..., Tensor]:
         from mmcv.ops import assign_score_withk
     except (ImportError, AssertionError) as error:
         raise RuntimeError(
-            f"backend is 'mmcv' but mmcv's compiled operators are not there ({error}), expected an mmcv built with "
-            'them; install torch, then run `pip install --no-cache-dir --no-build-isolation onedl-mmcv`.'
+            f"backend is 'mmcv' but mmcv's compiled operators are missing ({error}); install torch, "
+            'then run `pip install --no-cache-dir --no-build-isolation onedl-mmcv`.'
         ) from error
     if device.type != 'cuda':
         raise ValueError(
-            f"backend is 'mmcv' but x is on device '{device}', expected CUDA, the only device its operator has; "
-            "move x to a GPU or use backend='dense'."
+            f"backend is 'mmcv' but x is on device '{device}', expected CUDA, for which alone mmcv "
+            "has the operator; move x to a GPU or use backend='dense'."
         )
     return assign_score_withk
 

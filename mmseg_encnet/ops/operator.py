@@ -1,4 +1,4 @@
-"""Turns a forward and a backward written by hand into an operator that autograd, compilers and exporters accept."""
+"""Turns a forward and a backward written by hand into an operator for autograd and compilers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ def make_operator(name: str, forward: Forward, backward: Backward) -> Encode:
 
     Args:
         name: Unique name under torch's ``mmseg_encnet`` namespace.
-        forward: ``(x, codewords, scale, keep)`` -> the encoding ``(B, K, C)`` and, where `keep` is set, the squared
-            distances ``(B, K, N)`` in the dtype of the computation, else an empty tensor.
-        backward: ``(grad, x, codewords, scale, distances)`` -> gradients of ``x``, ``codewords`` and ``scale``.
+        forward: ``(x, codewords, scale, keep)`` -> the encoding ``(B, K, C)`` and, where `keep` is
+            set, the squared distances ``(B, K, N)`` in the dtype of the computation, else an empty
+            tensor.
+        backward: ``(grad, x, codewords, scale, distances)`` -> gradients of ``x``, ``codewords``
+            and ``scale``.
 
     Returns:
-        The operator. ``torch.compile`` keeps it as one node, exporters see plain operations instead of it, and its
-        gradient can be differentiated again (through plain operations).
+        The operator. ``torch.compile`` keeps it as one node, exporters see plain operations
+        instead, and its gradient can be differentiated again (through plain operations).
     """
     run = torch.library.custom_op(f'mmseg_encnet::{name}', forward, mutates_args=())
     run_backward = torch.library.custom_op(

@@ -1,7 +1,8 @@
 """The matrix form of the encoding in plain torch operations.
 
-Exporters know every operation in here, and torch can differentiate them any number of times. In exchange a copy of
-the features is made, so the backends with a backward of their own train faster and in less memory.
+Exporters know every operation in here, and torch can differentiate them any number of times. In
+exchange a copy of the features is made, so the backends with a backward of their own train faster
+and in less memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def compute_dtype(x: Tensor, codewords: Tensor) -> torch.dtype:
 
 
 def result_dtype(x: Tensor, codewords: Tensor) -> torch.dtype:
-    """Dtype of the encoding: that of the features and codewords, single precision where autocast mixes them."""
+    """Dtype of the encoding; single precision where autocast mixes features and codewords."""
     return torch.promote_types(x.dtype, codewords.dtype)
 
 
@@ -25,8 +26,8 @@ def centred_assignment(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features and codewords about the codewords' mean, and the assignment weights.
 
-    Residuals do not change when features and codewords move together, and about their mean the expanded squares
-    cancel the fewest digits.
+    Residuals do not change when features and codewords move together, and about their mean the
+    expanded squares cancel the fewest digits.
 
     Args:
         x: Features, ``(B, C, N)``.
@@ -34,7 +35,8 @@ def centred_assignment(
         scale: Smoothing factors, ``(K,)``.
 
     Returns:
-        Features ``(B, C, N)``, codewords ``(K, C)`` and weights ``(B, K, N)``, in at least single precision.
+        Features ``(B, C, N)``, codewords ``(K, C)`` and weights ``(B, K, N)``, in at least single
+        precision.
     """
     dtype = compute_dtype(x, codewords)
     codewords = codewords.to(dtype)

@@ -1,7 +1,8 @@
 """The encoding as the paper writes it: the specification that every backend is tested against.
 
-Zhang et al., Context Encoding for Semantic Segmentation, CVPR 2018 (arXiv 1803.08904), section 2.1, equations 1 and 2.
-Every residual ``x_i - d_k`` is formed, so memory and time grow with ``B * K * C * N``: for tests and small inputs only.
+Zhang et al., Context Encoding for Semantic Segmentation, CVPR 2018 (arXiv 1803.08904),
+section 2.1, equations 1 and 2. Every residual ``x_i - d_k`` is formed, so memory and time grow with
+``B * K * C * N``: for tests and small inputs only.
 """
 
 from __future__ import annotations

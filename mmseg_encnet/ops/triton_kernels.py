@@ -1,11 +1,13 @@
 """The encoding as one fused kernel forward and one backward, for CUDA.
 
-A program takes a share of an image's positions, a tile at a time. It reads the tile's features channel block by
-channel block to get their distances to all codewords, takes the softmax on the chip, and goes over the tile once more
-for the sums; that second look, right after the first, is served by the cache, so the features cross the memory bus
-once. Backward does the same. The distances are written out only where backward will ask for them. Sums over the
-positions go to one small buffer per program that are added up afterwards in a fixed order: no atomics, so results
-repeat bit for bit. For the arithmetic and its precision see `dense`; features and codewords are always centred here.
+A program takes a share of an image's positions, a tile at a time. It reads the tile's features
+channel block by channel block to get their distances to all codewords, takes the softmax on the
+chip, and goes over the tile once more for the sums. That second look, right after the first, is
+meant for the cache, so that the features cross the memory bus once. Backward does the same. The
+distances are written out only where backward will ask for them. Sums over the positions go to one
+small buffer per program; the buffers are added up afterwards in a fixed order, without atomics, so
+results repeat bit for bit. For the arithmetic and its precision see `dense`; features and codewords
+are always centred here.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ if AVAILABLE:
     ):  # fmt: skip
         image, share, shares = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
         x += image.to(tl.int64) * stride_b
+        distances += image.to(tl.int64) * codes * positions
         row = image.to(tl.int64) * shares + share
         sums += row * codes * channels
         k = tl.arange(0, BLOCK_K)
@@ -79,7 +82,7 @@ if AVAILABLE:
             r = squares[None, :] - 2.0 * inner + norm[:, None]
             if KEEP:
                 tl.store(
-                    distances + (image.to(tl.int64) * codes + k.to(tl.int64)[:, None]) * positions + n[None, :],
+                    distances + k.to(tl.int64)[:, None] * positions + n[None, :],
                     r,
                     mask=(k < codes)[:, None] & (n < positions)[None, :],
                 )
@@ -95,13 +98,15 @@ if AVAILABLE:
 
     @triton.jit
     def _backward_kernel(
-        grad, x, centre, codewords, offsets, scale, distances, grad_x, sums, mass, q_mass, grad_scale,
+        grad, x, centre, codewords, offsets, scale, distances,
+        grad_x, sums, mass, q_mass, grad_scale,
         stride_b, stride_c, stride_n, grad_stride_b, grad_stride_c, grad_stride_n,
         channels, positions, codes,
         BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_C: tl.constexpr,
     ):  # fmt: skip
         image, share, shares = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
         x += image.to(tl.int64) * stride_b
+        distances += image.to(tl.int64) * codes * positions
         grad_x += image.to(tl.int64) * grad_stride_b
         grad += image.to(tl.int64) * codes * channels
         row = image.to(tl.int64) * shares + share
@@ -115,7 +120,7 @@ if AVAILABLE:
         for start in range(share * BLOCK_N, positions, shares * BLOCK_N):
             n = start + tl.arange(0, BLOCK_N)
             r = tl.load(
-                distances + (image.to(tl.int64) * codes + k.to(tl.int64)[:, None]) * positions + n[None, :],
+                distances + k.to(tl.int64)[:, None] * positions + n[None, :],
                 mask=(k < codes)[:, None] & (n < positions)[None, :],
                 other=0.0,
             )
@@ -145,15 +150,19 @@ if AVAILABLE:
                 part = _load_centred(x, centre, c, n, stride_c, stride_n, channels, positions)
                 g = tl.load(grad + at, mask=kc, other=0.0)
                 d = tl.load(codewords + at, mask=kc, other=0.0)
+                _add_to(sums + at, kc, tl.dot(q, tl.trans(part), input_precision='ieee'))
                 result = 2.0 * part * q_sum[None, :]
                 result += tl.dot(tl.trans(g), weights, input_precision='ieee')
                 result -= 2.0 * tl.dot(tl.trans(d), q, input_precision='ieee')
+                at = (
+                    c.to(tl.int64)[:, None] * grad_stride_c
+                    + n.to(tl.int64)[None, :] * grad_stride_n
+                )
                 tl.store(
-                    grad_x + c.to(tl.int64)[:, None] * grad_stride_c + n.to(tl.int64)[None, :] * grad_stride_n,
+                    grad_x + at,
                     result.to(grad_x.dtype.element_ty),
                     mask=(c < channels)[:, None] & (n < positions)[None, :],
                 )
-                _add_to(sums + at, kc, tl.dot(q, tl.trans(part), input_precision='ieee'))
         tl.store(mass + row * codes + k, total, mask=k < codes)
         tl.store(q_mass + row * codes + k, q_total, mask=k < codes)
         tl.store(grad_scale + row * codes + k, scale_total, mask=k < codes)
@@ -214,13 +223,13 @@ def _backward(
     sums = x.new_zeros((batch, shares, codes, channels), dtype=torch.float32)
     mass, q_mass, grad_scale = x.new_empty((3, batch, shares, codes), dtype=torch.float32)
     _backward_kernel[(batch, shares)](
-        grad, x, centre, codewords, offsets, scale, distances, grad_x, sums, mass, q_mass, grad_scale,
+        grad, x, centre, codewords, offsets, scale, distances,
+        grad_x, sums, mass, q_mass, grad_scale,
         *x.stride(), *grad_x.stride(), channels, positions, codes, **blocks,
     )  # fmt: skip
-    grad_codewords = (
-        2 * (q_mass.sum(dim=(0, 1))[:, None] * codewords - sums.sum(dim=(0, 1)))
-        - (mass.sum(dim=1)[:, :, None] * grad).sum(dim=0)
-    )
+    grad_codewords = 2 * (q_mass.sum(dim=(0, 1))[:, None] * codewords - sums.sum(dim=(0, 1))) - (
+        mass.sum(dim=1)[:, :, None] * grad
+    ).sum(dim=0)
     return grad_x, grad_codewords.to(codewords_dtype), grad_scale.sum(dim=(0, 1)).to(scale_dtype)
 
 
@@ -236,16 +245,17 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     """
     if not AVAILABLE:
         raise RuntimeError(
-            "backend is 'triton' but the package triton is not installed; run `pip install triton` or use "
-            "backend='dense'."
+            "backend is 'triton' but the package triton is not installed; run `pip install triton` "
+            "or use backend='dense'."
         )
     if x.dtype == torch.float64 or codewords.dtype == torch.float64:
         raise ValueError(
-            f"backend 'triton' computes in float32, got x {x.dtype} and codewords {codewords.dtype}; use "
-            "backend='dense' for double precision."
+            f"backend is 'triton', which computes in float32, but x is {x.dtype} and codewords are "
+            f"{codewords.dtype}; use backend='dense' for double precision."
         )
     if not x.is_cuda and isinstance(_forward_kernel, triton.JITFunction):
         raise ValueError(
-            f"backend 'triton' runs on CUDA, x is on device '{x.device}'; move it there or use backend='dense'."
+            f"backend is 'triton', which runs on CUDA, but x is on device '{x.device}'; move x to a "
+            "GPU or use backend='dense'."
         )
     return _fused(x, codewords, scale)
