@@ -117,7 +117,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the features, the codewords and the smoothing factors.
 
-    With ``g`` the gradient of the encoding, ``a`` the weights, ``r`` the distances and ``z = s r``::
+    With ``g`` the encoding's gradient, ``a`` the weights, ``r`` the distances and ``z = s r``::
 
         da_ik = g_k.(x_i - d_k)
         dz_ik = a_ik (da_ik - sum_j a_ij da_ij)

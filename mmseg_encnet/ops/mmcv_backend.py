@@ -25,8 +25,8 @@ def _load_operator(device: torch.device) -> Callable[..., Tensor]:
         from mmcv.ops import assign_score_withk
     except (ImportError, AssertionError) as error:
         raise RuntimeError(
-            f"backend is 'mmcv' but mmcv's compiled operators are missing ({error}); install torch, "
-            'then run `pip install --no-cache-dir --no-build-isolation onedl-mmcv`.'
+            f"backend is 'mmcv' but mmcv's compiled operators are missing ({error}); install torch "
+            'first, then run `pip install --no-cache-dir --no-build-isolation onedl-mmcv`.'
         ) from error
     if device.type != 'cuda':
         raise ValueError(

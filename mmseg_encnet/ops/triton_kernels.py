@@ -255,7 +255,7 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
         )
     if not x.is_cuda and isinstance(_forward_kernel, triton.JITFunction):
         raise ValueError(
-            f"backend is 'triton', which runs on CUDA, but x is on device '{x.device}'; move x to a "
-            "GPU or use backend='dense'."
+            f"backend is 'triton', which runs on CUDA, but x is on device '{x.device}'; move x "
+            "to a GPU or use backend='dense'."
         )
     return _fused(x, codewords, scale)
