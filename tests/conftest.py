@@ -1,0 +1,105 @@
+"""What tests of several parts share: a clean toolbox state, and a tiny data set with its config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.visualization import Visualizer
+from PIL import Image
+
+import mmseg_encnet  # noqa: F401  (registers the parts)
+
+ROOT = Path(__file__).resolve().parents[1]
+MSRC21 = ROOT / 'configs' / 'encnet_r18_msrc21.py'
+# encnet_r18_msrc21.py at an eighth of its widths, on the images of `tiny_data`.
+SHRUNK = {
+    'model.backbone.base_channels': 8,
+    'model.backbone.stem_channels': 16,
+    'model.data_preprocessor.size': (48, 48),
+    'model.decode_head.in_channels': [16, 32, 64],
+    'model.decode_head.channels': 16,
+    'model.decode_head.num_codes': 4,
+    'model.auxiliary_head.in_channels': 32,
+    'train_dataloader.batch_size': 2,
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+    'val_dataloader.num_workers': 0,
+    'val_dataloader.persistent_workers': False,
+    'test_dataloader.num_workers': 0,
+    'test_dataloader.persistent_workers': False,
+    'train_cfg.max_iters': 2,
+    'train_cfg.val_interval': 2,
+    'default_hooks.checkpoint.interval': 2,
+    'default_hooks.logger.interval': 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each test the toolbox's process-wide registers as a fresh process has them."""
+    # Tools set it for their process; what a test sets is taken back.
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    threads = torch.get_num_threads()
+    init_default_scope('mmseg')
+    yield
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        manager._instance_dict.clear()
+    torch.set_num_threads(threads)
+
+
+def draw_photographs(root: Path, split: str, count: int, num_classes: int = 21) -> None:
+    """Draw images of two rectangles of class colours, with their labels, as MSRC-21 lies."""
+    rng = np.random.default_rng(count)
+    palette = rng.integers(0, 256, (num_classes, 3))
+    for kind in ('images', 'labels'):
+        (root / kind / split).mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        height, width = (56, 72) if index % 2 else (72, 56)
+        label = np.full((height, width), rng.integers(num_classes), np.uint8)
+        label[height // 3:, width // 3:] = rng.integers(num_classes)
+        image = palette[label] + rng.normal(0, 8, (height, width, 3))
+        label[:4] = 255
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
+            root / 'images' / split / f'{index}.jpg')
+        Image.fromarray(label).save(root / 'labels' / split / f'{index}.png')
+
+
+@pytest.fixture
+def tiny_data(tmp_path: Path) -> Path:
+    """Root of a data set in the layout of MSRC-21: four images to train on, two to test on."""
+    root = tmp_path / 'data'
+    draw_photographs(root, 'train', 4)
+    draw_photographs(root, 'val', 2)
+    return root
+
+
+@pytest.fixture
+def tiny_options(tiny_data: Path) -> dict:
+    """Options that shrink ``encnet_r18_msrc21`` and put it on :func:`tiny_data`."""
+    return dict(SHRUNK, data_root=str(tiny_data))
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, tiny_options: dict) -> Callable[..., Config]:
+    """Load the shrunk config, with more options, into a work dir of this test."""
+    from mmseg_encnet.engine.launch import load_config
+
+    def load(options: dict | None = None, work_dir: str = 'work') -> Config:
+        return load_config(
+            str(MSRC21), dict(tiny_options, **(options or {})), str(tmp_path / work_dir))
+
+    return load
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Environment of a tool that is started as a process of its own."""
+    return dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
