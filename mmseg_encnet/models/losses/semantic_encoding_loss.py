@@ -20,13 +20,11 @@ class SemanticEncodingLoss(nn.Module):
 
     Args:
         loss_weight: Weight of the loss; 0.2 in the paper (section 4.1).
-        loss_name: Name in the training log. Only names that begin with ``loss_`` are trained on.
     """
 
-    def __init__(self, loss_weight: float = 0.2, loss_name: str = 'loss_se') -> None:
+    def __init__(self, loss_weight: float = 0.2) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.loss_name = loss_name
 
     def forward(self, se_logits: Tensor, presence: Tensor) -> Tensor:
         """Weighted loss of a batch, a scalar.

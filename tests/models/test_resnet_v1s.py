@@ -1,0 +1,69 @@
+"""The backbone: shapes, strides, dilations and size of the published one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmseg.registry import MODELS
+from torch import nn
+
+UNDILATED = dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+
+
+def build(depth: int, **options) -> nn.Module:
+    return MODELS.build(dict(type='ResNetV1s', depth=depth, **options))
+
+
+@pytest.mark.parametrize('depth, expansion', [(18, 1), (34, 1), (50, 4), (101, 4), (152, 4)])
+@pytest.mark.parametrize('options, strides', [({}, (4, 8, 8, 8)), (UNDILATED, (4, 8, 16, 32))])
+def test_output_shapes(depth, expansion, options, strides):
+    backbone = build(depth, base_channels=4, stem_channels=8, **options)
+    backbone.eval()
+    with torch.no_grad():
+        outputs = backbone(torch.randn(1, 3, 64, 96))
+    assert [tuple(output.shape) for output in outputs] == [
+        (1, 4 * 2**stage * expansion, 64 // stride, 96 // stride)
+        for stage, stride in enumerate(strides)
+    ]
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_dilations_are_the_published_ones(depth):
+    """No multi-grid; the first block of a dilated stage keeps the dilation of the one before."""
+    backbone = build(depth, base_channels=4, stem_channels=8)
+    expected = {1: (1, 1), 2: (1, 1), 3: (1, 2), 4: (2, 4)}
+    for stage, (first, others) in expected.items():
+        for index, block in enumerate(getattr(backbone, f'layer{stage}')):
+            spatial = [conv for conv in block.modules()
+                       if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3)]
+            dilation = first if index == 0 else others
+            # Of a basic block's two convolutions the toolbox dilates the first.
+            assert spatial[0].dilation == spatial[0].padding == (dilation, dilation)
+    assert all(conv.dilation == (1, 1) for conv in build(depth, **UNDILATED).modules()
+               if isinstance(conv, nn.Conv2d))
+
+
+def test_stem_is_64_64_128():
+    convs = [layer for layer in build(50).stem if isinstance(layer, nn.Conv2d)]
+    assert [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convs] == [
+        (3, 64, 2), (64, 64, 1), (64, 128, 1)]
+    assert all(conv.kernel_size == (3, 3) and conv.bias is None for conv in convs)
+
+
+def test_number_of_parameters():
+    """A plain ResNet-50 without classifier, with another stem and a wider first block."""
+    plain = 25_557_032 - (2048 * 1000 + 1000)
+    plain_stem = 3 * 64 * 7 * 7 + 2 * 64
+    stem = 9 * (3 * 64 + 64 * 64 + 64 * 128) + 2 * (64 + 64 + 128)
+    # 128 channels come into the first block where a plain ResNet has 64: its first 1x1
+    # convolution (to 64) and its projection shortcut (to 256) are that much wider.
+    first_block = 64 * (64 + 256)
+    expected = plain - plain_stem + stem + first_block
+    assert sum(parameter.numel() for parameter in build(50).parameters()) == expected
+
+
+@pytest.mark.parametrize('zero_init, weight', [(False, 1.0), (True, 0.0)])
+def test_last_norm_of_a_block_starts_at(zero_init, weight):
+    backbone = build(50, base_channels=4, stem_channels=8, zero_init_residual=zero_init)
+    backbone.init_weights()
+    assert (backbone.layer2[1].norm3.weight == weight).all()
