@@ -1,12 +1,14 @@
 _base_ = [
-    './_base_/models/fcn_r18.py',
+    './_base_/models/fcn_r50.py',
     './_base_/datasets/msrc21.py',
     './_base_/schedules/msrc21.py',
     './_base_/default_runtime.py',
 ]
 
+# The same backbone, auxiliary head and head width as encnet_r18_msrc21.py.
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(num_classes=_base_.num_classes),
-    auxiliary_head=dict(num_classes=_base_.num_classes),
+    backbone=dict(depth=18, init_cfg=None),
+    decode_head=dict(in_channels=512, channels=128, num_classes=_base_.num_classes),
+    auxiliary_head=dict(in_channels=256, num_classes=_base_.num_classes),
     test_cfg=dict(crop_size=_base_.crop_size, stride=(96, 96)))

@@ -76,7 +76,8 @@ def shrink(cfg: Config) -> Config:
     if 'embed_dims' in model.backbone:
         options['model.backbone.embed_dims'] = model.backbone.embed_dims // SHRINK
     else:
-        options['model.backbone.base_channels'] = 64 // SHRINK
+        width = model.backbone.get('base_channels', 64)
+        options['model.backbone.base_channels'] = width // SHRINK
     if 'neck' in model:
         options['model.neck.mid_channels'] = model.neck.mid_channels // SHRINK
     for part in ('neck', 'decode_head', 'auxiliary_head'):
