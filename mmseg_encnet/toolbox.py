@@ -8,31 +8,30 @@ overwrite each other's files and fail in ways that name neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 
-from packaging.version import Version
+from packaging.specifiers import SpecifierSet
 
 PARTS = ('mmcv', 'mmengine', 'mmsegmentation')
 MAINTAINED = 'onedl-'
-INSTALL_MAINTAINED = 'pip install onedl-mmcv onedl-mmengine onedl-mmsegmentation'
-INSTALL_OPENMMLAB = ('pip install mmengine==0.10.7 mmsegmentation==1.2.2 ftfy regex && '
-                     'pip install --no-build-isolation mmcv==2.1.0')
 
-# Versions from the first (included) to the last (excluded) that are known to work together.
+# Versions that work together without compiled operators (earlier onedl-mmsegmentation imports
+# them), and those that OpenMMLab's mmsegmentation accepts. The extras in setup.cfg say the same.
 SUPPORTED = {
-    'onedl-mmcv': ('2.3.0', '3'),
-    'onedl-mmengine': ('0.10.8', '1'),
-    'onedl-mmsegmentation': ('1.3.0', '2'),
-    'mmcv': ('2.0.0', '2.2.0'),
-    'mmengine': ('0.10.0', '1'),
-    'mmsegmentation': ('1.2.0', '1.3'),
+    'onedl-mmcv': '>=2.3.0,<3',
+    'onedl-mmengine': '>=0.10.8,<1',
+    'onedl-mmsegmentation': '>=1.4.0,<2',
+    'mmcv': '>=2.0.0,<2.2.0',
+    'mmengine': '>=0.10.0,<1',
+    'mmsegmentation': '>=1.2.0,<1.3',
 }
 
 
 def installed_versions() -> dict[str, str]:
     """Versions of the toolbox's distributions in this environment, of both families."""
-    names = [prefix + part for part in (*PARTS, 'mmcv-lite') for prefix in ('', MAINTAINED)]
+    names = [*(MAINTAINED + part for part in PARTS), *PARTS, 'mmcv-lite']
     versions = {}
     for name in names:
         try:
@@ -52,37 +51,36 @@ def check_toolbox(versions: Mapping[str, str] | None = None) -> None:
         ImportError: One sentence that says what is wrong and the command that mends it.
     """
     versions = installed_versions() if versions is None else versions
-    maintained = sorted(name for name in versions if name.startswith(MAINTAINED))
-    openmmlab = sorted(set(versions) - set(maintained))
-
-    if maintained and openmmlab:
-        raise ImportError(
-            f'two families of the toolbox are installed, {_listed(maintained, versions)} and '
-            f'{_listed(openmmlab, versions)}, and they overwrite the same files; mend it with: '
-            f'pip uninstall -y {" ".join(openmmlab + maintained)} && {INSTALL_MAINTAINED}')
     if not versions:
         raise ImportError(
             f'mmseg_encnet needs the MMSegmentation toolbox, which is not installed; install it '
-            f'with: {INSTALL_MAINTAINED}')
+            f'with: {_install(MAINTAINED)}')
 
-    prefix, mend = (MAINTAINED, INSTALL_MAINTAINED) if maintained else ('', INSTALL_OPENMMLAB)
-    if not maintained and 'mmcv-lite' in versions and 'mmcv' not in versions:
+    maintained = [name for name in versions if name.startswith(MAINTAINED)]
+    openmmlab = [name for name in versions if name not in maintained]
+    if maintained and openmmlab:
+        raise ImportError(
+            f'two families of the toolbox are installed and overwrite each other\'s files, '
+            f'{_listed(maintained, versions)} and {_listed(openmmlab, versions)}; mend it with: '
+            f'{_reinstall(versions, MAINTAINED)}')
+
+    prefix = MAINTAINED if maintained else ''
+    if 'mmcv-lite' in versions and 'mmcv' not in versions:
         raise ImportError(
             f'mmcv-lite {versions["mmcv-lite"]} is installed, but OpenMMLab\'s mmsegmentation '
             f'needs the compiled operators of mmcv; mend it with: pip uninstall -y mmcv-lite && '
-            f'{mend}')
+            f'{_install(prefix)}')
     missing = [prefix + part for part in PARTS if prefix + part not in versions]
     if missing:
         raise ImportError(
-            f'{", ".join(missing)} is missing beside {_listed(sorted(versions), versions)}; '
-            f'install it with: {mend}')
+            f'{_listed(versions, versions)} is installed without {", ".join(missing)}; add what is '
+            f'missing with: {_install(prefix)}')
     for part in PARTS:
         name = prefix + part
-        lowest, limit = SUPPORTED[name]
-        if not Version(lowest) <= Version(versions[name]) < Version(limit):
+        if not SpecifierSet(SUPPORTED[name], prereleases=True).contains(versions[name]):
             raise ImportError(
-                f'{name} {versions[name]} is installed, mmseg_encnet works with >={lowest},'
-                f'<{limit}; mend it with: {mend} --upgrade')
+                f'{name} {versions[name]} is installed, but mmseg_encnet works with {name} '
+                f'{SUPPORTED[name]}; mend it with: {_install(prefix)}')
 
 
 def import_toolbox() -> None:
@@ -95,12 +93,30 @@ def import_toolbox() -> None:
         import mmseg.models  # noqa: F401
     except Exception as error:
         versions = installed_versions()
-        maintained = any(name.startswith(MAINTAINED) for name in versions)
-        mend = INSTALL_MAINTAINED if maintained else INSTALL_OPENMMLAB
+        prefix = MAINTAINED if MAINTAINED + PARTS[0] in versions else ''
+        reason = traceback.format_exception_only(error)[-1].splitlines()[0]
         raise ImportError(
-            f'the installed toolbox ({_listed(sorted(versions), versions)}) cannot be imported: '
-            f'{str(error).splitlines()[0]}; reinstall it with: {mend}') from error
+            f'the installed toolbox ({_listed(versions, versions)}) cannot be imported, {reason}; '
+            f'reinstall it with: {_reinstall(versions, prefix)}') from error
 
 
-def _listed(names: list[str], versions: Mapping[str, str]) -> str:
+def _install(prefix: str) -> str:
+    """The command that brings a family whole and into the supported versions."""
+    mmcv, *pure = (f'"{prefix}{part}{SUPPORTED[prefix + part]}"' for part in PARTS)
+    if prefix == MAINTAINED:
+        return f'pip install {mmcv} {" ".join(pure)}'
+    # mmcv's setup.py needs the pkg_resources of old setuptools, and skips the operators where it
+    # sees no torch: in an isolated build, whose result pip keeps in its cache. mmsegmentation
+    # imports ftfy and regex without declaring them.
+    return (f'pip install "setuptools<80" wheel {" ".join(pure)} ftfy regex && '
+            f'pip install --no-cache-dir --no-build-isolation {mmcv}')
+
+
+def _reinstall(versions: Iterable[str], prefix: str) -> str:
+    # Uninstalled first: pip leaves alone what it believes to be installed already, and forcing it
+    # would fetch another torch as well.
+    return f'pip uninstall -y {" ".join(versions)} && {_install(prefix)}'
+
+
+def _listed(names: Iterable[str], versions: Mapping[str, str]) -> str:
     return ', '.join(f'{name} {versions[name]}' for name in names)
