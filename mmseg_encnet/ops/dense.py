@@ -53,8 +53,8 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
     scratch = _SCRATCH_CPU
     if x.device.type != 'cpu':
         scratch = max(scratch, x.numel() // _SCRATCH_SHARE)
-    length = min(positions, max(256, scratch // (batch * per_position + 1)))
-    images = max(1, scratch // (length * per_position + 1))
+    length = max(256, scratch // (batch * per_position + 1))
+    images = max(1, scratch // (min(length, positions) * per_position + 1))
     for image in range(0, batch, images):
         for position in range(0, positions, length):
             yield slice(image, image + images), slice(position, position + length)

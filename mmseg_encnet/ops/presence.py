@@ -12,7 +12,7 @@ def presence_targets(labels: Tensor, num_classes: int) -> Tensor:
     Values outside ``[0, num_classes)``, such as an ignore label, are left out.
 
     Args:
-        labels: Class indices, ``(B, ...)``, any integer dtype.
+        labels: Class indices, ``(B, ...)``, any integer dtype; any size may be 0.
         num_classes: Number of classes.
 
     Returns:
@@ -28,7 +28,7 @@ def presence_targets(labels: Tensor, num_classes: int) -> Tensor:
         )
     if num_classes < 1:
         raise ValueError(f'num_classes is {num_classes}, expected at least 1; count the classes.')
-    labels = labels.flatten(1).long()
+    labels = labels[:, None].flatten(1).long()
     # Everything that is no class goes to one extra column, which is cut off.
     labels = torch.where((labels < 0) | (labels >= num_classes), num_classes, labels)
     present = torch.zeros(labels.shape[0], num_classes + 1, device=labels.device)

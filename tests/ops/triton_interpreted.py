@@ -1,0 +1,57 @@
+"""The Triton kernels on the CPU: run by `test_triton.py` with ``TRITON_INTERPRET=1``."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_encode import errors, problem, run
+
+from mmseg_encnet.ops import encode
+
+
+SHAPES = [
+    dict(batch=2, channels=32, height=8, width=8, codes=16),
+    dict(batch=1, channels=37, height=5, width=27, codes=5, smoothing=0.1),
+    dict(batch=3, channels=33, height=1, width=3, codes=17),
+    dict(batch=1, channels=8, height=13, width=33, codes=1, smoothing=0.1),
+    dict(batch=1, channels=20, height=1, width=70, codes=70, smoothing=0.1),
+    dict(batch=1, channels=1, height=1, width=1, codes=2),
+    dict(batch=0, channels=4, height=2, width=2, codes=2),
+    dict(batch=2, channels=4, height=0, width=2, codes=2),
+]
+
+
+@pytest.mark.parametrize(
+    ('shape', 'dtype', 'bound'),
+    [(shape, torch.float32, 1e-5) for shape in SHAPES]
+    + [(SHAPES[1], dtype, 2**-7) for dtype in (torch.float16, torch.bfloat16)],
+    ids=str,
+)
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_matches_the_equations(shape, channels_last, dtype, bound):
+    x, codewords, scale, grad = problem(**shape)
+    x = x.to(dtype)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    inputs = [t.requires_grad_() for t in (x, codewords, scale)]
+    expected = run('reference', *inputs, grad, dtype=torch.float64)
+    encoded = encode(*inputs, backend='triton')
+    results = encoded, *torch.autograd.grad(encoded, inputs, grad)
+    assert results[1].dtype == dtype
+    for error in errors(*zip(*((a, b) for a, b in zip(results, expected) if b.numel()))):
+        assert error < bound
+
+
+def test_a_common_offset_costs_little():
+    case = problem(channels=64, height=5, width=13, offset=100.0, smoothing=0.1, relu=False)
+    expected = run('reference', *case, dtype=torch.float64)
+    literal = errors(run('reference', *case), expected)
+    for bound, error in zip(literal, errors(run('triton', *case), expected)):
+        assert error <= 10 * max(bound, torch.finfo(torch.float32).eps)
+
+
+def test_without_gradient():
+    case = problem(channels=40, height=5, width=13)
+    with torch.no_grad():
+        encoded = encode(*case[:3], backend='triton')
+    torch.testing.assert_close(encoded, run('reference', *case)[0].detach())
