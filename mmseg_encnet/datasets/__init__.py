@@ -1,0 +1,5 @@
+from .camvid import CamVidDataset
+from .context_scenes import ContextScenesBackend, ContextScenesDataset
+from .msrc21 import MSRC21Dataset
+
+__all__ = ['CamVidDataset', 'ContextScenesBackend', 'ContextScenesDataset', 'MSRC21Dataset']

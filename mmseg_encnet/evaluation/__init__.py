@@ -1,0 +1,3 @@
+from .metrics import TwinPixelAccuracy
+
+__all__ = ['TwinPixelAccuracy']

@@ -1,0 +1,49 @@
+import math
+
+_base_ = './published.py'
+
+num_classes = 21
+# Seen from the folder that training starts in. Given on the command line as
+# `--cfg-options data_root=DIR`, it reaches all data loaders.
+data_root = '../shared/data/msrc21'
+
+# The published sizes, 520 and 480, for photographs of half their width: two CPU cores are enough.
+base_size = 160
+crop_size = (144, 144)
+
+# The steps stay those of published.py, the sizes change.
+__load, __annotate, __resize, __pad, __crop, *__rest = _base_.train_pipeline
+train_pipeline = [
+    __load, __annotate,
+    dict(__resize, scale=(base_size, base_size)),
+    dict(__pad, size=crop_size),
+    dict(__crop, crop_size=crop_size), *__rest
+]
+__load, __resize, *__rest = _base_.test_pipeline
+test_pipeline = [__load, dict(__resize, scale=(base_size, base_size)), *__rest]
+__load, __tta = _base_.tta_pipeline
+tta_pipeline = [
+    __load,
+    dict(
+        __tta,
+        transforms=[[
+            dict(__resize, scale=(math.ceil(base_size * s), ) * 2) for s in _base_.tta_scales
+        ], *__tta.transforms[1:]]),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    dataset=dict(
+        type='MSRC21Dataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='images/train', seg_map_path='labels/train'),
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=2,
+    dataset=dict(
+        type='MSRC21Dataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='images/val', seg_map_path='labels/val'),
+        pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,10 @@
+_base_ = './sgd_poly.py'
+
+epochs = 60
+num_images = 367
+batch_size = 4
+max_iters = epochs * (num_images // batch_size)
+
+# For 16 images; a quarter of it for this set's batches of 4 (auto_scale_lr).
+optim_wrapper = dict(optimizer=dict(lr=0.02))
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 10)

@@ -1,0 +1,10 @@
+_base_ = './sgd_poly.py'
+
+epochs = 100
+num_images = 318
+batch_size = 8
+max_iters = epochs * (num_images // batch_size)
+
+# For 16 images; halved for this set's batches of 8 (auto_scale_lr).
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 10)

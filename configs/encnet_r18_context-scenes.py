@@ -1,0 +1,29 @@
+_base_ = [
+    './_base_/models/encnet_r18.py',
+    './_base_/datasets/context_scenes.py',
+    './_base_/schedules/context_scenes.py',
+    './_base_/default_runtime.py',
+]
+
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    # Two stages: no convolution reaches from a twin to a cue (docs/context_scenes.md), so what
+    # EncNet knows of the cues it knows from its encoding.
+    backbone=dict(
+        num_stages=2,
+        stem_channels=32,
+        base_channels=32,
+        strides=(1, 2),
+        dilations=(1, 1),
+        out_indices=(0, 1)),
+    decode_head=dict(
+        in_channels=[32, 64],
+        in_index=[0, 1],
+        channels=64,
+        num_codes=16,
+        num_classes=_base_.num_classes,
+        # Five times the published weight: so short a training has to learn the cues, a hundredth
+        # of the pixels, from it.
+        loss_se_decode=dict(loss_weight=1.0)),
+    auxiliary_head=dict(in_channels=32, in_index=0, num_classes=_base_.num_classes),
+    test_cfg=dict(_delete_=True, mode='whole'))

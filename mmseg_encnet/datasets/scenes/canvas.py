@@ -1,0 +1,87 @@
+"""A picture and its label map, drawn together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels: columns ``left`` to ``right``, rows ``top`` to ``bottom``, ends
+    excluded."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+
+class Canvas:
+    """Draws every shape into an RGB image and into its label map, so that the two cannot disagree.
+
+    Edges are hard (no anti-aliasing): a pixel shows one class, and changing one object changes no
+    pixel outside it.
+
+    Args:
+        image: RGB image, uint8, shape (H, W, 3), drawn in place.
+        label: Class indices, uint8, shape (H, W), drawn in place.
+    """
+
+    def __init__(self, image: np.ndarray, label: np.ndarray) -> None:
+        self.image = image
+        self.label = label
+
+    @property
+    def width(self) -> int:
+        return self.label.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.label.shape[0]
+
+    def window(self, box: Box) -> Canvas:
+        """The part of the canvas inside ``box``: drawing on it is clipped to the box."""
+        rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+        return Canvas(self.image[rows, columns], self.label[rows, columns])
+
+    def polygon(self, points: Sequence[Point], colour: Colour, index: int) -> None:
+        corners = np.rint(np.asarray(points)).astype(np.int32)[None]
+        cv2.fillPoly(self.image, corners, colour)
+        cv2.fillPoly(self.label, corners, index)
+
+    def rectangle(
+        self, left: float, top: float, right: float, bottom: float, colour: Colour, index: int
+    ) -> None:
+        self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour, index)
+
+    def ellipse(
+        self, x: float, y: float, radius_x: float, radius_y: float, colour: Colour, index: int
+    ) -> None:
+        centre, axes = (round(x), round(y)), (max(1, round(radius_x)), max(1, round(radius_y)))
+        cv2.ellipse(self.image, centre, axes, 0, 0, 360, colour, cv2.FILLED)
+        cv2.ellipse(self.label, centre, axes, 0, 0, 360, index, cv2.FILLED)
+
+    def line(self, points: Sequence[Point], colour: Colour, index: int, thickness: int = 1) -> None:
+        corners = np.rint(np.asarray(points)).astype(np.int32)[None]
+        cv2.polylines(self.image, corners, False, colour, thickness)
+        cv2.polylines(self.label, corners, False, index, thickness)
+
+    def paint(self, mask: np.ndarray, texture: np.ndarray, index: int) -> None:
+        """Fill ``mask`` (bool, (H, W)) with a texture (float or uint8 RGB, (H, W, 3))."""
+        self.image[mask] = np.clip(texture[mask], 0, 255).astype(np.uint8)
+        self.label[mask] = index

@@ -1,0 +1,62 @@
+"""What a context scene is made of: its classes, the twins among them, and the cues to each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Label values follow this order. Twins get unlike colours: a wrong one must be seen at a glance.
+_COLOURS = {
+    'sky': (135, 190, 235),
+    'grass': (120, 180, 90),
+    'tree': (25, 95, 50),
+    'sand': (250, 215, 100),
+    'earth': (120, 70, 25),
+    'skyscraper': (95, 60, 170),
+    'building': (235, 120, 160),
+    'water': (30, 90, 200),
+    'boat': (255, 255, 255),
+    'palm': (0, 160, 140),
+    'cow': (40, 40, 40),
+    'orchard': (190, 230, 50),
+    'bus': (220, 30, 30),
+    'streetlight': (255, 160, 0),
+    'church': (150, 150, 150),
+    'fence': (90, 0, 60),
+}
+CLASSES = tuple(_COLOURS)
+PALETTE = tuple(_COLOURS.values())
+
+
+def index_of(name: str) -> int:
+    """The label value of a class."""
+    return CLASSES.index(name)
+
+
+class Setting(NamedTuple):
+    """One of the two places that a pair of twins can be in.
+
+    Attributes:
+        name: What the place is called.
+        twin: The class that the twin surface has here.
+        cues: The kinds of objects found here and nowhere else, as named by `objects.CUES`.
+        cue_classes: The classes that these objects are labelled with.
+    """
+
+    name: str
+    twin: str
+    cues: tuple[str, str]
+    cue_classes: tuple[str, ...]
+
+
+GROUND = (
+    Setting('coast', 'sand', ('lagoon', 'palm'), ('water', 'boat', 'palm')),
+    Setting('farm', 'earth', ('cow', 'orchard'), ('cow', 'orchard')),
+)
+TOWN = (
+    Setting('city', 'skyscraper', ('bus', 'streetlight'), ('bus', 'streetlight')),
+    Setting('village', 'building', ('church', 'fence'), ('church', 'fence')),
+)
+
+# The two questions that a scene asks, in the order of `TWINS`.
+PAIRS = (GROUND, TOWN)
+TWINS = tuple(tuple(setting.twin for setting in pair) for pair in PAIRS)

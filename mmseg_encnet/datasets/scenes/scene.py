@@ -1,0 +1,200 @@
+"""Draws context scenes: where things stand, and in which setting.
+
+A scene is drawn in two steps that share no random numbers. The layout (background, light, twins,
+and the boxes in which cues will stand) knows nothing of the setting; the setting then fills the cue
+boxes and names the twins. So nothing but the cues can tell twins apart, and two scenes of one
+layout differ in no pixel outside their cue boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import objects
+from .canvas import Box, Canvas
+from .classes import PAIRS, Setting, index_of
+
+HEIGHT, WIDTH = 128, 256
+
+# Each zone holds the twins of one pair and the cues of the other, so a twin and a cue that tells
+# about it are always
+# more than WIDTH - 2 * ZONE columns apart.
+ZONE = 88
+
+# Part of the seed: scenes of two splits come from different streams.
+SPLITS = {'train': 0, 'val': 1, 'test': 2}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn scene.
+
+    Attributes:
+        image: RGB, uint8, shape (128, 256, 3).
+        label: Class indices, uint8, shape (128, 256); every pixel has a class.
+        settings: The setting of each pair of `classes.PAIRS`.
+        cue_boxes: For each pair, the boxes that hold the cues telling about it.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    settings: tuple[Setting, ...]
+    cue_boxes: tuple[tuple[Box, ...], ...]
+
+    def twin_mask(self, pair: int) -> np.ndarray:
+        """Where the twins of a pair are: bool, shape (128, 256)."""
+        return self.label == index_of(self.settings[pair].twin)
+
+    def cue_mask(self, pair: int) -> np.ndarray:
+        """Where the cues are that tell the twins of a pair apart: bool, shape (128, 256)."""
+        return np.isin(self.label, [index_of(name) for name in self.settings[pair].cue_classes])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things stand. Nothing here depends on the setting."""
+
+    horizon: int
+    twin_boxes: tuple[Box, ...]
+    cue_boxes: tuple[tuple[Box, ...], ...]
+    tree_boxes: tuple[Box, ...]
+
+
+def draw_scene(seed: int, split: str, index: int) -> Scene:
+    """Draw one scene.
+
+    Scenes 4k to 4k + 3 are matched: one layout in all four combinations of settings. A scene and
+    the one that differs from it in a single setting agree in everything but the cues to that one
+    pair of twins, so whatever does not see these cues is right about the twins in exactly one of
+    the two.
+
+    Args:
+        seed: Non-negative seed of the data set.
+        split: A key of `SPLITS`.
+        index: Number of the scene, from 0 on; any number is valid, nothing is stored.
+
+    Returns:
+        The scene, the same for the same arguments on every machine with the same numpy and OpenCV.
+    """
+    layout_seed, cue_seed = np.random.SeedSequence([seed, SPLITS[split], index // 4]).spawn(2)
+    choices = (index % 4 // 2, index % 2)
+    settings = tuple(pair[choice] for pair, choice in zip(PAIRS, choices))
+
+    rng = np.random.default_rng(layout_seed)
+    layout = plan_layout(rng)
+    canvas = Canvas(np.empty((HEIGHT, WIDTH, 3), np.uint8), np.empty((HEIGHT, WIDTH), np.uint8))
+    objects.meadow(canvas, rng, layout.horizon)
+    for box in layout.tree_boxes:
+        objects.tree(canvas.window(box), rng)
+    for draw, box, setting in zip(
+        (objects.ground_patch, objects.towers), layout.twin_boxes, settings
+    ):
+        draw(canvas.window(box), rng, index_of(setting.twin))
+    # A setting has its own random numbers, whatever the other setting is.
+    cue_seeds = cue_seed.spawn(2 * len(PAIRS))
+    for number, (setting, boxes) in enumerate(zip(settings, layout.cue_boxes)):
+        own = np.random.default_rng(cue_seeds[2 * number + choices[number]])
+        draw_cues(canvas, own, setting, boxes)
+    return Scene(light(canvas.image, rng), canvas.label, settings, layout.cue_boxes)
+
+
+def draw_cues(
+    canvas: Canvas, rng: np.random.Generator, setting: Setting, boxes: tuple[Box, ...]
+) -> None:
+    """Fill the cue boxes from a random non-empty subset of the setting's kinds of cues."""
+    subsets = [setting.cues[:1], setting.cues[1:], setting.cues]
+    kinds = subsets[rng.integers(len(subsets))]
+    for box in boxes:
+        objects.CUES[kinds[rng.integers(len(kinds))]](canvas.window(box), rng)
+
+
+def plan_layout(rng: np.random.Generator) -> Layout:
+    horizon = int(rng.integers(36, 51))
+    zones = [(0, ZONE), (WIDTH - ZONE, WIDTH)]
+    if rng.uniform() < 0.5:
+        zones.reverse()
+    patch, town_cues = plan_zone(rng, *zones[0], horizon, tall=False)
+    houses, ground_cues = plan_zone(rng, *zones[1], horizon, tall=True)
+    trees = []
+    for _ in range(int(rng.integers(2, 9))):
+        size = int(rng.integers(14, 28))
+        # Most trees stand between the zones, where nothing else does; those within them may be
+        # hidden by twins and cues.
+        between = rng.uniform() < 0.75
+        span = (ZONE, WIDTH - ZONE - size) if between else (0, WIDTH - size)
+        left = int(rng.integers(*span))
+        trees.append((int(rng.integers(horizon + 8, HEIGHT)), left, size))
+    # From back to front.
+    tree_boxes = tuple(
+        Box(left, bottom - size, left + size, bottom) for bottom, left, size in sorted(trees)
+    )
+    return Layout(horizon, (patch, houses), (ground_cues, town_cues), tree_boxes)
+
+
+def plan_zone(
+    rng: np.random.Generator, left: int, right: int, horizon: int, *, tall: bool
+) -> tuple[Box, tuple[Box, ...]]:
+    """Place a twin and one to three cue boxes without overlap: one before the other or side by
+    side.
+
+    Args:
+        rng: Source of the layout's random numbers.
+        left: First column of the zone.
+        right: Column after its last.
+        horizon: Row at which the ground begins.
+        tall: Whether the twin rises above the horizon (houses) or lies on the ground (a patch).
+    """
+    if rng.uniform() < 0.5:
+        # Before each other. Houses stand behind: in front they would hide the cues.
+        twin_behind = tall or rng.uniform() < 0.5
+        middle = int(rng.integers(84, 93))
+        rows = (horizon + 2, middle) if twin_behind else (middle, HEIGHT - 2)
+        cue_rows = (middle + 2, HEIGHT - 1) if twin_behind else (middle - 38, middle - 2)
+        count = int(rng.integers(1, 4))
+        pitch = (right - left) // count
+        columns = [(left + pitch * place, left + pitch * (place + 1)) for place in range(count)]
+        cues = tuple(plan_cue(rng, *span, *cue_rows) for span in columns)
+        twin_left, twin_right = left, right
+    else:
+        width = int(rng.integers(34, 39))
+        cue_first = rng.uniform() < 0.5
+        cue_left = left if cue_first else right - width
+        twin_left, twin_right = (left + width, right) if cue_first else (left, right - width)
+        count = int(rng.integers(1, 3))
+        starts = (horizon + 2, horizon + 2 + (HEIGHT - horizon) // 2)
+        if count == 1:
+            spans = [(int(rng.integers(starts[0], HEIGHT - 34)), HEIGHT - 1)]
+        else:
+            spans = [(starts[0], starts[1]), (starts[1], HEIGHT - 1)]
+        cues = tuple(plan_cue(rng, cue_left, cue_left + width, *span) for span in spans)
+        bottom = int(rng.integers(horizon + 40, HEIGHT))
+        rows = (bottom - int(rng.integers(34, 42)), bottom)
+    width = min(twin_right - twin_left, int(rng.integers(46, 89)))
+    start = int(rng.integers(twin_left, twin_right - width + 1))
+    if tall:
+        bottom = rows[1]
+        return Box(start, max(2, bottom - int(rng.integers(46, 80))), start + width, bottom), cues
+    return Box(start, rows[0], start + width, rows[1]), cues
+
+
+def plan_cue(rng: np.random.Generator, left: int, right: int, top: int, bottom: int) -> Box:
+    """A cue box of random size, at random within a span of columns and rows."""
+    width = min(right - left, int(rng.integers(28, 41)))
+    height = min(bottom - top, int(rng.integers(28, 41)))
+    start, end = (
+        int(rng.integers(left, right - width + 1)),
+        int(rng.integers(top + height, bottom + 1)),
+    )
+    return Box(start, end - height, start + width, end)
+
+
+def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same scene in another light, with sensor noise. The light does not depend on the
+    setting."""
+    gain = rng.uniform(0.75, 1.1) * rng.uniform(0.93, 1.07, 3)
+    noise = rng.standard_normal(image.shape[:2], np.float32) * np.float32(rng.uniform(2, 5))
+    lit = image * gain.astype(np.float32)
+    lit += noise[..., None]
+    return np.clip(lit, 0, 255, out=lit).astype(np.uint8)

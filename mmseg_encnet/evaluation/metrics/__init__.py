@@ -1,0 +1,3 @@
+from .twin_pixel_accuracy import TwinPixelAccuracy
+
+__all__ = ['TwinPixelAccuracy']
