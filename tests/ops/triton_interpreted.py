@@ -8,7 +8,6 @@ from test_encode import errors, problem, run
 
 from mmseg_encnet.ops import encode
 
-
 SHAPES = [
     dict(batch=2, channels=32, height=8, width=8, codes=16),
     dict(batch=1, channels=37, height=5, width=27, codes=5, smoothing=0.1),
