@@ -28,6 +28,11 @@ SHRUNK = {
     'model.decode_head.channels': 16,
     'model.decode_head.num_codes': 4,
     'model.auxiliary_head.in_channels': 32,
+    'train_dataloader.dataset.pipeline.2.scale': (64, 64),
+    'train_dataloader.dataset.pipeline.3.size': (48, 48),
+    'train_dataloader.dataset.pipeline.4.crop_size': (48, 48),
+    'val_dataloader.dataset.pipeline.1.scale': (64, 64),
+    'test_dataloader.dataset.pipeline.1.scale': (64, 64),
     'train_dataloader.batch_size': 2,
     'train_dataloader.num_workers': 0,
     'train_dataloader.persistent_workers': False,
@@ -47,6 +52,8 @@ def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give each test the toolbox's process-wide registers as a fresh process has them."""
     # Tools set it for their process; what a test sets is taken back.
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    # A run writes its config seven times; making it pretty is most of a tiny run's time.
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
     threads = torch.get_num_threads()
     init_default_scope('mmseg')
     yield

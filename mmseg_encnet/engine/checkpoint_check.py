@@ -1,9 +1,10 @@
-"""Refusing a checkpoint that does not fit, before half of it is loaded."""
+"""Refusing a model that does not fit its checkpoint or its data, before either is half used."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -11,6 +12,21 @@ from mmengine.runner import BaseLoop
 from torch import Tensor, nn
 
 from ..errors import UserError
+
+
+def plain_state_dict(checkpoint: Any) -> dict[str, Tensor]:
+    """The weights in a loaded checkpoint, by the names that an unwrapped model gives them.
+
+    Raises:
+        UserError: If it holds anything else.
+    """
+    weights = checkpoint
+    if isinstance(weights, Mapping):
+        weights = weights.get('state_dict', weights)
+    if not isinstance(weights, Mapping):
+        raise UserError(f'it holds a {type(weights).__name__} instead of weights by name; take a '
+                        'checkpoint that a training wrote.')
+    return {re.sub(r'^module\.', '', str(key)): value for key, value in weights.items()}
 
 
 def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) -> None:
@@ -21,7 +37,7 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
 
     Args:
         model: The segmentor.
-        state_dict: What is about to be loaded.
+        state_dict: What is about to be loaded, from :func:`plain_state_dict`.
         whole: Whether every parameter has to be there (a test), or missing ones keep their
             initial value (training that starts from other weights). Auxiliary heads may be
             missing in both cases: they only serve training.
@@ -30,7 +46,6 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
         UserError: Naming the first key that does not fit.
     """
     expected = model.state_dict()
-    state_dict = {re.sub(r'^module\.', '', key): value for key, value in state_dict.items()}
     for key, value in expected.items():
         found = state_dict.get(key)
         if found is None or found.shape == value.shape:
@@ -54,13 +69,38 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
             f'{missing[0]}; take the checkpoint that was trained with this config.')
 
 
-class CheckpointCheckHook(Hook):
-    """Runs :func:`check_fits` on every checkpoint a runner loads."""
+class FitCheckHook(Hook):
+    """Checks every checkpoint a runner loads, and the class counts of model and data."""
+
+    def before_run(self, runner) -> None:
+        """Check that every label of the data has an output in every head.
+
+        Without it a label beyond the last output is a failed assertion on the GPU.
+
+        Raises:
+            UserError: Naming the head and the data set.
+        """
+        model = _segmentor(runner.model)
+        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+        for dataset in [loop.dataloader.dataset for loop in loops if isinstance(loop, BaseLoop)]:
+            num_labels = len(dataset.metainfo.get('classes') or ())
+            for key in ('decode_head', 'auxiliary_head'):
+                part = getattr(model, key, None)
+                for head in part if isinstance(part, nn.ModuleList) else [part]:
+                    num_classes = getattr(head, 'num_classes', num_labels)
+                    if num_classes < num_labels:
+                        raise UserError(
+                            f'model.{key}.num_classes={num_classes} came, {type(dataset).__name__} '
+                            f'has {num_labels} classes; set num_classes of every head to that.')
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        model = runner.model
-        if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
         # Runner.train builds its loop before it loads; a test leaves it a config.
         training = isinstance(runner._train_loop, BaseLoop)
-        check_fits(model, checkpoint.get('state_dict', checkpoint), whole=not training)
+        check_fits(_segmentor(runner.model), plain_state_dict(checkpoint), whole=not training)
+
+
+def _segmentor(model: nn.Module) -> nn.Module:
+    """The segmentor inside the wrappers of a distributed run and of test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

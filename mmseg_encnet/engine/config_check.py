@@ -28,19 +28,21 @@ def check_types(cfg: Mapping[str, Any]) -> None:
         UserError: Naming the key, the value and what it may have been meant to be.
     """
     registries = _registries()
+    known = {name for registry in registries for name in registry.module_dict}
     for key in _BUILT_KEYS:
         for path, name in _types(cfg.get(key), key):
             # A name with a scope belongs to another toolbox, which resolves it by itself.
-            if '.' in name or any(registry.get(name) is not None for registry in registries):
-                continue
-            raise UserError(_unknown(path, name, registries))
+            if name not in known and '.' not in name:
+                raise UserError(_unknown(path, name, known))
 
 
 def _registries() -> list[Registry]:
+    """The toolbox's registries, with everything registered that they would find when asked."""
     found = {}
     for module in (mmseg.registry, mmengine.registry):
         for value in vars(module).values():
             if isinstance(value, Registry):
+                value.import_from_location()
                 found[id(value)] = value
     return list(found.values())
 
@@ -56,12 +58,11 @@ def _types(node: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _types(value, f'{path}.{index}')
 
 
-def _unknown(path: str, name: str, registries: list[Registry]) -> str:
+def _unknown(path: str, name: str, known: set[str]) -> str:
     if name == 'MMSyncBN':
         return (f"{path}='MMSyncBN' needs mmcv's compiled operators, which are not installed; with "
                 'torch installed, build them with: '
                 'pip install --no-cache-dir --no-build-isolation onedl-mmcv')
-    known = sorted({known for registry in registries for known in registry.module_dict})
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, sorted(known), n=1)
     hint = f'did you mean {close[0]!r}?' if close else 'nothing of a similar name is registered.'
     return f'{path}={name!r} in the config names nothing that is registered; {hint}'

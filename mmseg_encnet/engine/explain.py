@@ -12,12 +12,13 @@ import re
 import sys
 from collections.abc import Callable
 
-from mmengine.config.utils import ConfigParsingError
-
 from ..errors import UserError
 
 _UNEXPECTED_ARGUMENT = re.compile(
-    r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+    r"([\w.]+?)(?:\.__init__|(?<=save_checkpoint))\(\) got an unexpected keyword argument '(\w+)'")
+_MISSING_ARGUMENT = re.compile(
+    r"(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
+_UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
 _WORKER_SENTENCE = re.compile(r'errors\.UserError: (.+)\Z', re.DOTALL)
 
 
@@ -52,6 +53,14 @@ def explain(error: BaseException) -> str | None:
             owner, argument = match.groups()
             return (f'{argument!r} is not an argument that {owner} knows; correct the key in the '
                     'config or in --cfg-options.')
-    if isinstance(error, (SyntaxError, ConfigParsingError)):
-        return f'the config cannot be read: {" ".join(message.split())}.'
+        match = _MISSING_ARGUMENT.search(message)
+        if match:
+            owner, arguments = match.groups()
+            return f'{owner} lacks {arguments}; add it in the config or with --cfg-options.'
+    if isinstance(error, KeyError):
+        # The check before building leaves names with a scope to the toolbox that they name.
+        match = _UNREGISTERED.search(message)
+        if match:
+            return (f'type={match.group(1)!r} in the config names nothing in the registry '
+                    f'{match.group(2)}; correct it.')
     return None

@@ -18,7 +18,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from ..errors import UserError
-from .checkpoint_check import check_fits
+from .checkpoint_check import check_fits, plain_state_dict
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
@@ -75,9 +75,9 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
     except Exception as error:
         raise UserError(f'checkpoint {checkpoint} cannot be read as plain weights: it is '
                         'truncated, no checkpoint, or could run code.') from error
-    state_dict = content.get('state_dict', content)
     model = MODELS.build(cfg.model)
     try:
+        state_dict = plain_state_dict(content)
         check_fits(model, state_dict, whole=True)
     except UserError as error:
         raise UserError(f'checkpoint {checkpoint} does not fit: {error}') from error
@@ -125,11 +125,13 @@ def write_predictions(segmentor: Segmentor, images: Iterable[tuple[Path, Path]],
                       out_dir: Path) -> Iterator[UserError | None]:
     """Predict images one by one, writing each as an indexed PNG in the classes' colours.
 
-    The pixel values of the PNG are class indices; viewers show the palette.
+    The pixel values of the PNG are class indices; viewers show the palette. A palette has 256
+    entries: with more classes the PNG is a 16-bit grey one.
 
     Yields:
         After each image None, or the error of an image that could not be read.
     """
+    indexed = len(segmentor.classes) <= 256
     palette = np.asarray(segmentor.palette, dtype=np.uint8)
     for path, relative in images:
         try:
@@ -137,9 +139,10 @@ def write_predictions(segmentor: Segmentor, images: Iterable[tuple[Path, Path]],
         except UserError as error:
             yield error
             continue
-        labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
-        picture = Image.fromarray(labels, mode='P')
-        picture.putpalette(palette.tobytes())
+        labels = sample.pred_sem_seg.data[0].cpu().numpy()
+        picture = Image.fromarray(labels.astype(np.uint8 if indexed else np.uint16))
+        if indexed:
+            picture.putpalette(palette.tobytes())
         target = out_dir / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         picture.save(target)

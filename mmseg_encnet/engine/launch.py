@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ..config_files import config_file
 from ..errors import UserError
 from .config_check import check_types
 from .runner import EncNetRunner
+from .safe_loading import refuse_code_in_checkpoints
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,20 +50,21 @@ def load_config(path: str, options: dict[str, Any] | None = None, work_dir: str 
         launcher: What started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Raises:
-        UserError: If there is no such config, or it names a type that is not registered.
+        UserError: If there is no such config, it cannot be read, an option does not fit it, or it
+            names a type that is not registered.
     """
     if not Path(path).is_file():
         if Path(path).name != path:
             raise UserError(f'config file {path} does not exist; check the path.')
         path = config_file(path)
-    # A checkpoint from a stranger must not run code, also where the toolbox would fall back to
-    # full unpickling: torch honours this over what its caller asks for.
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    cfg = Config.fromfile(path)
-    options = dict(options or {})
-    if 'data_root' in options:
-        _move_data_root(cfg, options['data_root'])
-    cfg.merge_from_dict(options)
+    refuse_code_in_checkpoints()
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'config file {path} cannot be read: {type(error).__name__}: {reason}; '
+                        'correct the file.') from error
+    _override(cfg, options or {})
     check_types(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
@@ -109,6 +110,8 @@ def draw_predictions(cfg: Config, out_dir: str) -> None:
     """Have the test draw truth and prediction over every image, into a folder."""
     cfg.default_hooks.visualization = dict(type='SegVisualizationHook', draw=True)
     cfg.visualizer.save_dir = out_dir
+    # Under the name of one that exists already the process would go on with that one's folder.
+    cfg.visualizer.name = f'draw into {out_dir}'
 
 
 def start_process_group(launcher: str) -> None:
@@ -149,9 +152,36 @@ def _leave_process_group() -> None:
         distributed.destroy_process_group()
 
 
+def _override(cfg: Config, options: dict[str, Any]) -> None:
+    if 'data_root' in options:
+        _move_data_root(cfg, options['data_root'])
+    # One by one, to name the one that does not fit; what empties an entry goes first.
+    for key in sorted(options, key=lambda key: not key.endswith('._delete_')):
+        _open_empty_entries(cfg, key)
+        try:
+            cfg.merge_from_dict({key: options[key]})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f'--cfg-options {key}={options[key]} does not fit the config: '
+                            f'{error.args[0]}; check the key.') from error
+
+
+def _open_empty_entries(cfg: Config, key: str) -> None:
+    """Let an option reach into an entry that the config has set to None, such as ``init_cfg``."""
+    node = cfg
+    for name in key.split('.')[:-1]:
+        if not isinstance(node, (dict, Config)) or name not in node:
+            return
+        if node[name] is None:
+            node[name] = {}
+        node = node[name]
+
+
 def _move_data_root(cfg: Config, data_root: str) -> None:
     """Put the data sets that lie in the config's data root into another one."""
     former = cfg.get('data_root')
+    if former is None:
+        raise UserError(f'--cfg-options data_root={data_root} came, but the config has no '
+                        'data_root: its data sets do not lie in one folder.')
 
     def move(node: Any) -> None:
         if isinstance(node, dict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,7 +20,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils.data import DataLoader
 
 from ..errors import UserError
-from .checkpoint_check import CheckpointCheckHook
+from .checkpoint_check import FitCheckHook
 from .samples import build_checked_dataset
 
 
@@ -43,7 +45,7 @@ class EncNetRunner(Runner):
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         super().register_hooks(default_hooks, custom_hooks)
-        self.register_hook(CheckpointCheckHook())
+        self.register_hook(FitCheckHook())
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed or get_device() != 'cpu':
@@ -58,37 +60,51 @@ class EncNetRunner(Runner):
             find_unused_parameters=self.cfg.get('find_unused_parameters', False))
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
-        try:
-            return super().load_checkpoint(filename, *args, **kwargs)
-        except UserError as error:
-            raise UserError(f'checkpoint {filename} does not fit: {error}') from error
-        except FileNotFoundError as error:
-            raise UserError(f'checkpoint {filename} does not exist; check the path.') from error
-        except UnpicklingError as error:
-            raise UserError(
-                f'checkpoint {filename} is no checkpoint, or holds more than plain weights; '
-                'loading it could run code, so it is refused.') from error
-        except (RuntimeError, EOFError, OSError) as error:
-            raise UserError(f'checkpoint {filename} cannot be read: {_first_line(error)}; it is '
-                            'truncated or no checkpoint.') from error
+        with _broken_file_named(f'checkpoint {filename}'):
+            try:
+                return super().load_checkpoint(filename, *args, **kwargs)
+            except UserError as error:
+                raise UserError(f'checkpoint {filename} does not fit: {error}') from error
 
     def _init_model_weights(self) -> None:
-        try:
+        entry = next(_pretrained_entries(self.cfg.model, 'model'), None)
+        if entry is None:
             super()._init_model_weights()
-        except (URLError, ConnectionError, TimeoutError) as error:
-            raise UserError(_how_to_get_weights(self.cfg.model, error)) from error
+            return
+        key, name = entry
+        with _broken_file_named(f'the file of pretrained weights {name} named by {key}'):
+            try:
+                super()._init_model_weights()
+            except (URLError, ConnectionError, TimeoutError) as error:
+                raise UserError(_how_to_get_weights(key, name, error)) from error
 
     @master_only
     def dump_config(self) -> None:
         self.cfg.dump(str(Path(self.work_dir) / 'config.py'))
 
 
+@contextmanager
+def _broken_file_named(file: str) -> Iterator[None]:
+    """Turn the ways in which reading a file of weights fails into sentences that name it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f'{file} does not exist; check the path.') from error
+    except UnpicklingError as error:
+        raise UserError(f'{file} is no checkpoint, or holds more than plain weights; loading it '
+                        'could run code, so it is refused.') from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise UserError(f'{file} cannot be read: {_first_line(error)}; it is truncated or no '
+                        'checkpoint.') from error
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip('.')
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip('.')
 
 
-def _how_to_get_weights(model_cfg: dict, error: Exception) -> str:
-    key, name = next(_pretrained_entries(model_cfg, 'model'))
+def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
     url = name
     if name.startswith('open-mmlab://'):
         url = get_external_models().get(name.removeprefix('open-mmlab://'), name)
@@ -97,10 +113,10 @@ def _how_to_get_weights(model_cfg: dict, error: Exception) -> str:
     place = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name
     return (f'the weights {name!r} named by {key} cannot be fetched ({_first_line(error)}); '
             f'download {url} and put it at {place}, or train from scratch with --cfg-options '
-            f'{key}=None')
+            f'{key}=None.')
 
 
-def _pretrained_entries(cfg: Any, path: str):
+def _pretrained_entries(cfg: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield the config key and the name of every set of pretrained weights in a model config."""
     if isinstance(cfg, dict):
         if cfg.get('type') == 'Pretrained':

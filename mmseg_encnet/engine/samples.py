@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import mmcv
-import torch
+import numpy as np
 from mmengine import fileio
 from mmengine.dataset import BaseDataset, Compose
 from mmseg.registry import DATASETS
@@ -19,7 +19,10 @@ from ..errors import UserError
 
 
 class CheckedPipeline(Compose):
-    """The pipeline of a data set, with every sample checked before it reaches the network.
+    """The pipeline of a data set, with every label checked as it is in its file.
+
+    A label is checked as soon as it is loaded: later, padding and cropping hide that it has
+    another size than its image, or that a part of it is no class.
 
     Args:
         dataset: The data set, with ``metainfo['classes']`` and ``ignore_index``.
@@ -38,39 +41,47 @@ class CheckedPipeline(Compose):
             UserError: Naming the file of the sample that cannot be used, and why.
         """
         files = {key: data[key] for key in ('img_path', 'seg_map_path') if key in data}
-        try:
-            packed = super().__call__(data)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(_what_is_broken(files, error)) from error
-        samples = packed.get('data_samples') if isinstance(packed, Mapping) else None
-        # Under test-time augmentation a sample is a list of views.
-        for sample in samples if isinstance(samples, list) else [samples]:
-            if self.num_classes and sample is not None and 'gt_sem_seg' in sample:
-                self._check_label(sample.gt_sem_seg.data, sample.metainfo, files)
-        return packed
+        loaded = False
+        for transform in self.transforms:
+            try:
+                data = transform(data)
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(_what_is_broken(files, error)) from error
+            if data is None:
+                return None
+            if not loaded and 'gt_seg_map' in data:
+                loaded = True
+                self._check_label(data['gt_seg_map'], data.get('ori_shape'), files)
+        samples = data.get('data_samples') if isinstance(data, Mapping) else None
+        # Under test-time augmentation the labels are loaded out of sight: a list of equal ones,
+        # which nothing resizes.
+        if isinstance(samples, list) and samples and 'gt_sem_seg' in samples[0]:
+            label = samples[0].gt_sem_seg.data.squeeze(0).numpy()
+            self._check_label(label, samples[0].metainfo.get('ori_shape'), files)
+        return data
 
-    def _check_label(self, label: torch.Tensor, meta: dict, files: dict[str, str]) -> None:
+    def _check_label(self, label: np.ndarray, image_shape: tuple[int, ...] | None,
+                     files: dict[str, str]) -> None:
         path = files.get('seg_map_path')
-        size = tuple(label.shape[-2:])
-        if label.ndim != 3 or label.shape[0] != 1:
-            raise UserError(f'label file {path} has shape {tuple(label.shape)}, one channel of '
-                            'class indices was expected; convert it.')
-        expected = {tuple(meta[key][:2]) for key in ('ori_shape', 'img_shape') if key in meta}
-        if expected and size not in expected:
-            raise UserError(f'label file {path} is {size[0]}x{size[1]} (height x width) where its '
-                            f'image {files.get("img_path")} is '
-                            f'{"x".join(map(str, meta["ori_shape"][:2]))}; they must agree.')
+        if label.ndim != 2:
+            raise UserError(f'label file {path} has shape {label.shape}, one channel of class '
+                            'indices was expected; convert it.')
+        if image_shape is not None and label.shape != tuple(image_shape[:2]):
+            raise UserError(
+                f'label file {path} is {_size(label.shape)} (height x width) where its image '
+                f'{files.get("img_path")} is {_size(image_shape[:2])}; they must agree.')
+        if not self.num_classes:
+            return
         outside = (label < 0) | (label >= self.num_classes)
-        if outside.any():
-            values = label[outside & (label != self.ignore_index)].unique().tolist()
-            if values:
-                raise UserError(
-                    f'label file {path} holds the value{"s" * (len(values) > 1)} '
-                    f'{", ".join(map(str, values))}, expected 0 to {self.num_classes - 1} (the '
-                    f'classes of {self.dataset_name}) or {self.ignore_index} for ignored pixels; '
-                    'correct the label or the classes of the data set.')
+        values = np.unique(label[outside & (label != self.ignore_index)]).tolist()
+        if values:
+            shown = ', '.join(map(str, values[:5])) + ', ...' * (len(values) > 5)
+            raise UserError(
+                f'label file {path} holds the value{"s" * (len(values) > 1)} {shown}, expected 0 to {self.num_classes - 1} (the '
+                f'classes of {self.dataset_name}) or {self.ignore_index} for ignored pixels; '
+                'correct the label or the classes of the data set.')
 
 
 def build_checked_dataset(cfg: dict[str, Any]) -> Any:
@@ -121,6 +132,10 @@ def _what_is_broken(files: dict[str, str], error: Exception) -> str:
             return f'{kind} file {path} cannot be decoded: it is broken or no image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
     return f'sample {files.get("img_path")} cannot be prepared: {reason}.'
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return 'x'.join(map(str, shape))
 
 
 def _leaf_configs(cfg: dict[str, Any]):

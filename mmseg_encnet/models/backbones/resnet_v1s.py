@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from mmseg.models.backbones import ResNet
 from mmseg.registry import MODELS
 
+from mmseg_encnet.errors import UserError
+
 
 @MODELS.register_module()
 class ResNetV1s(ResNet):
@@ -31,6 +33,9 @@ class ResNetV1s(ResNet):
             starts it at one.
         **kwargs: Any other argument of :class:`mmseg.models.ResNet`.
 
+    Raises:
+        UserError: If there is no such depth.
+
     The output is a tuple of feature maps ``(B, C_i, H_i, W_i)``, one for each of ``out_indices``.
     """
 
@@ -42,6 +47,9 @@ class ResNetV1s(ResNet):
                  contract_dilation: bool = True,
                  zero_init_residual: bool = False,
                  **kwargs) -> None:
+        if depth not in self.arch_settings:
+            raise UserError(f'depth={depth} came, ResNetV1s has '
+                            f'{", ".join(map(str, self.arch_settings))}; choose one of these.')
         super().__init__(
             depth,
             stem_channels=stem_channels,
