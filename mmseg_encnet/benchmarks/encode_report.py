@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_encnet.benchmarks.encode import MMSEG, PRODUCTS
+from mmseg_encnet.benchmarks.measure import machine_text
 
 COLUMNS = (
     'features',
@@ -21,13 +22,9 @@ COLUMNS = (
 
 def machine_line(results: dict[str, Any]) -> str:
     """The machine in one line."""
-    machine, roofline = results['machine'], results['roofline']
-    place = machine['gpu'] or f'{machine["processor"]}, {machine["threads"]} threads'
-    return (
-        f'{place}, {machine["memory_gib"]} GiB, torch {machine["torch"]}, Python '
-        f'{machine["python"]}; measured peaks {roofline["gflops"]:.0f} GFLOP/s, '
-        f'{roofline["gb_per_s"]:.0f} GB/s'
-    )
+    roofline = results['roofline']
+    return (f'{machine_text(results["machine"])}; measured peaks {roofline["gflops"]:.0f} '
+            f'GFLOP/s, {roofline["gb_per_s"]:.0f} GB/s')
 
 
 def table_rows(results: dict[str, Any]) -> list[list[str]]:

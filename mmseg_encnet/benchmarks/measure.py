@@ -36,6 +36,13 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     )
 
 
+def machine_text(machine: dict[str, Any]) -> str:
+    """What :func:`describe_machine` found, in one line."""
+    place = machine['gpu'] or f'{machine["processor"]}, {machine["threads"]} threads'
+    return (f'{place}, {machine["memory_gib"]} GiB, torch {machine["torch"]}, Python '
+            f'{machine["python"]}')
+
+
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
     """One call, in seconds."""
     if device.type == 'cuda':
