@@ -92,6 +92,9 @@ def import_toolbox() -> None:
     try:
         import mmseg.models  # noqa: F401
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == 'torch':
+            raise ImportError('the toolbox needs PyTorch, which is not installed; install it '
+                              'with: pip install torch') from error
         versions = installed_versions()
         prefix = MAINTAINED if MAINTAINED + PARTS[0] in versions else ''
         reason = traceback.format_exception_only(error)[-1].splitlines()[0]

@@ -93,7 +93,8 @@ def test_what_is_installed_here_is_found_and_passes():
 
 
 @pytest.mark.parametrize(('extra', 'command'), [
-    ('toolbox', INSTALL_MAINTAINED), ('openmmlab', INSTALL_OPENMMLAB)])
+    ('toolbox', INSTALL_MAINTAINED), ('openmmlab', INSTALL_OPENMMLAB),
+], ids=['toolbox', 'openmmlab'])
 def test_extras_and_commands_name_the_same_versions(extra, command):
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
@@ -141,11 +142,13 @@ def bare_import(tmp_path: Path):
      f'the installed toolbox (mmcv 2.1.0, mmengine 0.10.7, mmsegmentation 1.2.2) cannot be '
      f'imported, ModuleNotFoundError: No module named \'mmcv._ext\'; \'mmcv\' is not a package; '
      f'reinstall it with: pip uninstall -y mmcv mmengine mmsegmentation && {INSTALL_OPENMMLAB}'),
+    (MAINTAINED, {'mmseg': 'import torch'},
+     'the toolbox needs PyTorch, which is not installed; install it with: pip install torch'),
     (MAINTAINED, {'mmseg': 'assert False'},
      f'the installed toolbox (onedl-mmcv 2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation '
      f'1.4.2) cannot be imported, AssertionError; reinstall it with: {UNINSTALL_MAINTAINED} && '
      f'{INSTALL_MAINTAINED}'),
-], ids=['nothing', 'both families', 'too new', 'mmcv without operators', 'broken'])
+], ids=['nothing', 'both families', 'too new', 'mmcv without operators', 'no torch', 'broken'])
 def test_the_import_ends_with_the_sentence(bare_import, versions, modules, sentence):
     result = bare_import(versions, modules)
     assert result.returncode == 1
