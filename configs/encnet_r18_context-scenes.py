@@ -27,3 +27,6 @@ model = dict(
         loss_se_decode=dict(loss_weight=1.0)),
     auxiliary_head=dict(in_channels=32, in_index=0, num_classes=_base_.num_classes),
     test_cfg=dict(_delete_=True, mode='whole'))
+
+# The rate of the schedule is meant for this batch.
+auto_scale_lr = dict(base_batch_size=_base_.train_dataloader.batch_size)

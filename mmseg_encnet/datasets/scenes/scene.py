@@ -26,6 +26,13 @@ ZONE = 88
 # Part of the seed: scenes of two splits come from different streams.
 SPLITS = {'train': 0, 'val': 1, 'test': 2}
 
+# Which of two layouts, and which setting of each pair, eight consecutive scenes have. Four in a row
+# that train in one batch show two layouts, each in opposite settings, and every combination once.
+ORDER = (
+    (0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0),
+    (0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -65,10 +72,10 @@ class Layout:
 def draw_scene(seed: int, split: str, index: int) -> Scene:
     """Draw one scene.
 
-    Scenes 4k to 4k + 3 are matched: one layout in all four combinations of settings. A scene and
-    the one that differs from it in a single setting agree in everything but the cues to that one
-    pair of twins, so whatever does not see these cues is right about the twins in exactly one of
-    the two.
+    Scenes 8k to 8k + 7 are matched: two layouts, each in all four combinations of settings. A scene
+    and the one that differs from it in a single setting agree in everything but the cues to that
+    one pair of twins, so whatever does not see these cues is right about the twins in exactly one
+    of the two.
 
     Args:
         seed: Non-negative seed of the data set.
@@ -78,8 +85,9 @@ def draw_scene(seed: int, split: str, index: int) -> Scene:
     Returns:
         The scene, the same for the same arguments on every machine with the same numpy and OpenCV.
     """
-    layout_seed, cue_seed = np.random.SeedSequence([seed, SPLITS[split], index // 4]).spawn(2)
-    choices = (index % 4 // 2, index % 2)
+    which, *choices = ORDER[index % len(ORDER)]
+    number = index // len(ORDER) * 2 + which
+    layout_seed, cue_seed = np.random.SeedSequence([seed, SPLITS[split], number]).spawn(2)
     settings = tuple(pair[choice] for pair, choice in zip(PAIRS, choices))
 
     rng = np.random.default_rng(layout_seed)
@@ -94,8 +102,8 @@ def draw_scene(seed: int, split: str, index: int) -> Scene:
         draw(canvas.window(box), rng, index_of(setting.twin))
     # A setting has its own random numbers, whatever the other setting is.
     cue_seeds = cue_seed.spawn(2 * len(PAIRS))
-    for number, (setting, boxes) in enumerate(zip(settings, layout.cue_boxes)):
-        own = np.random.default_rng(cue_seeds[2 * number + choices[number]])
+    for pair, (setting, boxes) in enumerate(zip(settings, layout.cue_boxes)):
+        own = np.random.default_rng(cue_seeds[2 * pair + choices[pair]])
         draw_cues(canvas, own, setting, boxes)
     return Scene(light(canvas.image, rng), canvas.label, settings, layout.cue_boxes)
 
