@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import runpy
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -33,6 +36,10 @@ SHRUNK = {
     'train_dataloader.dataset.pipeline.4.crop_size': (48, 48),
     'val_dataloader.dataset.pipeline.1.scale': (64, 64),
     'test_dataloader.dataset.pipeline.1.scale': (64, 64),
+    # Serialising collects the whole process's garbage first.
+    'train_dataloader.dataset.serialize_data': False,
+    'val_dataloader.dataset.serialize_data': False,
+    'test_dataloader.dataset.serialize_data': False,
     'train_dataloader.batch_size': 2,
     'train_dataloader.num_workers': 0,
     'train_dataloader.persistent_workers': False,
@@ -55,11 +62,17 @@ def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # A run writes its config seven times; making it pretty is most of a tiny run's time.
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
     threads = torch.get_num_threads()
-    init_default_scope('mmseg')
+    clear_toolbox_state()
     yield
+    clear_toolbox_state()
+    torch.set_num_threads(threads)
+
+
+def clear_toolbox_state() -> None:
+    """Forget the loggers, visualisers and default scopes of the runs so far."""
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
         manager._instance_dict.clear()
-    torch.set_num_threads(threads)
+    init_default_scope('mmseg')
 
 
 def draw_photographs(root: Path, split: str, count: int, num_classes: int = 21) -> None:
@@ -106,7 +119,51 @@ def tiny_config(tmp_path: Path, tiny_options: dict) -> Callable[..., Config]:
     return load
 
 
+class ToolResult(NamedTuple):
+    """How a tool ended: its exit status and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence that a mistake ends in; asserts that there is nothing else."""
+        assert self.status == 2, self.out + self.err
+        assert 'Traceback' not in self.out + self.err
+        last = self.err.strip().splitlines()[-1]
+        assert last.startswith('error: ')
+        assert self.err.count('error: ') == 1
+        return last.removeprefix('error: ')
+
+
+@pytest.fixture
+def run_tool(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path: Path) -> Callable[..., ToolResult]:
+    """Run a tool's ``__main__`` in this process, in a folder of this test."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *args: object, options: dict | None = None) -> ToolResult:
+        tool = ROOT / 'tools' / f'{name}.py'
+        argv = [str(tool), *map(str, args)]
+        if options:
+            argv += ['--cfg-options', *option_strings(options)]
+        monkeypatch.setattr(sys, 'argv', argv)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(tool), run_name='__main__')
+        clear_toolbox_state()
+        out, err = capfd.readouterr()
+        return ToolResult(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+def option_strings(options: dict) -> list[str]:
+    """Config options as they are typed after ``--cfg-options``."""
+    return [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """Environment of a tool that is started as a process of its own."""
-    return dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    return dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHON=sys.executable)

@@ -18,11 +18,22 @@ from .runner import EncNetRunner
 from .safe_loading import refuse_code_in_checkpoints
 
 
+class _OptionsAction(DictAction):
+    """The toolbox's ``KEY=VALUE`` options; it fails on anything else without saying so."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if '=' not in value:
+                raise UserError(f'{option_string} {value} came, expected KEY=VALUE; lists as '
+                                'KEY="[a,b]", without white space.')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that every tool which runs a config has."""
     parser.add_argument('config', help='config file, or the name of a shipped one')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=_OptionsAction, default={}, metavar='KEY=VALUE',
         help='override entries of the config, e.g. data_root=DIR train_cfg.max_iters=100; '
         'lists as key="[a,b]", without white space')
 
@@ -61,7 +72,8 @@ def load_config(path: str, options: dict[str, Any] | None = None, work_dir: str 
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        reason = ' '.join(str(error).split())
+        # A failed import goes on with all of sys.path.
+        reason = ' '.join(str(error).partition(', the current sys.path')[0].split())
         raise UserError(f'config file {path} cannot be read: {type(error).__name__}: {reason}; '
                         'correct the file.') from error
     _override(cfg, options or {})
@@ -162,7 +174,7 @@ def _override(cfg: Config, options: dict[str, Any]) -> None:
             cfg.merge_from_dict({key: options[key]})
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f'--cfg-options {key}={options[key]} does not fit the config: '
-                            f'{error.args[0]}; check the key.') from error
+                            f'{str(error.args[0]).partition(". ")[0]}; check the key.') from error
 
 
 def _open_empty_entries(cfg: Config, key: str) -> None:

@@ -95,7 +95,8 @@ def _broken_file_named(file: str) -> Iterator[None]:
     except UnpicklingError as error:
         raise UserError(f'{file} is no checkpoint, or holds more than plain weights; loading it '
                         'could run code, so it is refused.') from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
+        # The last two come from taking the bytes of another format for pickle instructions.
         raise UserError(f'{file} cannot be read: {_first_line(error)}; it is truncated or no '
                         'checkpoint.') from error
 
@@ -113,7 +114,7 @@ def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
     place = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name
     return (f'the weights {name!r} named by {key} cannot be fetched ({_first_line(error)}); '
             f'download {url} and put it at {place}, or train from scratch with --cfg-options '
-            f'{key}=None.')
+            f'{key}=None')
 
 
 def _pretrained_entries(cfg: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -92,7 +92,7 @@ def test_training_starts_from_weights_of_a_network_without_auxiliary_head(tiny_c
 def test_mixed_precision_needs_a_gpu(tiny_config, monkeypatch):
     cfg = tiny_config()
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(UserError, match='--amp.*GPU'):
+    with pytest.raises(UserError, match=r'--amp.*GPU'):
         launch.use_mixed_precision(cfg)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     launch.use_mixed_precision(cfg)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.ops import presence_targets
+
 from .context_encoding import ContextEncodingModule
 
 

@@ -1,0 +1,312 @@
+"""Every mistake ends in one sentence that names the file or the key, and in exit status 2."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MSRC21
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmseg.registry import MODELS
+from PIL import Image
+from torch import nn
+
+from mmseg_encnet.checkpoints import pytorch_encoding
+from mmseg_encnet.engine.launch import load_config
+
+TRAIN_LABEL, VAL_LABEL = 'labels/train/1.png', 'labels/val/1.png'
+TRAIN_IMAGE = 'images/train/1.jpg'
+
+
+def write_label(path: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        label = np.array(Image.open(root / path))
+        Image.fromarray(change(label)).save(root / path)
+    return write
+
+
+def with_value(label: np.ndarray) -> np.ndarray:
+    label[0, 0] = 21
+    return label
+
+
+def write_bytes(path: str, content: bytes) -> Callable[[Path], None]:
+    return lambda root: (root / path).write_bytes(content)
+
+
+def truncate(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).write_bytes((root / path).read_bytes()[:100])
+
+
+def empty_folder(path: str) -> Callable[[Path], None]:
+    def empty(root: Path) -> None:
+        for file in (root / path).iterdir():
+            file.unlink()
+    return empty
+
+
+def missing_folder(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).rename(root / 'elsewhere')
+
+
+BROKEN_DATA = {
+    'missing data root': (lambda root: root.rename(root.with_name('moved')), ['data root', 'data']),
+    'missing image folder': (missing_folder('images/train'), ['MSRC21Dataset', 'data_prefix']),
+    'empty image folder': (empty_folder('images/train'), ['no images', 'images/train']),
+    'missing label': (lambda root: (root / TRAIN_LABEL).unlink(), [TRAIN_LABEL, 'missing']),
+    'label value outside the classes': (
+        write_label(TRAIN_LABEL, with_value), [TRAIN_LABEL, '21', '0 to 20', '255']),
+    'any grey picture as label': (
+        write_label(TRAIN_LABEL, lambda label: np.arange(label.size).reshape(label.shape).astype(
+            np.uint8)), [TRAIN_LABEL, '21, 22, 23, 24, 25, ...']),
+    'label of another size': (
+        write_label(TRAIN_LABEL, lambda label: label[:40]), [TRAIN_LABEL, '40x72', '56x72']),
+    # Padded to the crop, it would have the size of its image again.
+    'label turned': (
+        write_label(TRAIN_LABEL, lambda label: label.T.copy()), [TRAIN_LABEL, '72x56', '56x72']),
+    'colours as label': (
+        write_label(TRAIN_LABEL, lambda label: np.stack([label] * 3, axis=-1)),
+        [TRAIN_LABEL, '(56, 72, 3)', 'one channel']),
+    'undecodable label': (write_bytes(TRAIN_LABEL, b'no image'), [TRAIN_LABEL, 'decoded']),
+    'truncated image': (truncate(TRAIN_IMAGE), [TRAIN_IMAGE, 'decoded']),
+    'empty image': (write_bytes(TRAIN_IMAGE, b''), [TRAIN_IMAGE, 'decoded']),
+}
+
+
+@pytest.mark.parametrize('name', BROKEN_DATA)
+def test_broken_data(name, run_tool, tiny_data, tiny_options):
+    break_it, words = BROKEN_DATA[name]
+    break_it(tiny_data)
+    sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=tiny_options).sentence
+    assert all(word in sentence for word in words), sentence
+
+
+def test_broken_data_in_a_worker_process(run_tool, tiny_data, tiny_options):
+    (tiny_data / TRAIN_LABEL).unlink()
+    options = {**tiny_options, 'train_dataloader.num_workers': 1}
+    result = run_tool('train', MSRC21, '--work-dir', 'work', options=options)
+    assert f'{TRAIN_LABEL} is missing' in result.sentence
+
+
+def test_broken_validation_data_leaves_the_checkpoints(run_tool, tiny_data, tiny_options, tmp_path):
+    label = (tiny_data / VAL_LABEL).read_bytes()
+    write_label(VAL_LABEL, with_value)(tiny_data)
+    options = {**tiny_options, 'default_hooks.checkpoint.interval': 1}
+    train = ('train', MSRC21, '--work-dir', 'work')
+    sentence = run_tool(*train, options=options).sentence
+    assert VAL_LABEL in sentence and '21' in sentence
+
+    work_dir = tmp_path / 'work'
+    before = {path.name: path.read_bytes() for path in work_dir.glob('*.pth')}
+    assert set(before) == {'iter_1.pth', 'iter_2.pth'}
+    (tiny_data / VAL_LABEL).write_bytes(label)
+    options['train_cfg.max_iters'] = 4
+    assert run_tool(*train, '--resume', options=options).status == 0
+    assert (work_dir / 'iter_4.pth').is_file()
+    assert all((work_dir / name).read_bytes() == content for name, content in before.items()
+               if (work_dir / name).is_file())
+
+
+MISTAKEN_OPTIONS = {
+    'model type': ({'model.type': 'ContextEncoderDecodr'}, ['model.type', 'ContextEncoderDecoder']),
+    'head type': ({'model.decode_head.type': 'EncodngHead'}, ['EncodngHead', 'EncodingHead']),
+    'type with a scope': ({'model.type': 'mmseg.EncoderDecodr'}, ['mmseg.EncoderDecodr']),
+    'transform': (
+        {'train_dataloader.dataset.pipeline.1.type': 'LoadAnnotation'},
+        ['train_dataloader.dataset.pipeline.1.type', 'LoadAnnotations']),
+    'optimizer': ({'optim_wrapper.optimizer.type': 'SDG'}, ['optimizer.type', 'SDG', 'SGD']),
+    'hook': ({'default_hooks.timer.type': 'IterTimrHook'}, ['IterTimrHook', 'IterTimerHook']),
+    'norm': ({'model.backbone.norm_cfg.type': 'SyncB'}, ['model.backbone.norm_cfg.type', 'SyncB']),
+    'data set': ({'train_dataloader.dataset.type': 'MSRCDataset'}, ['MSRCDataset']),
+    'argument of the head': ({'model.decode_head.num_code': 4}, ['num_code', 'not an argument']),
+    'argument of the optimizer': ({'optim_wrapper.optimizer.lrate': 1}, ['lrate', 'SGD']),
+    'argument of the loop': ({'train_cfg.max_iter': 9}, ['max_iter', 'IterBasedTrainLoop']),
+    'argument of the checkpoint hook': ({'default_hooks.checkpoint.every': 9}, ['every']),
+    'entry of a list': ({'model.decode_head.in_index.9': 3}, ['model.decode_head.in_index.9=3']),
+    'entry of a number': ({'model.decode_head.channels.x': 3}, ['model.decode_head.channels.x=3']),
+    'depth': ({'model.backbone.depth': 20}, ['depth=20', '18, 34, 50, 101, 152']),
+    'fewer outputs than classes': (
+        {'model.auxiliary_head.num_classes': 20}, ['auxiliary_head.num_classes=20', '21 classes']),
+    'groups': (
+        {'model.decode_head.norm_cfg.type': 'GN', 'model.decode_head.norm_cfg.num_groups': 8},
+        ['num_groups=8', 'num_codes=4']),
+}
+
+
+@pytest.mark.parametrize('name', MISTAKEN_OPTIONS)
+def test_mistaken_option(name, run_tool, tiny_options):
+    options, words = MISTAKEN_OPTIONS[name]
+    result = run_tool('train', MSRC21, '--work-dir', 'work', options={**tiny_options, **options})
+    assert all(word in result.sentence for word in words), result.sentence
+
+
+def test_norm_without_its_operators(run_tool, tiny_options, monkeypatch):
+    for registry in (ROOT_MODELS, MODELS):
+        monkeypatch.delitem(registry.module_dict, 'MMSyncBN', raising=False)
+    options = {**tiny_options, 'model.decode_head.norm_cfg.type': 'MMSyncBN'}
+    sentence = run_tool('train', MSRC21, options=options).sentence
+    assert 'model.decode_head.norm_cfg.type' in sentence
+    assert 'pip install --no-cache-dir --no-build-isolation onedl-mmcv' in sentence
+
+
+def test_data_root_of_a_config_without_one(run_tool):
+    result = run_tool('train', 'encnet_r18_context-scenes', options={'data_root': 'here'})
+    assert 'data_root=here' in result.sentence
+
+
+CONFIG_FILES = {
+    'missing file': ('configs/encnet_r18_msrc21.py', None, ['configs/encnet_r18_msrc21.py']),
+    'missing name': ('encnet_r18_msrc', None, ['encnet_r18_msrc', 'encnet_r18_msrc21']),
+    'syntax': ('mine.py', 'model = dict(\n', ['mine.py']),
+    'base': ('mine.py', "_base_ = './nowhere.py'\n", ['mine.py', 'nowhere.py']),
+    'name': ('mine.py', 'model = dict(depth=DEPTH)\n', ['mine.py', 'DEPTH']),
+    'import': ('mine.py', "custom_imports = dict(imports=['no_such'])\n", ['mine.py', 'no_such']),
+}
+
+
+@pytest.mark.parametrize('name', CONFIG_FILES)
+def test_config_that_cannot_be_read(name, run_tool, tmp_path):
+    config, content, words = CONFIG_FILES[name]
+    if content is not None:
+        (tmp_path / config).write_text(content)
+    result = run_tool('train', config)
+    assert all(word in result.sentence for word in words), result.sentence
+
+
+@pytest.mark.parametrize('tool', ['train', 'test', 'infer'])
+def test_option_without_value(tool, run_tool):
+    arguments = {'train': [], 'test': ['x.pth'], 'infer': ['x.pth', 'x']}[tool]
+    result = run_tool(tool, MSRC21, *arguments, '--cfg-options', 'train_cfg.max_iters')
+    assert 'train_cfg.max_iters' in result.sentence and 'KEY=VALUE' in result.sentence
+
+
+def model_of(config: Path, options: dict) -> nn.Module:
+    return MODELS.build(load_config(str(config), options).model)
+
+
+class Payload:
+    """What a malicious pickle looks like: loading it would make a folder."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target), )
+
+
+def other_classes(path: Path, options: dict) -> None:
+    options = {**options, 'model.decode_head.num_classes': 7}
+    torch.save(dict(state_dict=model_of(MSRC21, options).state_dict()), path)
+
+
+def other_network(path: Path, options: dict) -> None:
+    options = {**options, 'model.backbone.base_channels': 4, 'model.backbone.stem_channels': 8,
+               'model.decode_head.in_channels': [8, 16, 32], 'model.auxiliary_head.in_channels': 16}
+    torch.save(dict(state_dict=model_of(MSRC21, options).state_dict()), path)
+
+
+def part_of_the_network(path: Path, options: dict) -> None:
+    torch.save(model_of(MSRC21, options).backbone.state_dict(), path)
+
+
+def truncated(path: Path, options: dict) -> None:
+    torch.save(model_of(MSRC21, options).state_dict(), path)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+CHECKPOINTS = {
+    'other classes': (other_classes, ['7 classes', '21', 'decode_head.conv_seg.weight']),
+    'other network': (other_network, ['backbone.stem.0.weight', '(4, 3, 3, 3)', '(8, 3, 3, 3)']),
+    'part of the network': (part_of_the_network, ['lacks', 'backbone.stem.0.weight']),
+    'truncated': (truncated, ['truncated']),
+    'text': (lambda path, _: path.write_text('hello'), ['no checkpoint']),
+    'empty': (lambda path, _: path.write_bytes(b''), ['no checkpoint']),
+    'list': (lambda path, _: torch.save([1, 2], path), ['list']),
+    'number as weights': (lambda path, _: torch.save(dict(state_dict=3), path), ['int']),
+    'code': (
+        lambda path, _: torch.save(dict(state_dict=Payload(path.with_name('ran'))), path),
+        ['could run code']),
+    'missing': (lambda path, _: None, ['does not exist']),
+}
+
+
+@pytest.mark.parametrize('tool', ['test', 'infer'])
+@pytest.mark.parametrize('name', CHECKPOINTS)
+def test_checkpoint_that_does_not_fit(name, tool, run_tool, tiny_data, tiny_options, tmp_path):
+    write, words = CHECKPOINTS[name]
+    path = tmp_path / 'weights.pth'
+    write(path, tiny_options)
+    extra = [tiny_data / 'images' / 'val'] if tool == 'infer' else ['--work-dir', 'work']
+    result = run_tool(tool, MSRC21, path, *extra, options=tiny_options)
+    assert all(word in result.sentence for word in [str(path), *words]), result.sentence
+    assert not (tmp_path / 'ran').exists()
+    assert not (tmp_path / 'predictions').exists()
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """A machine without network and without cached weights."""
+    def refuse(*_, **__):
+        raise socket.gaierror('no network')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', refuse)
+    monkeypatch.setattr('torch.hub.urlopen', lambda *_, **__: (_ for _ in ()).throw(
+        urllib.error.URLError('no network')))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+
+
+@pytest.mark.parametrize('weights, file', [
+    ('open-mmlab://resnet50_v1c', 'resnet50_v1c-2cccc1ad.pth'),
+    ('https://example.com/weights/resnet18.pth', 'resnet18.pth'),
+    ('pytorch-encoding://resnet50s', 'resnet50s-a75c83cf.zip'),
+])
+def test_weights_that_cannot_be_fetched(weights, file, run_tool, tiny_options, no_network, tmp_path,
+                                        monkeypatch):
+    options = {**tiny_options, 'model.backbone.init_cfg.type': 'Pretrained',
+               'model.backbone.init_cfg.checkpoint': weights}
+    train = ('train', MSRC21, '--work-dir', 'work')
+    sentence = run_tool(*train, options=options).sentence
+    place = Path(re.search(r'put it at ([^,]+)', sentence).group(1))
+    assert place.name == file
+    assert place.is_relative_to(tmp_path / 'torch')
+    assert re.search(rf'download https://\S+/{re.escape(file)} ', sentence)
+
+    # Both ways out work as they are written.
+    key, value = re.search(r'--cfg-options (\S+)=(\S+)$', sentence).groups()
+    scratch = {k: v for k, v in options.items() if not k.startswith(key)}
+    assert run_tool(*train, options={**scratch, key: value}).status == 0
+    backbone = model_of(MSRC21, tiny_options).backbone.state_dict()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(backbone, place.with_suffix('.pth'))
+    if place.suffix == '.zip':
+        data = place.with_suffix('.pth').read_bytes()
+        digest = hashlib.sha1(data).hexdigest()
+        monkeypatch.setitem(pytorch_encoding.IMAGENET_SHA1, 'resnet50s', digest)
+        monkeypatch.setattr(pytorch_encoding, 'rename_backbone', lambda source: source)
+        place.with_suffix('.pth').rename(place.with_name(f'resnet50s-{digest[:8]}.pth'))
+    assert run_tool(*train, options=options).status == 0
+
+
+@pytest.mark.parametrize('content, words', [
+    (None, ['does not exist']), (b'broken', ['no checkpoint'])])
+def test_weights_on_disk_that_cannot_be_read(content, words, run_tool, tiny_options, tmp_path):
+    path = tmp_path / 'backbone.pth'
+    if content is not None:
+        path.write_bytes(content)
+    options = {**tiny_options, 'model.backbone.init_cfg.type': 'Pretrained',
+               'model.backbone.init_cfg.checkpoint': str(path)}
+    sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=options).sentence
+    assert all(word in sentence for word in [str(path), 'model.backbone.init_cfg', *words])
+
+
+def test_amp_without_gpu(run_tool, tiny_options, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert '--amp' in run_tool('train', MSRC21, '--amp', options=tiny_options).sentence
