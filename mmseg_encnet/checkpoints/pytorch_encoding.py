@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pooch
 import torch
+from mmengine.dist import barrier, get_rank
 from mmengine.runner import CheckpointLoader
 
 from ..errors import UserError
@@ -63,11 +64,16 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
         data = _read_member(archive)
         _check_sha1(data, sha1, archive)
         _write_whole(weights_file, data)
-        archive.unlink()
+        # Another process may have come as far at the same time.
+        archive.unlink(missing_ok=True)
     data = weights_file.read_bytes()
     _check_sha1(data, sha1, weights_file)
-    # weights_only: a file from the network never runs code here.
-    source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    try:
+        # weights_only: a file from the network never runs code here.
+        source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(f'{weights_file} holds more than plain weights; loading it could run code, '
+                        'so it is refused.') from error
     return rename_backbone(source)
 
 
@@ -93,7 +99,14 @@ def rename_backbone(source: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
     """Loader of ``pytorch-encoding://NAME`` for mmengine."""
-    return dict(state_dict=load_imagenet_backbone(filename.removeprefix(SCHEME)), meta={})
+    name = filename.removeprefix(SCHEME)
+    # One process fetches, the others find the file in place.
+    if get_rank() != 0:
+        barrier()
+    state_dict = load_imagenet_backbone(name)
+    if get_rank() == 0:
+        barrier()
+    return dict(state_dict=state_dict, meta={})
 
 
 def _download(name: str, archive: Path) -> None:
@@ -115,7 +128,8 @@ def _read_member(archive: Path) -> bytes:
             if len(members) == 1:
                 return content.read(members[0])
     except zipfile.BadZipFile as error:
-        raise UserError(f'{archive} is not a zip file; delete it and try again.') from error
+        raise UserError(f'{archive} is not an intact zip file; delete it and try '
+                        'again.') from error
     raise UserError(f'{archive} holds {len(members)} .pth files, exactly one was expected; '
                     'delete it and try again.')
 
@@ -130,8 +144,12 @@ def _check_sha1(data: bytes, sha1: str, path: Path) -> None:
 def _write_whole(path: Path, data: bytes) -> None:
     """Write aside and rename, so that a killed process never leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as aside:
-        aside.write(data)
-        aside.flush()
-        os.fsync(aside.fileno())
-    Path(aside.name).replace(path)
+    aside = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with aside.open('wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
