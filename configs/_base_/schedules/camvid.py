@@ -1,6 +1,6 @@
 _base_ = './sgd_poly.py'
 
-epochs = 60
+epochs = 20
 num_images = 367
 batch_size = 4
 max_iters = epochs * (num_images // batch_size)
