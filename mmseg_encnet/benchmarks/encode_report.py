@@ -23,8 +23,10 @@ COLUMNS = (
 def machine_line(results: dict[str, Any]) -> str:
     """The machine in one line."""
     roofline = results['roofline']
-    return (f'{machine_text(results["machine"])}; measured peaks {roofline["gflops"]:.0f} '
-            f'GFLOP/s, {roofline["gb_per_s"]:.0f} GB/s')
+    return (
+        f'{machine_text(results["machine"])}; measured peaks {roofline["gflops"]:.0f} '
+        f'GFLOP/s, {roofline["gb_per_s"]:.0f} GB/s'
+    )
 
 
 def table_rows(results: dict[str, Any]) -> list[list[str]]:
@@ -106,7 +108,7 @@ def _plot_times(axis: Any, results: dict[str, Any]) -> None:
         bars = axis.barh(
             list(places), list(places.values()), height, label=name, color=COLORS[name]
         )
-        axis.bar_label(bars, fmt=' {:.3g}', fontsize=7)
+        axis.bar_label(bars, fmt=lambda t: f' {t:.3g}' if t < 1000 else f' {t:,.0f}', fontsize=7)
     for j, shape in enumerate(shapes):
         axis.vlines(
             times[shape, 'roofline'], j - 0.42, j + 0.42, 'k', ':', label=None if j else 'roofline'

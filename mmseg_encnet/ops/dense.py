@@ -29,7 +29,7 @@ _NEGLIGIBLE = 1e-20
 
 # Elements of scratch memory per step. On the CPU a step has to stay in the cache; elsewhere few
 # long steps are faster, up to a fifth of the features.
-_SCRATCH_CPU = 2**19
+_SCRATCH_CPU = 3 * 2**17
 _SCRATCH_SHARE = 5
 _NORM_BLOCK = 128
 

@@ -54,6 +54,8 @@ def make_operator(name: str, forward: Forward, backward: Backward) -> Encode:
         x, codewords, scale, _ = inputs
         distances = output[1]
         ctx.mark_non_differentiable(distances)
+        # Else autograd makes zeros of the distances' size for the gradient that they do not have.
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, codewords, scale, distances)
 
     def differentiate(ctx, grad, _):
