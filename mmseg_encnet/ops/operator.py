@@ -59,6 +59,8 @@ def make_operator(name: str, forward: Forward, backward: Backward) -> Encode:
         ctx.save_for_backward(x, codewords, scale, distances)
 
     def differentiate(ctx, grad, _):
+        if grad is None:
+            return None, None, None, None
         inputs, distances = ctx.saved_tensors[:3], ctx.saved_tensors[3]
         if not torch.is_grad_enabled():
             return *run_backward(grad, *inputs, distances), None
