@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -49,18 +48,22 @@ def draw_comparison(rows: Sequence[ComparedImage], classes: Sequence[str],
     """
     models = list(rows[0].predictions)
     titles = ['image', 'truth', *models]
-    height, width = rows[0].truth.shape
-    cell_width = 3.2
-    cell_height = cell_width * height / width
-    legend_height = 0.25 * -(-len(classes) // 6) + 0.35
-    size = (cell_width * len(titles), cell_height * len(rows) + legend_height + 0.3)
+    entries = [(name, np.array(rgb) / 255) for name, rgb in zip(classes, palette)]
+    if any(_ignored(row, len(classes)).any() for row in rows):
+        entries.append(('ignored', np.array(IGNORED) / 255))
+    # Inches. A row is as high as its picture, up to a portrait of 4 to 5.
+    width = 3.2
+    heights = [width * min(row.truth.shape[0] / row.truth.shape[1], 1.25) for row in rows]
+    legend_height = 0.25 * -(-len(entries) // 6) + 0.35
+    size = (width * len(titles), sum(heights) + legend_height + 0.3)
     figure = Figure(figsize=size, dpi=120, layout='constrained')
-    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    axes = figure.subplots(
+        len(rows), len(titles), squeeze=False, gridspec_kw=dict(height_ratios=heights))
     for row, cells in zip(rows, axes):
         pictures = [row.image, colour(row.truth, palette)]
         for model in models:
             painted = colour(row.predictions[model], palette)
-            painted[(row.truth < 0) | (row.truth >= len(classes))] = IGNORED
+            painted[_ignored(row, len(classes))] = IGNORED
             pictures.append(painted)
         for cell, picture in zip(cells, pictures):
             cell.imshow(picture, interpolation='nearest')
@@ -68,9 +71,11 @@ def draw_comparison(rows: Sequence[ComparedImage], classes: Sequence[str],
     for cell, title in zip(axes[0], titles):
         cell.set_title(title)
     figure.legend(
-        handles=[Patch(facecolor=np.array(rgb) / 255, edgecolor='0.4', label=name)
-                 for name, rgb in zip(classes, palette)],
-        loc='outside lower center', ncols=min(len(classes), 6), frameon=False)
+        handles=[Patch(facecolor=rgb, edgecolor='0.4', label=name) for name, rgb in entries],
+        loc='outside lower center', ncols=min(len(entries), 6), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({'font.size': 10}):
-        figure.savefig(path)
+    figure.savefig(path)
+
+
+def _ignored(row: ComparedImage, num_classes: int) -> np.ndarray:
+    return (row.truth < 0) | (row.truth >= num_classes)
