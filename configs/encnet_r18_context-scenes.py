@@ -12,7 +12,6 @@ model = dict(
     backbone=dict(
         num_stages=2,
         stem_channels=32,
-        base_channels=32,
         strides=(1, 2),
         dilations=(1, 1),
         out_indices=(0, 1)),
@@ -25,7 +24,8 @@ model = dict(
         # Five times the published weight: so short a training has to learn the cues, a hundredth
         # of the pixels, from it.
         loss_se_decode=dict(loss_weight=1.0)),
-    auxiliary_head=dict(in_channels=32, in_index=0, num_classes=_base_.num_classes),
+    # A quarter of 32 channels would not hold 16 classes.
+    auxiliary_head=dict(in_channels=32, in_index=0, channels=32, num_classes=_base_.num_classes),
     test_cfg=dict(_delete_=True, mode='whole'))
 
 # The rate of the schedule is meant for this batch.

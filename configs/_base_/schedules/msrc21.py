@@ -1,6 +1,6 @@
 _base_ = './sgd_poly.py'
 
-epochs = 20
+epochs = 40
 num_images = 318
 batch_size = 8
 max_iters = epochs * (num_images // batch_size)
