@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Usage: tools/analysis_tools/gpu_report.sh [OUT_DIR]
+# Run every test that needs a GPU and every benchmark on it, and write one report, OUT_DIR/report.md
+# (work_dirs/gpu_report), with its figures as JSON and pictures beside it. Takes about ten minutes.
+set -uo pipefail
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+python=${PYTHON:-python}
+out=${1:-work_dirs/gpu_report}
+if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    echo 'error: PyTorch sees no GPU here; run this where nvidia-smi lists one.' >&2
+    exit 2
+fi
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+tools=$root/tools/analysis_tools
+failed=0
+
+run() {  # run LOG COMMAND...: everything goes on if one part fails
+    local log=$out/$1
+    shift
+    "$@" 2>&1 | tee "$log" || { failed=1; echo "FAILED: $*" >> "$log"; }
+}
+
+(cd "$root" && run tests.txt "$python" -m pytest -m cuda -ra) || failed=1
+for name in encode model; do
+    run "$name.txt" "$python" "$tools/benchmark_$name.py" --device cuda \
+        --json "$out/$name.json" --markdown "$out/$name.md" --plot "$out/$name.png"
+done
+{
+    echo '# GPU report'
+    echo
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+    echo
+    echo '## Tests'
+    echo
+    echo '```'
+    tail -n 30 "$out/tests.txt"
+    echo '```'
+    for name in encode model; do
+        printf '\n## benchmark_%s\n\n' "$name"
+        cat "$out/$name.md" 2>/dev/null || echo "failed, see $name.txt"
+        [ -f "$out/$name.png" ] && printf '\n![%s](%s.png)\n' "$name" "$name"
+    done
+} > "$out/report.md"
+echo "report: $out/report.md"
+exit "$failed"
