@@ -149,6 +149,8 @@ def run_tool(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path: Path) -> Callable
             argv += ['--cfg-options', *option_strings(options)]
         monkeypatch.setattr(sys, 'argv', argv)
         capfd.readouterr()
+        # Loggers made before write to a stream that pytest has closed.
+        clear_toolbox_state()
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(tool), run_name='__main__')
         clear_toolbox_state()

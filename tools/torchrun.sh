@@ -3,6 +3,7 @@
 # Start PROCESSES copies of a tool on this node, one for each GPU. Several nodes: run the same
 # command on each with NNODES, NODE_RANK, MASTER_ADDR and PORT in the environment.
 set -euo pipefail
+[ $# -ge 2 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
 
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \

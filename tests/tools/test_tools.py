@@ -1,0 +1,185 @@
+"""The tools as a person starts them: in this process where possible, as scripts where not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MSRC21, ROOT, option_strings
+from mmseg.registry import MODELS
+from PIL import Image
+
+from mmseg_encnet.datasets import MSRC21Dataset
+from mmseg_encnet.engine.launch import load_config
+
+TOOLS = ROOT / 'tools'
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_options) -> Path:
+    """Weights of the shrunk network, as a training writes them."""
+    torch.manual_seed(0)
+    model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict()), path)
+    return path
+
+
+def test_train_and_test(run_tool, tiny_options, tmp_path):
+    trained = run_tool('train', MSRC21, '--work-dir', 'work', options=tiny_options)
+    assert trained.status == 0
+    assert 'decode.loss_se' in trained.out
+    weights = tmp_path / 'work' / 'iter_2.pth'
+    tested = run_tool('test', MSRC21, weights, '--tta', '--out', 'out', '--show-dir', 'show',
+                      '--work-dir', 'test', options=tiny_options)
+    assert tested.status == 0
+    assert 'mIoU' in tested.out and 'aAcc' in tested.out
+    assert len(list((tmp_path / 'out').glob('*.png'))) == 2
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 2
+
+
+def test_infer_writes_what_it_can_read(run_tool, checkpoint, tiny_data, tiny_options, tmp_path):
+    folder = tiny_data / 'images' / 'val'
+    (folder / 'below').mkdir()
+    Image.new('L', (50, 40), 90).save(folder / 'below' / 'grey.PNG')
+    (folder / 'broken.jpg').write_bytes(b'no image')
+    (folder / 'notes.txt').write_text('no image either')
+    result = run_tool('infer', MSRC21, checkpoint, folder, '--out-dir', 'out', options=tiny_options)
+    assert result.status == 1
+    assert '3 of 4 images written to out' in result.out
+    assert f'error: image file {folder / "broken.jpg"} cannot be decoded' in result.err
+    assert 'Traceback' not in result.err
+
+    written = {str(path.relative_to(tmp_path / 'out')): path
+               for path in (tmp_path / 'out').rglob('*') if path.is_file()}
+    assert set(written) == {'0.png', '1.png', 'below/grey.png'}
+    for name, size in (('0.png', (56, 72)), ('1.png', (72, 56)), ('below/grey.png', (50, 40))):
+        picture = Image.open(written[name])
+        assert picture.mode == 'P' and picture.size == size
+        labels, colours = np.array(picture), np.array(picture.convert('RGB'))
+        assert labels.max() < 21
+        assert (colours == np.array(MSRC21Dataset.METAINFO['palette'])[labels]).all()
+
+
+@pytest.mark.parametrize('inputs, words', [
+    (['empty'], ['empty', 'no images']),
+    (['nowhere'], ['nowhere', 'does not exist']),
+    (['one/a.jpg', 'two/a.png'], ['one/a.jpg', 'two/a.png', 'a.png']),
+])
+def test_infer_without_usable_images(inputs, words, run_tool, checkpoint, tiny_options, tmp_path):
+    for folder in ('empty', 'one', 'two'):
+        (tmp_path / folder).mkdir()
+    for file in ('one/a.jpg', 'two/a.png'):
+        Image.new('RGB', (50, 40)).save(tmp_path / file)
+    result = run_tool('infer', MSRC21, checkpoint, *inputs, options=tiny_options)
+    assert all(word in result.sentence for word in words)
+
+
+def run(command: list[object], environment: dict[str, str], cwd: Path,
+        **extra: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        list(map(str, command)), env={**environment, **extra}, cwd=cwd, capture_output=True,
+        text=True, timeout=300, check=False)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
+def test_two_processes_train_and_test_without_a_gpu(environment, tiny_options, tmp_path):
+    options = ['--cfg-options', *option_strings(tiny_options)]
+    trained = run(
+        [TOOLS / 'dist_train.sh', MSRC21, 2, '--work-dir', 'work', *options], environment,
+        tmp_path, PORT=free_port())
+    assert trained.returncode == 0, trained.stderr
+    assert 'SyncBatchNorm cannot train on the CPU' in trained.stdout + trained.stderr
+    assert 'Distributed launcher: pytorch' in trained.stdout
+    weights = tmp_path / 'work' / 'iter_2.pth'
+    assert not any(key.startswith('module.') for key in torch.load(weights)['state_dict'])
+
+    tested = run(
+        [TOOLS / 'dist_test.sh', MSRC21, weights, 2, '--tta', '--work-dir', 'test', *options],
+        environment, tmp_path, PORT=free_port())
+    assert tested.returncode == 0, tested.stderr
+    assert 'mIoU' in tested.stdout
+
+
+def test_a_script_of_its_own_ends_in_the_sentence(environment, tmp_path):
+    """Once as a real process: nothing but the sentence reaches the error stream."""
+    result = run([sys.executable, TOOLS / 'train.py', 'nowhere/config.py'], environment, tmp_path)
+    assert result.returncode == 2
+    assert 'Traceback' not in result.stderr
+    assert result.stderr.strip().splitlines()[-1] == (
+        'error: config file nowhere/config.py does not exist; check the path.')
+
+
+@pytest.mark.parametrize('script, arguments, usage', [
+    ('dist_train.sh', [], 'CONFIG GPUS'),
+    ('dist_train.sh', ['config.py'], 'CONFIG GPUS'),
+    ('dist_test.sh', ['config.py', '2'], 'CONFIG CHECKPOINT GPUS'),
+    ('slurm_train.sh', ['partition', 'job'], 'PARTITION JOB_NAME CONFIG'),
+    ('slurm_test.sh', ['partition', 'job', 'config.py'], 'PARTITION JOB_NAME CONFIG CHECKPOINT'),
+    ('torchrun.sh', ['script'], 'SCRIPT PROCESSES'),
+    ('slurm.sh', ['partition', 'job'], 'PARTITION JOB_NAME SCRIPT'),
+])
+def test_scripts_say_how_they_are_used(script, arguments, usage, environment, tmp_path):
+    result = run([TOOLS / script, *arguments], environment, tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ''
+    assert result.stderr.startswith(f'Usage: tools/{script} {usage}')
+    assert 'unbound' not in result.stderr
+
+
+@pytest.fixture
+def recorded(environment, tmp_path):
+    """Commands on the path that write down their arguments instead of doing anything."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    for name in ('srun', 'fake-python'):
+        script = folder / name
+        script.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    environment['PATH'] = f'{folder}{os.pathsep}{environment["PATH"]}'
+    return environment
+
+
+@pytest.mark.parametrize('script, arguments, tool', [
+    ('slurm_train.sh', ['config.py', '--cfg-options', 'a=1 2'], 'train.py'),
+    ('slurm_test.sh', ['config.py', 'weights.pth', '--out', 'a dir'], 'test.py'),
+])
+def test_slurm(script, arguments, tool, recorded, tmp_path):
+    result = run([TOOLS / script, 'gpus', 'my job', *arguments], recorded, tmp_path,
+                 GPUS='16', GPUS_PER_NODE='4', CPUS_PER_TASK='3', SRUN_ARGS='--quotatype=x -v',
+                 PYTHON='python3')
+    assert result.returncode == 0, result.stderr
+    words = result.stdout.splitlines()
+    assert words == [
+        '-p', 'gpus', '--job-name=my job', '--gres=gpu:4', '--ntasks=16', '--ntasks-per-node=4',
+        '--cpus-per-task=3', '--kill-on-bad-exit=1', '--quotatype=x', '-v', 'python3', '-u',
+        str(TOOLS / tool), *arguments, '--launcher', 'slurm']
+
+
+def test_slurm_on_a_part_of_a_node(recorded, tmp_path):
+    result = run([TOOLS / 'slurm_train.sh', 'gpus', 'job', 'config.py'], recorded, tmp_path,
+                 GPUS='2', PYTHON='python3')
+    assert {'--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'} <= set(result.stdout.splitlines())
+
+
+def test_several_nodes(recorded, tmp_path):
+    result = run([TOOLS / 'dist_train.sh', 'config.py', 8, '--resume'], recorded, tmp_path,
+                 NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1234',
+                 PYTHON='fake-python')
+    assert result.stdout.splitlines() == [
+        '-m', 'torch.distributed.run', '--nnodes=2', '--node_rank=1', '--master_addr=10.0.0.1',
+        '--master_port=1234', '--nproc_per_node=8', str(TOOLS / 'train.py'), 'config.py',
+        '--resume', '--launcher', 'pytorch']
