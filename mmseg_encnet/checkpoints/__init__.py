@@ -1,3 +1,7 @@
+from .conversion import Conversion, convert_checkpoint, convert_state_dict, load_converted
 from .pytorch_encoding import load_imagenet_backbone
 
-__all__ = ['load_imagenet_backbone']
+__all__ = [
+    'Conversion', 'convert_checkpoint', 'convert_state_dict', 'load_converted',
+    'load_imagenet_backbone'
+]

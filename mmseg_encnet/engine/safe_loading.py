@@ -18,6 +18,11 @@ def refuse_code_in_checkpoints() -> None:
     """Have every ``torch.load`` of this process read plain data alone, whatever its caller asks."""
     # torch honours this over its caller's weights_only=False.
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    allow_plain_data()
+
+
+def allow_plain_data() -> None:
+    """Let ``torch.load(weights_only=True)`` read the plain data that training logs consist of."""
     multiarray = (np._core if hasattr(np, '_core') else np.core).multiarray
     dtypes = [value for value in vars(np.dtypes).values() if isinstance(value, type)]
     torch.serialization.add_safe_globals([

@@ -184,7 +184,8 @@ BAD_ARCHIVES = {
     'two weights': (archive(a__pth=GOOD, b__pth=GOOD), ['2 .pth files', 'exactly one']),
     'no archive': (b'<html>moved</html>', ['intact zip file', 'delete']),
     'cut off': (archive(a__pth=GOOD)[:-40], ['delete']),
-    'damaged': (archive(a__pth=GOOD).replace(GOOD[100:110], b'0' * 10), ['intact zip file', 'delete']),
+    'damaged': (
+        archive(a__pth=GOOD).replace(GOOD[100:110], b'0' * 10), ['intact zip file', 'delete']),
     'nothing there': (None, ['cannot be fetched', 'put it at', 'init_cfg=None']),
 }
 
@@ -214,7 +215,7 @@ def test_weights_placed_by_hand_are_checked(content, words, server, monkeypatch)
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match='resnet18s.*resnet50s, resnet101s, resnet152s'):
+    with pytest.raises(UserError, match=r'resnet18s.*resnet50s, resnet101s, resnet152s'):
         load_imagenet_backbone('resnet18s')
 
 

@@ -55,6 +55,8 @@ class EncodingHead(BaseDecodeHead):
         use_se_loss: Whether to have the SE branch and train it.
         add_lateral: Whether to fuse 1x1-projected features of all ``in_index`` stages into the
             bottleneck's output before encoding.
+        bottleneck_kernel_size: Kernel of the first convolution: 3 in the paper, 1 in FastFCN
+            (arXiv 1903.11816), whose neck has seen the neighbourhood already.
         loss_se_decode: Loss of the SE branch, called with logits and 0/1 presence targets
             ``(B, num_classes)``: ``SemanticEncodingLoss`` by default, mmseg's
             ``CrossEntropyLoss(use_sigmoid=True)`` works too.
@@ -62,8 +64,9 @@ class EncodingHead(BaseDecodeHead):
             ``in_index`` are lists, the last entry is the stage that is encoded.
 
     Raises:
-        UserError: If ``in_channels`` or ``in_index`` is no list, ``num_codes`` is not positive, or
-            the groups of a group norm do not divide it and ``channels``.
+        UserError: If ``in_channels`` or ``in_index`` is no list, ``num_codes`` is not positive,
+            ``bottleneck_kernel_size`` is not odd, or the groups of a group norm do not divide
+            ``num_codes`` and ``channels``.
     """
 
     def __init__(self,
@@ -71,6 +74,7 @@ class EncodingHead(BaseDecodeHead):
                  encoder: dict | None = None,
                  use_se_loss: bool = True,
                  add_lateral: bool = False,
+                 bottleneck_kernel_size: int = 3,
                  loss_se_decode: dict | None = None,
                  **kwargs) -> None:
         for key in ('in_channels', 'in_index'):
@@ -83,6 +87,9 @@ class EncodingHead(BaseDecodeHead):
         if self.num_codes < 1:
             raise UserError(f'num_codes={self.num_codes} came, a positive number of codewords '
                             'is needed; the paper uses 32.')
+        if bottleneck_kernel_size % 2 != 1:
+            raise UserError(f'bottleneck_kernel_size={bottleneck_kernel_size} came, an odd size '
+                            'keeps the resolution; the paper uses 3, FastFCN 1.')
         num_groups = (self.norm_cfg or {}).get('num_groups', 1)
         if self.channels % num_groups or self.num_codes % num_groups:
             raise UserError(f'num_groups={num_groups} came, the head normalises over '
@@ -92,7 +99,11 @@ class EncodingHead(BaseDecodeHead):
         self.add_lateral = add_lateral
         layer_cfg = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         self.bottleneck = ConvModule(
-            self.in_channels[-1], self.channels, 3, padding=1, **layer_cfg)
+            self.in_channels[-1],
+            self.channels,
+            bottleneck_kernel_size,
+            padding=bottleneck_kernel_size // 2,
+            **layer_cfg)
         if add_lateral:
             self.lateral_convs = nn.ModuleList(
                 ConvModule(in_channels, self.channels, 1, **layer_cfg)

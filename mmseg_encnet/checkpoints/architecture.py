@@ -1,0 +1,126 @@
+"""Which EncNet a state dict belongs to, read off its names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from ..config_files import config_dir
+from ..errors import UserError
+
+# Residual blocks of each stage. The depths whose blocks have three convolutions.
+_DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The switches of an EncNet on a ResNet.
+
+    Attributes:
+        depth: Layers of the backbone: 50, 101 or 152.
+        num_classes: Classes of the decode head.
+        num_codes: Codewords of the dictionary.
+        lateral: Whether the head has lateral connections.
+        se_loss: Whether the head has the SE branch.
+        aux: Whether there is an auxiliary head.
+        jpu: Whether a JPU neck follows an undilated backbone (FastFCN).
+        bottleneck_kernel_size: Kernel of the head's first convolution.
+        backbone: Registered name of the backbone.
+    """
+
+    depth: int
+    num_classes: int
+    num_codes: int = 32
+    lateral: bool = False
+    se_loss: bool = True
+    aux: bool = True
+    jpu: bool = False
+    bottleneck_kernel_size: int = 3
+    backbone: str = 'ResNetV1s'
+
+    @classmethod
+    def of_original(cls, state_dict: Mapping[str, Tensor]) -> Architecture:
+        """Read the switches off a state dict of PyTorch-Encoding or FastFCN."""
+        depth = resnet_depth(state_dict, 'pretrained.')
+        missing = [key for key in (_CODEWORDS, _CLASSIFIER, _BOTTLENECK) if key not in state_dict]
+        if missing:
+            raise UserError(f'it lacks {", ".join(missing)}; take a complete checkpoint.')
+        return cls(
+            depth=depth,
+            num_classes=state_dict[_CLASSIFIER].shape[0],
+            num_codes=state_dict[_CODEWORDS].shape[0],
+            lateral=_has(state_dict, 'head.connect.', 'head.fusion.'),
+            se_loss=_has(state_dict, 'head.encmodule.selayer.'),
+            aux=_has(state_dict, 'auxlayer.'),
+            jpu=_has(state_dict, 'jpu.'),
+            bottleneck_kernel_size=state_dict[_BOTTLENECK].shape[-1])
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        switches = [word for word, on in (
+            ('JPU neck', self.jpu), ('lateral connections', self.lateral),
+            ('SE branch', self.se_loss), ('auxiliary head', self.aux)) if on]
+        return (f'EncNet on {self.backbone}-{self.depth}, {self.num_classes} classes, '
+                f'{self.num_codes} codewords, {self.bottleneck_kernel_size}x'
+                f'{self.bottleneck_kernel_size} first convolution, with '
+                f'{", ".join(switches) or "no extras"}')
+
+    def model_config(self) -> ConfigDict:
+        """Config of the segmentor, from the shipped base of its kind."""
+        base = 'encnet_r50_jpu' if self.jpu else 'encnet_r50'
+        model = Config.fromfile(config_dir() / '_base_' / 'models' / f'{base}.py').model
+        weights = None
+        if self.backbone == 'ResNetV1s':
+            weights = dict(
+                type='Pretrained', checkpoint=f'pytorch-encoding://resnet{self.depth}s')
+        model.backbone.update(type=self.backbone, depth=self.depth, init_cfg=weights)
+        model.decode_head.update(
+            num_classes=self.num_classes, num_codes=self.num_codes, add_lateral=self.lateral,
+            use_se_loss=self.se_loss, bottleneck_kernel_size=self.bottleneck_kernel_size)
+        if self.aux:
+            model.auxiliary_head.num_classes = self.num_classes
+        else:
+            del model['auxiliary_head']
+        return model
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shape of every entry of the segmentor's state dict."""
+        from mmseg.registry import MODELS
+        with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'):
+            model = MODELS.build(self.model_config())
+        return {key: value.shape for key, value in model.state_dict().items()}
+
+
+_CODEWORDS = 'head.encmodule.encoding.3.codewords'
+_CLASSIFIER = 'head.conv6.1.weight'
+_BOTTLENECK = 'head.conv5.0.weight'
+
+
+def resnet_depth(state_dict: Mapping[str, Tensor], prefix: str) -> int:
+    """Layers of the ResNet whose stages are ``PREFIXlayer1`` to ``PREFIXlayer4``.
+
+    Raises:
+        UserError: If the counts of blocks belong to no ResNet of 50, 101 or 152 layers.
+    """
+    blocks: list[set[str]] = [set(), set(), set(), set()]
+    for key in state_dict:
+        match = re.match(re.escape(prefix) + r'layer([1-4])\.(\d+)\.', key)
+        if match:
+            blocks[int(match.group(1)) - 1].add(match.group(2))
+    counts = tuple(map(len, blocks))
+    if counts not in _DEPTHS:
+        known = ', '.join(f'{depth} has {blocks}' for blocks, depth in _DEPTHS.items())
+        raise UserError(f'its backbone has {counts} blocks in {prefix}layer1 to {prefix}layer4, '
+                        f'a ResNet of depth {known}; take a complete checkpoint of one of these.')
+    return _DEPTHS[counts]
+
+
+def _has(state_dict: Mapping[str, Tensor], *prefixes: str) -> bool:
+    return any(key.startswith(prefixes) for key in state_dict)

@@ -1,0 +1,76 @@
+"""Files of weights: read as plain data alone, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engine.checkpoint_check import plain_state_dict
+from ..engine.safe_loading import allow_plain_data
+from ..errors import UserError
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint of any of the frameworks, without letting it run code.
+
+    Args:
+        path: File that ``torch.save`` wrote: a state dict, or a dict with one at ``state_dict``.
+
+    Returns:
+        The state dict, by the names of an unwrapped model, and the entry ``meta`` that OpenMMLab's
+        checkpoints have (empty for others).
+
+    Raises:
+        UserError: If the file does not exist, cannot be read as plain data, or holds no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f'checkpoint {path} does not exist; check the path.')
+    allow_plain_data()
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(f'checkpoint {path} is no checkpoint, or holds more than plain weights; '
+                        'loading it could run code, so it is refused.') from error
+    except Exception as error:
+        # What is no pickle at all can fail in any way: its bytes are taken for instructions.
+        raise UserError(f'checkpoint {path} cannot be read ({type(error).__name__}): it is '
+                        'truncated or no checkpoint; fetch it again.') from error
+    try:
+        state_dict = plain_state_dict(content)
+    except UserError as error:
+        raise UserError(f'checkpoint {path} does not fit: {error}') from error
+    strangers = [key for key, value in state_dict.items() if not isinstance(value, Tensor)]
+    if strangers or not state_dict:
+        what = f'{strangers[0]!r} is no tensor' if strangers else 'it is empty'
+        raise UserError(f'checkpoint {path} holds no weights by name: {what}; take a file that '
+                        'holds a state dict, alone or at the key state_dict.')
+    meta = content.get('meta')
+    return state_dict, meta if isinstance(meta, dict) else {}
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint as ``torch.save`` does, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getbuffer())
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write aside and rename, so that a killed process never leaves half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with aside.open('wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,31 @@
+"""Convert an EncNet checkpoint of PyTorch-Encoding, FastFCN or MMSegmentation to this package's.
+
+Which framework it comes from is read off the file. ImageNet backbones of PyTorch-Encoding are
+converted too.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmseg_encnet.checkpoints import convert_checkpoint
+from mmseg_encnet.engine.explain import exit_with_one_sentence
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('src', type=Path, help='checkpoint to read')
+    parser.add_argument('dst', type=Path, help='checkpoint to write')
+    return parser.parse_args()
+
+
+@exit_with_one_sentence
+def main() -> None:
+    args = parse_args()
+    conversion = convert_checkpoint(args.src, args.dst)
+    for line in conversion.report():
+        print(line)
+    print(f'written to {args.dst}')
+
+
+if __name__ == '__main__':
+    main()
