@@ -2,7 +2,7 @@ _base_ = './sgd_poly.py'
 
 # Short enough to watch on two cores. In so few steps AdamW, with one rate for all of a network that
 # starts from scratch, gets further than the published SGD.
-max_iters = 480
+max_iters = 540
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -193,18 +193,18 @@ def streetlight(canvas: Canvas, rng: np.random.Generator) -> None:
     width, height = canvas.width, canvas.height
     pole, glow = jittered(rng, (60, 66, 80), 12), jittered(rng, (255, 240, 150), 8)
     x = width / 2
-    canvas.rectangle(x - 1, 0.2 * height, x + 1, height - 1, pole, index)
-    canvas.rectangle(x - 4, height - 4, x + 4, height - 1, pole, index)
+    canvas.rectangle(x - 2, 0.2 * height, x + 2, height - 1, pole, index)
+    canvas.rectangle(x - 6, height - 4, x + 6, height - 1, pole, index)
     for side in (-1, 1):
         arm = x + side * 0.3 * width
         canvas.line(
             [(x, 0.24 * height), (x + side * 0.15 * width, 0.12 * height), (arm, 0.14 * height)],
             pole,
             index,
-            2,
+            3,
         )
-        canvas.ellipse(arm, 0.26 * height, 0.15 * width, 0.12 * height, glow, index)
-        canvas.ellipse(arm, 0.26 * height, 0.07 * width, 0.06 * height, (255, 252, 225), index)
+        canvas.ellipse(arm, 0.28 * height, 0.18 * width, 0.15 * height, glow, index)
+        canvas.ellipse(arm, 0.28 * height, 0.09 * width, 0.08 * height, (255, 252, 225), index)
 
 
 def church(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -242,11 +242,11 @@ def fence(canvas: Canvas, rng: np.random.Generator) -> None:
     width, height = canvas.width, canvas.height
     wood = jittered(rng, (222, 205, 180) if rng.uniform() < 0.5 else (140, 95, 60), 14)
     top = 0.42 * height
-    for y in (0.58 * height, 0.82 * height):
-        canvas.rectangle(0, y, width - 1, y + 2, shaded(wood, 0.82), index)
-    for x in range(1, width - 3, 6):
+    for y in (0.56 * height, 0.8 * height):
+        canvas.rectangle(0, y, width - 1, y + 3, shaded(wood, 0.82), index)
+    for x in range(1, width - 4, 7):
         canvas.polygon(
-            [(x, height - 2), (x, top + 3), (x + 1.5, top), (x + 3, top + 3), (x + 3, height - 2)],
+            [(x, height - 2), (x, top + 3), (x + 2, top), (x + 4, top + 3), (x + 4, height - 2)],
             wood,
             index,
         )

@@ -189,8 +189,8 @@ def plan_zone(
 
 def plan_cue(rng: np.random.Generator, left: int, right: int, top: int, bottom: int) -> Box:
     """A cue box of random size, at random within a span of columns and rows."""
-    width = min(right - left, int(rng.integers(28, 41)))
-    height = min(bottom - top, int(rng.integers(28, 41)))
+    width = min(right - left, int(rng.integers(30, 43)))
+    height = min(bottom - top, int(rng.integers(30, 43)))
     start, end = (
         int(rng.integers(left, right - width + 1)),
         int(rng.integers(top + height, bottom + 1)),
