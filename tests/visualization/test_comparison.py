@@ -20,7 +20,7 @@ def scene(height: int, width: int, models: list[str]) -> ComparedImage:
     wrong = truth.copy()
     wrong[:height // 2] = 3
     image = colour(truth, PALETTE) // 2 + 60
-    return ComparedImage(image, truth, {model: wrong for model in models})
+    return ComparedImage(image, truth, dict.fromkeys(models, wrong))
 
 
 def has_colour(picture: np.ndarray, rgb: list[int]) -> bool:
