@@ -20,7 +20,8 @@ PALETTE = MSRC21Dataset.METAINFO['palette']
 @pytest.fixture
 def trained(tiny_config) -> dict[str, str]:
     """Config and checkpoint as a training leaves them."""
-    cfg = tiny_config()
+    # The toolbox keeps one visualizer per name and process, with the folder it began with.
+    cfg = tiny_config({'visualizer.name': 'apis'})
     run_training(cfg)
     return dict(
         config=str(Path(cfg.work_dir, 'config.py')),

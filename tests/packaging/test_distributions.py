@@ -24,7 +24,6 @@ def distributions(copy_project, tmp_path_factory) -> Path:
     return target
 
 
-@pytest.mark.xdist_group('distributions')
 def test_the_source_distribution_holds_the_project(distributions, project_files):
     with tarfile.open(next(distributions.glob('*.tar.gz'))) as archive:
         held = {PurePosixPath(*PurePosixPath(member.name).parts[1:]): member
@@ -36,10 +35,11 @@ def test_the_source_distribution_holds_the_project(distributions, project_files)
     assert all(script.mode & 0o111 for script in scripts)
 
 
-@pytest.mark.xdist_group('distributions')
 def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_files):
     with zipfile.ZipFile(next(distributions.glob('*.whl'))) as archive:
         held = {PurePosixPath(info.filename): info for info in archive.infolist()}
+        record = next(path for path in held if path.name == 'RECORD')
+        recorded = list(csv.reader(archive.read(str(record)).decode().splitlines()))
     for_mim = {file for file in project_files
                if file.parts[0] in ('configs', 'tools') or file.name == 'model-index.yml'}
     package = {file for file in project_files if file.parts[0] == 'mmseg_encnet'}
@@ -48,12 +48,5 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
     scripts = [info for path, info in held.items() if path.suffix == '.sh']
     assert scripts
     assert all(script.external_attr >> 16 & 0o111 for script in scripts)
-
-
-@pytest.mark.xdist_group('distributions')
-def test_the_record_of_the_wheel_begins_with_the_package(distributions):
     # mim takes the folder of the first file recorded for the package's own.
-    with zipfile.ZipFile(next(distributions.glob('*.whl'))) as archive:
-        name = next(name for name in archive.namelist() if name.endswith('.dist-info/RECORD'))
-        rows = list(csv.reader(archive.read(name).decode().splitlines()))
-    assert rows[0][0].startswith('mmseg_encnet/')
+    assert recorded[0][0].startswith('mmseg_encnet/')
