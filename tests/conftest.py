@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.visualization import Visualizer
+from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
 import mmseg_encnet  # noqa: F401  (registers the parts)
@@ -70,7 +71,7 @@ def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def clear_toolbox_state() -> None:
     """Forget the loggers, visualisers and default scopes of the runs so far."""
-    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
         manager._instance_dict.clear()
     init_default_scope('mmseg')
 

@@ -7,6 +7,7 @@ process, and a label value outside the classes as a failed assertion on the GPU.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mmcv
@@ -14,6 +15,7 @@ import numpy as np
 from mmengine import fileio
 from mmengine.dataset import BaseDataset, Compose
 from mmseg.registry import DATASETS
+from PIL import Image
 
 from ..errors import UserError
 
@@ -74,6 +76,10 @@ class CheckedPipeline(Compose):
                 f'{files.get("img_path")} is {_size(image_shape[:2])}; they must agree.')
         if not self.num_classes:
             return
+        beyond = _value_beyond_a_byte(path)
+        if beyond is not None:
+            raise UserError(f'label file {path} holds the value {beyond}, the toolbox reads 8 bits '
+                            'a pixel and would take it for another class; store it in 8 bits.')
         outside = (label < 0) | (label >= self.num_classes)
         values = np.unique(label[outside & (label != self.ignore_index)]).tolist()
         if values:
@@ -133,6 +139,18 @@ def _what_is_broken(files: dict[str, str], error: Exception) -> str:
             return f'{kind} file {path} cannot be decoded: it is broken or no image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
     return f'sample {files.get("img_path")} cannot be prepared: {reason}.'
+
+
+def _value_beyond_a_byte(path: str | None) -> int | float | None:
+    """The largest value of a file that stores more than 8 bits a pixel, if it is above 255."""
+    if path is None or not Path(path).is_file():
+        return None
+    # Opening reads the header alone.
+    with Image.open(path) as picture:
+        if not picture.mode.startswith(('I', 'F')):
+            return None
+        largest = picture.getextrema()[1]
+    return largest if largest > 255 else None
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from mmseg_encnet.engine import launch
@@ -71,7 +72,8 @@ def test_the_same_seed_trains_the_same_network(tiny_config):
         cfg = tiny_config(
             {'randomness.seed': 3, 'randomness.deterministic': True}, work_dir=work_dir)
         launch.run_training(cfg)
-        states.append(torch.load(Path(cfg.work_dir) / 'iter_2.pth')['state_dict'])
+        content = CheckpointLoader.load_checkpoint(f'{cfg.work_dir}/iter_2.pth')
+        states.append(content['state_dict'])
     torch.use_deterministic_algorithms(False)
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
@@ -79,7 +81,7 @@ def test_the_same_seed_trains_the_same_network(tiny_config):
 def test_training_starts_from_weights_of_a_network_without_auxiliary_head(tiny_config, tmp_path):
     cfg = tiny_config()
     launch.run_training(cfg)
-    content = torch.load(tmp_path / 'work' / 'iter_2.pth')
+    content = CheckpointLoader.load_checkpoint(str(tmp_path / 'work' / 'iter_2.pth'))
     weights = {f'module.{key}': value for key, value in content['state_dict'].items()
                if not key.startswith('auxiliary_head')}
     torch.save(weights, tmp_path / 'weights.pth')

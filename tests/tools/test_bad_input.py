@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import MSRC21
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from PIL import Image
 from torch import nn
@@ -75,6 +76,10 @@ BROKEN_DATA = {
     'colours as label': (
         write_label(TRAIN_LABEL, lambda label: np.stack([label] * 3, axis=-1)),
         [TRAIN_LABEL, '(56, 72, 3)', 'one channel']),
+    # The toolbox would read 300 as 44.
+    '16-bit label': (
+        write_label(TRAIN_LABEL, lambda label: np.full_like(label, 300, dtype=np.uint16)),
+        [TRAIN_LABEL, '300', '8 bits']),
     'undecodable label': (write_bytes(TRAIN_LABEL, b'no image'), [TRAIN_LABEL, 'decoded']),
     'truncated image': (truncate(TRAIN_IMAGE), [TRAIN_IMAGE, 'decoded']),
     'empty image': (write_bytes(TRAIN_IMAGE, b''), [TRAIN_IMAGE, 'decoded']),
@@ -249,6 +254,23 @@ def test_checkpoint_that_does_not_fit(name, tool, run_tool, tiny_data, tiny_opti
     assert all(word in result.sentence for word in [str(path), *words]), result.sentence
     assert not (tmp_path / 'ran').exists()
     assert not (tmp_path / 'predictions').exists()
+
+
+def test_training_from_another_number_of_classes_keeps_the_backbone(run_tool, tiny_options,
+                                                                    tmp_path):
+    path = tmp_path / 'weights.pth'
+    other_classes(path, tiny_options)
+    train = ('train', MSRC21, '--work-dir', 'work')
+    sentence = run_tool(*train, options={**tiny_options, 'load_from': path}).sentence
+    assert '7 classes' in sentence
+    advice = re.search(r'--cfg-options (.+)\.$', sentence).group(1).replace('FILE', str(path))
+    advice = dict(word.split('=') for word in advice.split())
+    assert run_tool(*train, options={**tiny_options, **advice}).status == 0
+    result = CheckpointLoader.load_checkpoint(str(tmp_path / 'work/iter_2.pth'))['state_dict']
+    before = torch.load(path)['state_dict']
+    # The last iteration's rate is zero, the first one's is small.
+    torch.testing.assert_close(result['backbone.layer4.1.conv2.weight'],
+                               before['backbone.layer4.1.conv2.weight'], atol=0.05, rtol=0)
 
 
 @pytest.fixture
