@@ -10,8 +10,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     launch.add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--tta', action='store_true',
+    scales = parser.add_mutually_exclusive_group()
+    scales.add_argument('--tta', action='store_true',
                         help='average over the scales and flips of the config\'s tta_pipeline')
+    scales.add_argument('--published-tta', action='store_true',
+                        help='windows over several scales and flips, as the published figures of '
+                        'EncNet were measured; the config\'s published_tta_model')
     parser.add_argument('--out', metavar='DIR',
                         help='write predictions here, one PNG of class indices an image')
     parser.add_argument('--show-dir', metavar='DIR',
@@ -26,6 +30,8 @@ def main() -> None:
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     if args.tta:
         launch.use_test_time_augmentation(cfg)
+    if args.published_tta:
+        launch.use_test_time_augmentation(cfg, 'published_')
     if args.out:
         launch.save_predictions(cfg, args.out)
     if args.show_dir:

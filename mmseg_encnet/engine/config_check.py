@@ -16,7 +16,8 @@ from ..errors import UserError
 _BUILT_KEYS = (
     'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg',
     'test_cfg', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator',
-    'default_hooks', 'custom_hooks', 'visualizer', 'tta_model', 'tta_pipeline')
+    'default_hooks', 'custom_hooks', 'visualizer', 'tta_model', 'tta_pipeline',
+    'published_tta_model', 'published_tta_pipeline')
 
 
 def check_types(cfg: Mapping[str, Any]) -> None:

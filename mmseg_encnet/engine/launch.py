@@ -96,18 +96,25 @@ def use_mixed_precision(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def use_test_time_augmentation(cfg: Config) -> None:
+def use_test_time_augmentation(cfg: Config, prefix: str = '') -> None:
     """Switch a config's test to its ``tta_model`` and ``tta_pipeline``.
+
+    Args:
+        cfg: The config, changed in place.
+        prefix: ``published_`` for the pair of that prefix: the evaluation of the published figures.
 
     Raises:
         UserError: If the config has none.
     """
-    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    keys = f'{prefix}tta_model', f'{prefix}tta_pipeline'
+    missing = [key for key in keys if key not in cfg]
     if missing:
-        raise UserError(f'--tta came, but the config has no {" and no ".join(missing)}; inherit '
+        option = f'--{prefix}tta'.replace('_', '-')
+        raise UserError(f'{option} came, but the config has no {" and no ".join(missing)}; inherit '
                         'from one of the shipped data set bases.')
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
+    model, pipeline = (cfg[key] for key in keys)
+    cfg.test_dataloader.dataset.pipeline = pipeline
+    cfg.model = dict(model, module=cfg.model)
 
 
 def save_predictions(cfg: Config, out_dir: str) -> None:

@@ -2,9 +2,9 @@ from .backbones import ResNetV1s
 from .decode_heads import AuxFCNHead, EncodingHead
 from .encoders import Encoding
 from .losses import SemanticEncodingLoss
-from .segmentors import ContextEncoderDecoder
+from .segmentors import ContextEncoderDecoder, PublishedTTAModel
 
 __all__ = [
-    'AuxFCNHead', 'ContextEncoderDecoder', 'Encoding', 'EncodingHead', 'ResNetV1s',
-    'SemanticEncodingLoss'
+    'AuxFCNHead', 'ContextEncoderDecoder', 'Encoding', 'EncodingHead', 'PublishedTTAModel',
+    'ResNetV1s', 'SemanticEncodingLoss'
 ]

@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_encnet.checkpoints import convert_state_dict
+from mmseg_encnet.models import PublishedTTAModel
 
 # Outputs, and `rule.py`, by which the weights and images follow from names and sizes.
 PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity'
@@ -67,3 +68,16 @@ def test_one_forward_pass(model, golden, rule):
     for name, value in found.items():
         expected = torch.from_numpy(golden[name])
         assert (value - expected).abs().max() <= 1e-4 * expected.abs().max(), name
+
+
+@torch.no_grad()
+def test_the_published_evaluation(model, golden, rule):
+    meta = golden['meta']
+    evaluator = PublishedTTAModel(
+        model, base_size=meta['base_size'], scales=meta['scales'])
+    assert model.test_cfg.crop_size == (meta['crop_size'], ) * 2
+    score = evaluator.score(torch.from_numpy(rule.image_for(meta['seed'] + 1, *meta['ms'])))
+    labels = score.argmax(dim=1).numpy()
+    assert (labels == golden['ms_argmax']).mean() >= 0.999
+    probability = (score / score.sum(dim=1, keepdim=True))[..., ::8, ::8].numpy()
+    assert np.abs(probability - golden['ms_prob']).max() <= 1e-3

@@ -28,12 +28,14 @@ CONFIGS = ROOT / 'configs'
 NAMES = [
     'deeplabv3_r18_msrc21', 'deeplabv3_r50_pcontext', 'encnet_mit-b0_ade20k',
     'encnet_r101_ade20k', 'encnet_r101_cityscapes', 'encnet_r101_coco21',
+    'encnet_r101_jpu-fastfcn_ade20k', 'encnet_r101_jpu-fastfcn_pcontext',
     'encnet_r101_jpu_ade20k', 'encnet_r101_jpu_pcontext', 'encnet_r101_pcontext',
     'encnet_r101_pcontext60', 'encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug',
     'encnet_r101_voc12aug_from-coco', 'encnet_r101v1c_ade20k', 'encnet_r101v1c_cityscapes',
     'encnet_r152_ade20k', 'encnet_r18_camvid', 'encnet_r18_context-scenes', 'encnet_r18_msrc21',
     'encnet_r50_ade20k', 'encnet_r50_camvid', 'encnet_r50_cityscapes',
-    'encnet_r50_cocostuff164k', 'encnet_r50_jpu_ade20k', 'encnet_r50_jpu_pcontext',
+    'encnet_r50_cocostuff164k', 'encnet_r50_jpu-fastfcn_ade20k',
+    'encnet_r50_jpu-fastfcn_pcontext', 'encnet_r50_jpu_ade20k', 'encnet_r50_jpu_pcontext',
     'encnet_r50_msrc21', 'encnet_r50_pcontext', 'encnet_r50_pcontext60',
     'encnet_r50_pcontext_no-se', 'encnet_r50_voc12aug', 'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes', 'encnet_resnest50_ade20k', 'encnet_swin-t_ade20k',
@@ -187,6 +189,8 @@ RECIPES = {
     'encnet_r101_ade20k': (180, 20210, 0.004, 640, 576, 255, False),
     'encnet_r152_ade20k': (180, 20210, 0.004, 520, 480, 255, False),
     'encnet_r101_jpu_ade20k': (180, 20210, 0.004, 520, 480, 255, False),
+    'encnet_r50_jpu-fastfcn_pcontext': (80, 4998, 0.001, 520, 480, 255, False),
+    'encnet_r101_jpu-fastfcn_ade20k': (120, 20210, 0.01, 520, 480, 255, False),
     'encnet_r50_cityscapes': (240, 2975, 0.004, 2048, 768, 255, False),
     'encnet_r50_voc12aug': (80, 10582, 0.001, 520, 480, 0, True),
     'encnet_r101_coco21': (30, 92516, 0.004, 520, 480, 0, True),
@@ -222,6 +226,8 @@ def test_published_recipe(name):
     assert [step.scale[0] for step in cfg.tta_pipeline[1].transforms[0]] == [
         int(np.ceil(base * scale)) for scale in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     ]
+    assert cfg.published_tta_model == dict(
+        type='PublishedTTAModel', base_size=base, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75])
 
     model = cfg.model
     assert model.data_preprocessor.size == (crop, crop)
@@ -236,6 +242,8 @@ def test_published_recipe(name):
     if lateral is not None:
         assert model.decode_head.loss_se_decode.loss_weight == 0.2
     assert model.decode_head.channels == 512
+    # FastFCN's own head starts with a 1x1 convolution.
+    assert model.decode_head.get('bottleneck_kernel_size', 3) == (1 if 'fastfcn' in name else 3)
 
 
 @pytest.mark.parametrize('name, parts', [

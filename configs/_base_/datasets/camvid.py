@@ -30,6 +30,7 @@ tta_pipeline = [
             dict(__resize, scale=(math.ceil(base_size * s), ) * 2) for s in _base_.tta_scales
         ], *__tta.transforms[1:]]),
 ]
+published_tta_model = dict(base_size=base_size)
 
 train_dataloader = dict(
     batch_size=4,

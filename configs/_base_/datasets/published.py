@@ -43,6 +43,13 @@ tta_pipeline = [
             [dict(type='PackSegInputs')],
         ]),
 ]
+# What the published figures rest on. The model makes the scales and windows itself.
+published_tta_model = dict(type='PublishedTTAModel', base_size=base_size, scales=tta_scales)
+published_tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
 
 train_dataloader = dict(
     batch_size=2,

@@ -1,3 +1,4 @@
 from .context_encoder_decoder import ContextEncoderDecoder
+from .published_tta import PublishedTTAModel
 
-__all__ = ['ContextEncoderDecoder']
+__all__ = ['ContextEncoderDecoder', 'PublishedTTAModel']

@@ -1,0 +1,4 @@
+_base_ = './encnet_r50_jpu-fastfcn_ade20k.py'
+
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(checkpoint='pytorch-encoding://resnet101s')))
