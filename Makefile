@@ -35,7 +35,7 @@ demo: setup
 	$(BIN)/python tools/demo.py
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import get_external_models
 from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
@@ -67,6 +67,10 @@ class EncNetRunner(Runner):
                 raise UserError(f'checkpoint {filename} does not fit: {error}') from error
 
     def _init_model_weights(self) -> None:
+        if self._resume and (self._load_from or find_latest_checkpoint(self.work_dir)):
+            # Everything is about to be restored; fetching ImageNet weights first would make a
+            # resumed run depend on the network.
+            return
         entry = next(_pretrained_entries(self.cfg.model, 'model'), None)
         if entry is None:
             super()._init_model_weights()

@@ -38,8 +38,10 @@ def test_train_resume_and_test(tiny_config, tmp_path):
     assert len(train_lines) == 2
     assert {'aux.loss_ce', 'decode.loss_ce', 'lr'} <= set(train_lines[0])
 
-    # The best mIoU so far is a numpy scalar in the checkpoint; resuming reads it back.
-    cfg = tiny_config({'train_cfg.max_iters': 4})
+    # The best mIoU so far is a numpy scalar in the checkpoint; resuming reads it back. Nothing is
+    # initialised before: these weights are nowhere.
+    cfg = tiny_config({'train_cfg.max_iters': 4, 'model.backbone.init_cfg.type': 'Pretrained',
+                       'model.backbone.init_cfg.checkpoint': 'nowhere.pth'})
     cfg.resume = True
     launch.run_training(cfg)
     assert {'iter_2.pth', 'iter_4.pth'} <= checkpoints(cfg)
