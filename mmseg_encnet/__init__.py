@@ -10,6 +10,7 @@ import_toolbox()
 
 from . import checkpoints, datasets, evaluation, models  # noqa: E402, F401
 from .config_files import config_file  # noqa: E402
+from .hub import get_encnet  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'config_file']
+__all__ = ['__version__', 'config_file', 'get_encnet']

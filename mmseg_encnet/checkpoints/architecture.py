@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
-from torch import Tensor
+from mmseg.registry import MODELS
+from torch import Tensor, nn
 
 from ..config_files import config_dir
 from ..errors import UserError
@@ -92,10 +93,15 @@ class Architecture:
 
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of every entry of the segmentor's state dict."""
-        from mmseg.registry import MODELS
-        with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'):
-            model = MODELS.build(self.model_config())
+        with torch.device('meta'):
+            model = build(self.model_config())
         return {key: value.shape for key, value in model.state_dict().items()}
+
+
+def build(cfg: dict) -> nn.Module:
+    """Build a model of the toolbox's registry, whatever scope is the process's own."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return MODELS.build(cfg)
 
 
 _CODEWORDS = 'head.encmodule.encoding.3.codewords'

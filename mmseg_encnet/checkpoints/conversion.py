@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from ..errors import UserError
-from .architecture import Architecture, resnet_depth
+from .architecture import Architecture, build, resnet_depth
 from .files import read_checkpoint, write_checkpoint
 from .layouts import backbone_key, from_original, original_key
 
@@ -59,13 +58,16 @@ class Conversion:
                 yield f'  {key}: {reason}'
 
 
-def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
+def convert_checkpoint(source: str | Path, target: str | Path,
+                       dataset_meta: Mapping[str, Any] | None = None) -> Conversion:
     """Convert a file. The target is written whole, or not at all.
 
     Args:
         source: Checkpoint of PyTorch-Encoding, FastFCN or MMSegmentation.
         target: Checkpoint to write, for ``tools/test.py`` and ``load_from``; of an ImageNet
             backbone, for ``init_cfg=dict(type='Pretrained', checkpoint=target)``.
+        dataset_meta: ``classes`` and ``palette`` of the data set it was trained on, if the source
+            does not tell. The toolbox's inferencer names and colours its predictions after them.
 
     Raises:
         UserError: If the source cannot be read, is unknown, or lacks something.
@@ -73,6 +75,8 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
     source, target = Path(source), Path(target)
     conversion, meta = _convert_file(source)
     meta = dict(meta, source=conversion.source, content=conversion.content)
+    if dataset_meta is not None:
+        meta.setdefault('dataset_meta', dict(dataset_meta))
     # mmsegmentation before 1.0 wrote the class names under the names of the class attributes.
     if 'dataset_meta' not in meta and {'CLASSES', 'PALETTE'} <= meta.keys():
         meta['dataset_meta'] = dict(classes=meta['CLASSES'], palette=meta['PALETTE'])
@@ -125,9 +129,8 @@ def _convert_original(state_dict: Mapping[str, Tensor]) -> Conversion:
 
 def _convert_backbone(state_dict: Mapping[str, Tensor]) -> Conversion:
     depth = resnet_depth(state_dict, '')
-    from mmseg.registry import MODELS
-    with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'):
-        backbone = MODELS.build(dict(type='ResNetV1s', depth=depth))
+    with torch.device('meta'):
+        backbone = build(dict(type='ResNetV1s', depth=depth))
     shapes = {key: value.shape for key, value in backbone.state_dict().items()}
     conversion = _rename(state_dict, shapes, backbone_key)
     conversion.source = 'PyTorch-Encoding'

@@ -1,8 +1,9 @@
-"""ImageNet weights of the published backbone, from PyTorch-Encoding's address.
+"""Weights that PyTorch-Encoding publishes: four EncNets, and the backbones they started from.
 
-They are the only ones that exist for the 64-64-128 stem: a zip file each, with one ``.pth`` whose
-SHA-1 is published in that project's ``encoding/models/model_store.py``. Importing this module
-registers the checkpoint scheme ``pytorch-encoding://`` with mmengine, so a config can say
+Each is a zip file with one ``.pth``, whose SHA-1 is published in that project's
+``encoding/models/model_store.py``. The ImageNet weights are the only ones that exist for the
+64-64-128 stem. Importing this module registers the checkpoint scheme ``pytorch-encoding://`` with
+mmengine, so a config can say
 ``init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s')``.
 """
 
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import pooch
 import torch
@@ -21,6 +23,8 @@ from mmengine.dist import barrier, get_rank
 from mmengine.runner import CheckpointLoader
 
 from ..errors import UserError
+from .conversion import convert_checkpoint
+from .files import write_whole
 
 SCHEME = 'pytorch-encoding://'
 BASE_URL = 'https://s3.us-west-1.wasabisys.com/encoding/models/'
@@ -28,6 +32,12 @@ IMAGENET_SHA1 = {
     'resnet50s': 'a75c83cfc89a56a4e8ba71b14f1ec67e923787b3',
     'resnet101s': '03a0f310d6447880f1b22a83bd7d1aa7fc702c6e',
     'resnet152s': '36670e8bc2428ecd5b7db1578538e2dd23872813',
+}
+ENCNET_SHA1 = {
+    'encnet_resnet50s_pcontext': '4de91d5922d4d3264f678b663f874da72e82db00',
+    'encnet_resnet101s_pcontext': '9f27ea13d514d7010e59988341bcbd4140fcc33d',
+    'encnet_resnet50s_ade': '07ac287cd77e53ea583f37454e17d30ce1509a4a',
+    'encnet_resnet101s_ade': '3f54fa3b67bac7619cd9b3673f5c8227cf8f4718',
 }
 
 
@@ -53,21 +63,9 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
     if name not in IMAGENET_SHA1:
         raise UserError(f'no ImageNet weights named {name!r} are published by PyTorch-Encoding; '
                         f'there are: {", ".join(IMAGENET_SHA1)}.')
-    sha1 = IMAGENET_SHA1[name]
-    stem = f'{name}-{sha1[:8]}'
-    root = cache_dir() if root is None else Path(root)
-    weights_file = root / f'{stem}.pth'
-    if not weights_file.is_file():
-        archive = root / f'{stem}.zip'
-        if not archive.is_file():
-            _download(name, archive)
-        data = _read_member(archive)
-        _check_sha1(data, sha1, archive)
-        _write_whole(weights_file, data)
-        # Another process may have come as far at the same time.
-        archive.unlink(missing_ok=True)
-    data = weights_file.read_bytes()
-    _check_sha1(data, sha1, weights_file)
+    weights_file, data = _fetch(
+        name, IMAGENET_SHA1[name], root,
+        ', or train from scratch with --cfg-options model.backbone.init_cfg=None')
     try:
         # weights_only: a file from the network never runs code here.
         source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
@@ -75,6 +73,27 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
         raise UserError(f'{weights_file} holds more than plain weights; loading it could run code, '
                         'so it is refused.') from error
     return rename_backbone(source)
+
+
+def convert_published_encnet(name: str, root: Path | None = None,
+                             dataset_meta: Mapping[str, Any] | None = None) -> Path:
+    """Path of a published EncNet, converted; fetched and checked unless ``root`` holds it.
+
+    Args:
+        name: A name of ``ENCNET_SHA1``.
+        root: Folder of the download and of the converted file; :func:`cache_dir` if not given.
+        dataset_meta: See :func:`convert_checkpoint`.
+
+    Raises:
+        UserError: If the file cannot be fetched, or is not the published one.
+    """
+    root = cache_dir() if root is None else Path(root)
+    sha1 = ENCNET_SHA1[name]
+    target = root / f'{name}-{sha1[:8]}_converted.pth'
+    if not target.is_file():
+        weights_file, _ = _fetch(name, sha1, root, '')
+        convert_checkpoint(weights_file, target, dataset_meta)
+    return target
 
 
 def rename_backbone(source: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -109,16 +128,33 @@ def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
     return dict(state_dict=state_dict, meta={})
 
 
-def _download(name: str, archive: Path) -> None:
+def _fetch(name: str, sha1: str, root: Path | None, way_out: str) -> tuple[Path, bytes]:
+    """Path and content of a published ``.pth``, its SHA-1 checked, fetched if it has to be."""
+    stem = f'{name}-{sha1[:8]}'
+    root = cache_dir() if root is None else Path(root)
+    weights_file = root / f'{stem}.pth'
+    if not weights_file.is_file():
+        archive = root / f'{stem}.zip'
+        if not archive.is_file():
+            _download(name, archive, way_out)
+        data = _read_member(archive)
+        _check_sha1(data, sha1, archive)
+        write_whole(weights_file, data)
+        # Another process may have come as far at the same time.
+        archive.unlink(missing_ok=True)
+    data = weights_file.read_bytes()
+    _check_sha1(data, sha1, weights_file)
+    return weights_file, data
+
+
+def _download(name: str, archive: Path, way_out: str) -> None:
     url = BASE_URL + archive.name
     try:
         pooch.retrieve(
             url, known_hash=None, fname=archive.name, path=archive.parent, progressbar=True)
     except Exception as error:
-        raise UserError(
-            f'the ImageNet weights {name} cannot be fetched ({type(error).__name__}); download '
-            f'{url} and put it at {archive}, or train from scratch with --cfg-options '
-            'model.backbone.init_cfg=None') from error
+        raise UserError(f'the weights {name} cannot be fetched ({type(error).__name__}); download '
+                        f'{url} and put it at {archive}{way_out}') from error
 
 
 def _read_member(archive: Path) -> bytes:
@@ -139,17 +175,3 @@ def _check_sha1(data: bytes, sha1: str, path: Path) -> None:
     if found != sha1:
         raise UserError(f'{path} holds weights with SHA-1 {found}, published is {sha1}; delete '
                         'the file and try again.')
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write aside and rename, so that a killed process never leaves half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with aside.open('wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

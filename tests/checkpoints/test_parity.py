@@ -11,10 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmseg.models import BaseSegmentor
-from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_encnet.checkpoints import convert_state_dict
+from mmseg_encnet.checkpoints.architecture import build
 from mmseg_encnet.models import PublishedTTAModel
 
 # Outputs, and `rule.py`, by which the weights and images follow from names and sizes.
@@ -47,7 +47,7 @@ def model(golden, rule) -> BaseSegmentor:
               for key, shape in golden['meta']['shapes'].items()}
     conversion = convert_state_dict(source)
     assert conversion.used.keys() == source.keys()
-    model = MODELS.build(conversion.architecture.model_config())
+    model = build(conversion.architecture.model_config())
     model.load_state_dict(conversion.state_dict, strict=True)
     return model.eval()
 
