@@ -1,0 +1,17 @@
+"""Write docs/model_zoo.md from configs/metafile.yml."""
+
+from pathlib import Path
+
+from mmseg_encnet.model_zoo import write_page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    page = ROOT / 'docs' / 'model_zoo.md'
+    page.write_text(write_page(ROOT / 'configs' / 'metafile.yml'))
+    print(f'written to {page}')
+
+
+if __name__ == '__main__':
+    main()
