@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmseg.registry import MODELS
 from original_weights import backbone, encnet, fill
 from torch import Tensor
 
 from mmseg_encnet.checkpoints import convert_checkpoint, convert_state_dict
+from mmseg_encnet.config_files import config_file
 from mmseg_encnet.errors import UserError
 
 SWITCHES = {
@@ -49,6 +51,19 @@ def test_every_entry_is_used_and_fills_the_model(name):
     jpu = switches.get('jpu', False)
     assert head.bottleneck.conv.kernel_size == ((1, 1) if jpu else (3, 3))
     assert model.backbone.layer4[1].conv2.dilation == ((1, 1) if jpu else (4, 4))
+
+
+@pytest.mark.parametrize('config, name', [
+    ('encnet_r50_pcontext', 'pcontext'), ('encnet_r101_ade20k', 'ade20k'),
+    ('encnet_r50_jpu-fastfcn_pcontext', 'FastFCN'),
+])
+def test_the_shipped_config_has_that_network(config, name):
+    converted = convert_state_dict(fill(encnet(**SWITCHES[name])))
+    with torch.device('meta'):
+        model = MODELS.build(Config.fromfile(config_file(config)).model)
+    model.load_state_dict(converted.state_dict, strict=True, assign=True)
+    assert model.decode_head.bottleneck.conv.kernel_size == (
+        converted.state_dict['decode_head.bottleneck.conv.weight'].shape[2:])
 
 
 def fastfcn_neck(stages: list[Tensor], weights: dict[str, Tensor]) -> Tensor:
