@@ -21,8 +21,8 @@ model = dict(
         channels=64,
         num_codes=16,
         num_classes=_base_.num_classes,
-        # Five times the published weight: so short a training has to learn the cues, a hundredth
-        # of the pixels, from it.
+        # Five times the published weight: so short a training has to learn the cues, 0.6 %
+        # of the pixels for each class, from it.
         loss_se_decode=dict(loss_weight=1.0)),
     # A quarter of 32 channels would not hold 16 classes.
     auxiliary_head=dict(in_channels=32, in_index=0, channels=32, num_classes=_base_.num_classes),

@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mmseg_encnet.engine import inference, launch
 from mmseg_encnet.engine.explain import exit_with_one_sentence
-from tqdm import tqdm
 
 
 def parse_args() -> argparse.Namespace:

@@ -108,9 +108,10 @@ def measure(
 
 def _run(model_cfg: dict, case: Case, task: str) -> tuple[float, int]:
     """Seconds of the second run, and the peak memory in bytes; in a fresh process."""
-    import mmseg_encnet  # noqa: F401  (registers the parts)
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
+
+    import mmseg_encnet  # noqa: F401  (registers the parts)
 
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)

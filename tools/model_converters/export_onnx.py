@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mmseg_encnet.deployment import FoldedEncNet, onnx
 from mmseg_encnet.engine import inference, launch
 from mmseg_encnet.engine.explain import exit_with_one_sentence
-from tqdm import tqdm
 
 SIZES = [(32, 32), (97, 131), (128, 256), (256, 128), (480, 480)]
 TOLERANCE = 1e-4
