@@ -57,7 +57,7 @@ class _ProgressHook(Hook):
 
     def before_test(self, runner) -> None:
         total = len(runner.test_dataloader)
-        self.bar = tqdm(total=total, desc=f'{self.title}: evaluation', unit='scene')
+        self.bar = tqdm(total=total, desc=f'{self.title}: evaluation', unit='batch')
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.bar.update()
