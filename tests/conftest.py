@@ -18,41 +18,9 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.visualization import Visualizer
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
+from tiny_setup import MSRC21, ROOT, SHRUNK, option_strings
 
 import mmseg_encnet  # noqa: F401  (registers the parts)
-
-ROOT = Path(__file__).resolve().parents[1]
-MSRC21 = ROOT / 'configs' / 'encnet_r18_msrc21.py'
-# encnet_r18_msrc21.py at an eighth of its widths, on the images of `tiny_data`.
-SHRUNK = {
-    'model.backbone.base_channels': 8,
-    'model.backbone.stem_channels': 16,
-    'model.data_preprocessor.size': (48, 48),
-    'model.decode_head.in_channels': [16, 32, 64],
-    'model.decode_head.channels': 16,
-    'model.decode_head.num_codes': 4,
-    'model.auxiliary_head.in_channels': 32,
-    'train_dataloader.dataset.pipeline.2.scale': (64, 64),
-    'train_dataloader.dataset.pipeline.3.size': (48, 48),
-    'train_dataloader.dataset.pipeline.4.crop_size': (48, 48),
-    'val_dataloader.dataset.pipeline.1.scale': (64, 64),
-    'test_dataloader.dataset.pipeline.1.scale': (64, 64),
-    # Serialising collects the whole process's garbage first.
-    'train_dataloader.dataset.serialize_data': False,
-    'val_dataloader.dataset.serialize_data': False,
-    'test_dataloader.dataset.serialize_data': False,
-    'train_dataloader.batch_size': 2,
-    'train_dataloader.num_workers': 0,
-    'train_dataloader.persistent_workers': False,
-    'val_dataloader.num_workers': 0,
-    'val_dataloader.persistent_workers': False,
-    'test_dataloader.num_workers': 0,
-    'test_dataloader.persistent_workers': False,
-    'train_cfg.max_iters': 2,
-    'train_cfg.val_interval': 2,
-    'default_hooks.checkpoint.interval': 2,
-    'default_hooks.logger.interval': 1,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -159,11 +127,6 @@ def run_tool(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path: Path) -> Callable
         return ToolResult(int(ended.value.code or 0), out, err)
 
     return run
-
-
-def option_strings(options: dict) -> list[str]:
-    """Config options as they are typed after ``--cfg-options``."""
-    return [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import yaml
-from conftest import ROOT
+from tiny_setup import ROOT
 
 from mmseg_encnet.checkpoints.pytorch_encoding import BASE_URL, ENCNET_SHA1
 from mmseg_encnet.model_zoo import write_page

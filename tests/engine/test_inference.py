@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import MSRC21
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
+from tiny_setup import MSRC21
 
 from mmseg_encnet.engine import inference
 from mmseg_encnet.engine.launch import load_config

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MSRC21
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from tiny_setup import MSRC21
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError

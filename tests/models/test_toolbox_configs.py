@@ -7,12 +7,12 @@ from pathlib import Path
 import mmseg
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from tiny_setup import ROOT
 from torch import nn
 
 THEIRS = Path(mmseg.__file__).parent / '.mim/configs/encnet'

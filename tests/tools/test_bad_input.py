@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MSRC21
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from PIL import Image
+from tiny_setup import MSRC21
 from torch import nn
 
 from mmseg_encnet.checkpoints import pytorch_encoding

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MSRC21, ROOT, option_strings
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from PIL import Image
+from tiny_setup import MSRC21, ROOT, option_strings
 
 from mmseg_encnet.datasets import MSRC21Dataset
 from mmseg_encnet.engine.launch import load_config
