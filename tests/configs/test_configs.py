@@ -237,8 +237,7 @@ def test_published_recipe(name):
     assert model.decode_head.get('add_lateral') == lateral
     for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, 0.2)):
         assert head.align_corners
-        assert head.loss_decode == dict(
-            type='CrossEntropyLoss', loss_weight=weight, avg_non_ignore=True)
+        assert head.loss_decode == dict(type='SyncCrossEntropyLoss', loss_weight=weight)
     if lateral is not None:
         assert model.decode_head.loss_se_decode.loss_weight == 0.2
     assert model.decode_head.channels == 512
@@ -313,7 +312,8 @@ def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
         head, other = ours.model[part], theirs.model[part]
         assert head.align_corners == other.align_corners
         assert head.loss_decode.loss_weight == other.loss_decode.loss_weight
-        assert not head.loss_decode.avg_non_ignore
+        assert head.loss_decode.type == other.loss_decode.type
+        assert not head.loss_decode.get('avg_non_ignore', False)
     assert ours.optim_wrapper.optimizer == theirs.optim_wrapper.optimizer
     assert 'paramwise_cfg' not in ours.optim_wrapper
     assert ours.train_cfg.max_iters == theirs.train_cfg.max_iters

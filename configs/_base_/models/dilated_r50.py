@@ -20,15 +20,16 @@ model = dict(
         dropout_ratio=0.1,
         norm_cfg=norm_cfg,
         align_corners=True,
-        # The original averages over the labelled pixels, mmseg's default over all of them.
-        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0, avg_non_ignore=True)),
+        # The original averages over the labelled pixels of the whole batch, mmseg's default over
+        # all pixels of each process.
+        loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=1.0)),
     auxiliary_head=dict(
         type='AuxFCNHead',
         in_channels=1024,
         in_index=2,
         norm_cfg=norm_cfg,
         align_corners=True,
-        loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.2, avg_non_ignore=True)),
+        loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=0.2)),
     train_cfg=dict(),
     # Windows of the training crop at two thirds of its size, as published.
     test_cfg=dict(mode='slide', crop_size=(480, 480), stride=(320, 320)))

@@ -10,13 +10,16 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from .over_processes import sum_over_processes
+
 
 @MODELS.register_module()
 class SemanticEncodingLoss(nn.Module):
     """Binary cross-entropy between predicted and true presence of every class.
 
     An image without any labelled pixel says nothing about presence, so it is left out of the
-    average; a batch of nothing but such images has loss zero.
+    average; a batch of nothing but such images has loss zero. The average is over the images of
+    all processes, and every process reports it.
 
     Args:
         loss_weight: Weight of the loss; 0.2 in the paper (section 4.1).
@@ -44,5 +47,6 @@ class SemanticEncodingLoss(nn.Module):
         presence = presence.to(se_logits.dtype)
         loss = F.binary_cross_entropy_with_logits(se_logits, presence, reduction='none')
         labelled = presence.amax(dim=1)
-        num_terms = labelled.sum().clamp(min=1) * se_logits.shape[1]
-        return self.loss_weight * (loss * labelled[:, None]).sum() / num_terms
+        total, num_labelled = sum_over_processes((loss * labelled[:, None]).sum(), labelled.sum())
+        num_terms = num_labelled.clamp(min=1) * se_logits.shape[1]
+        return self.loss_weight * total / num_terms
