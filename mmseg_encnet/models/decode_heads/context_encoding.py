@@ -62,6 +62,11 @@ class ContextEncodingModule(nn.Module):
         vector = statistics.mean(dim=1)
         return vector, self.fc(vector), projection
 
+    def assign(self, projection: Tensor) -> Tensor | None:
+        """Soft assignments ``(B, K, H, W)`` of projected features; None if the encoder has none."""
+        encoder = self.encoding[0]
+        return encoder.assign(projection) if hasattr(encoder, 'assign') else None
+
     def forward(self, x: Tensor) -> EncodedContext:
         """Apply the module to features ``(B, C, H, W)``."""
         vector, gate, projection = self.describe(x)

@@ -32,13 +32,15 @@ class HeadOutput(NamedTuple):
         seg_logits: Class scores ``(B, num_classes, H, W)`` at the resolution of the features.
         se_logits: Presence logits ``(B, num_classes)``, or None without SE branch.
         gate: The gate gamma ``(B, channels)``.
-        projection: The features ``(B, channels, H, W)`` that were encoded.
+        projection: The projected features ``(B, channels, H, W)`` that were encoded.
+        features: The features ``(B, channels, H, W)`` before the gate.
     """
 
     seg_logits: Tensor
     se_logits: Tensor | None
     gate: Tensor
     projection: Tensor
+    features: Tensor
 
 
 @MODELS.register_module()
@@ -134,10 +136,18 @@ class EncodingHead(BaseDecodeHead):
 
     def forward_context(self, inputs: Sequence[Tensor]) -> HeadOutput:
         """One pass over the backbone's feature maps, with everything it computed."""
-        context = self.enc_module(self.fuse(inputs))
+        features = self.fuse(inputs)
+        context = self.enc_module(features)
         se_logits = self.se_layer(context.vector) if self.use_se_loss else None
         return HeadOutput(
-            self.cls_seg(context.features), se_logits, context.gate, context.projection)
+            self.cls_seg(context.features), se_logits, context.gate, context.projection, features)
+
+    def assign(self, projection: Tensor) -> Tensor | None:
+        """Soft assignments ``(B, num_codes, H, W)`` of what :meth:`forward_context` encoded.
+
+        None if the encoder assigns no pixels to codewords.
+        """
+        return self.enc_module.assign(projection)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
         """Class scores, and with SE branch also the presence logits, as ``EncHead`` returns them.

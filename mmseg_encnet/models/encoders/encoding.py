@@ -10,12 +10,17 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_encnet.ops import encode
+from mmseg_encnet.ops import assign, encode
+
+from .base import Clusters, DictionaryEncoder
 
 
 @MODELS.register_module()
-class Encoding(nn.Module):
+class Encoding(DictionaryEncoder):
     """Residual encoding of a feature map against learned codewords.
+
+    ``a_ik = softmax_k(s_k |x_i - d_k|^2)``, ``e_k = sum_i a_ik (x_i - d_k)``, with codewords d and
+    smoothing factors s.
 
     Parameters, their initialisation and the state-dict keys equal those of
     :class:`mmseg.models.utils.Encoding`, so either loads the other's weights.
@@ -24,21 +29,30 @@ class Encoding(nn.Module):
         channels: Channels C of the features.
         num_codes: Codewords K in the dictionary.
         backend: How :func:`mmseg_encnet.ops.encode` computes it.
+        smoothing: The smoothing factors start uniform in ``(-smoothing, 0)``: 1 as published. With
+            that, features of hundreds of channels, whose squared distances are in the hundreds,
+            nearly all go to the codeword whose factor is nearest 0; ``1 / channels`` spreads them.
     """
 
-    def __init__(self, channels: int, num_codes: int, backend: str = 'auto') -> None:
-        super().__init__()
-        self.channels = channels
-        self.num_codes = num_codes
+    def __init__(self, channels: int, num_codes: int, backend: str = 'auto',
+                 smoothing: float = 1.0) -> None:
+        super().__init__(channels, num_codes)
         self.backend = backend
-        bound = (num_codes * channels)**-0.5
-        self.codewords = nn.Parameter(torch.empty(num_codes, channels).uniform_(-bound, bound))
         # Negative, so a larger distance means a smaller assignment: the sign lives in the factor.
-        self.scale = nn.Parameter(torch.empty(num_codes).uniform_(-1, 0))
+        self.scale = nn.Parameter(torch.empty(num_codes).uniform_(-1, 0) * smoothing)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode features ``(B, C, H, W)`` or ``(B, C, N)`` into statistics ``(B, K, C)``."""
         return encode(x, self.codewords, self.scale, backend=self.backend)
 
+    def assign(self, x: Tensor) -> Tensor:
+        return assign(x, self.codewords, self.scale)
+
+    @torch.no_grad()
+    def set_clusters(self, clusters: Clusters) -> None:
+        """Codewords are the centres; features at a cluster's root mean square distance score -1."""
+        self.codewords.copy_(clusters.centres)
+        self.scale.copy_(-1 / clusters.variances.sum(dim=1))
+
     def extra_repr(self) -> str:
-        return f'channels={self.channels}, num_codes={self.num_codes}, backend={self.backend!r}'
+        return f'{super().extra_repr()}, backend={self.backend!r}'
