@@ -1,0 +1,117 @@
+"""The results of the long checks, and the page that is written from them.
+
+A long check is a script ``tests/reliability/check_*.py`` that measures one promise and ends in::
+
+    if __name__ == '__main__':
+        record.run('Killed training', 'One sentence: what is promised.', measure)
+
+``measure()`` returns the figures, a row of the page each, and raises ``AssertionError`` where the
+promise does not hold. The result goes to ``docs/reliability/NAME.json``, and
+``docs/reliability.md`` is rendered from these files alone. ``tools/analysis_tools/reliability.py``
+runs the checks.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKS = ROOT / 'tests' / 'reliability'
+RESULTS = ROOT / 'docs' / 'reliability'
+PAGE = ROOT / 'docs' / 'reliability.md'
+
+Figures = Mapping[str, 'str | int | float']
+_HEAD = """# Reliability
+
+What this project promises under faults, and what was measured. Each check is a script under
+`tests/reliability/`; `python tools/analysis_tools/reliability.py` runs all of them and writes this
+page from their results (`docs/reliability/*.json`), `python tools/analysis_tools/reliability.py
+NAME ...` some of them. Shorter versions of most are part of `make test`.
+"""
+
+
+class CheckResult(NamedTuple):
+    """One run of one long check.
+
+    Attributes:
+        name: Name of its script without ``check_``.
+        title: Heading on the page.
+        promise: What is promised, one sentence.
+        held: Whether the promise held.
+        figures: What was measured, label to value; units are in the labels or values.
+        seconds: How long it took.
+        day: When it ran, ISO date.
+        setting: On what: Python, PyTorch, processors.
+    """
+
+    name: str
+    title: str
+    promise: str
+    held: bool
+    figures: dict[str, Any]
+    seconds: float
+    day: str
+    setting: str
+
+
+def run(title: str, promise: str, measure: Callable[[], Figures]) -> None:
+    """Run a check as the script that was started, write its result, and exit by whether it held."""
+    name = Path(sys.argv[0]).stem.removeprefix('check_')
+    start = time.monotonic()
+    try:
+        figures, held = dict(measure()), True
+    except AssertionError as error:
+        figures, held = {'failed': ' '.join(str(error).split()) or 'an assertion'}, False
+    result = CheckResult(name, title, ' '.join(promise.split()), held, figures,
+                         round(time.monotonic() - start, 1), date.today().isoformat(), _setting())
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f'{name}.json'
+    path.write_text(json.dumps(result._asdict(), indent=2) + '\n')
+    print(_section(result))
+    sys.exit(not held)
+
+
+def stored() -> list[CheckResult]:
+    """The results that were last written, by title."""
+    results = [CheckResult(**json.loads(path.read_text())) for path in RESULTS.glob('*.json')]
+    return sorted(results, key=lambda result: result.title)
+
+
+def render(results: Iterable[CheckResult]) -> str:
+    """The page ``docs/reliability.md``."""
+    return '\n'.join([_HEAD, *map(_section, results)])
+
+
+def _section(result: CheckResult) -> str:
+    lines = [f'## {result.title}', '', result.promise, '', '| | |', '|---|---|']
+    lines += [f'| {label} | {_shown(value)} |' for label, value in result.figures.items()]
+    verdict = 'Held' if result.held else '**Did not hold**'
+    lines += ['', f'{verdict} on {result.day}, in {result.seconds:.0f} s; {result.setting}; '
+              f'`tests/reliability/check_{result.name}.py`.', '']
+    return '\n'.join(lines)
+
+
+def _shown(value: Any) -> str:
+    shown = f'{value:.4g}' if isinstance(value, float) else str(value)
+    return shown.replace('|', '\\|')
+
+
+def _setting() -> str:
+    cores = 0
+    cpuinfo = Path('/proc/cpuinfo')
+    model = platform.machine()
+    if cpuinfo.is_file():
+        lines = [line.partition(':') for line in cpuinfo.read_text().splitlines()]
+        cores = sum(key.strip() == 'processor' for key, _, _ in lines)
+        model = next((value.strip() for key, _, value in lines if key.strip() == 'model name'),
+                     model)
+    return (f'Python {platform.python_version()}, PyTorch {metadata.version("torch")}, '
+            f'{cores or "?"} x {model}')

@@ -1,0 +1,41 @@
+"""Run the long checks of tests/reliability and write docs/reliability.md from their results."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKS = Path(__file__).resolve().parents[2] / 'tests' / 'reliability'
+sys.path.insert(0, str(CHECKS))
+
+import record  # noqa: E402
+
+
+def main() -> None:
+    names = sorted(path.stem.removeprefix('check_') for path in CHECKS.glob('check_*.py'))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checks', nargs='*', metavar='CHECK',
+                        help=f'which to run; all if none is named: {", ".join(names)}')
+    parser.add_argument('--page-only', action='store_true',
+                        help='write the page from the results that are there')
+    args = parser.parse_args()
+    unknown = set(args.checks) - set(names)
+    if unknown:
+        parser.error(f'no check {", ".join(unknown)}; there are {", ".join(names)}')
+    environment = dict(os.environ, OMP_NUM_THREADS='1')
+    failed = []
+    for name in [] if args.page_only else args.checks or names:
+        print(f'--- {name}', flush=True)
+        command = [sys.executable, str(CHECKS / f'check_{name}.py')]
+        if subprocess.run(command, env=environment).returncode:
+            failed.append(name)
+        # After each, so that what was measured stays when a later one is stopped.
+        record.PAGE.write_text(record.render(record.stored()))
+    record.PAGE.write_text(record.render(record.stored()))
+    if failed:
+        sys.exit(f'did not hold: {", ".join(failed)}')
+
+
+if __name__ == '__main__':
+    main()
