@@ -45,7 +45,7 @@ class Encoding(DictionaryEncoder):
         """Encode features ``(B, C, H, W)`` or ``(B, C, N)`` into statistics ``(B, K, C)``."""
         return encode(x, self.codewords, self.scale, backend=self.backend)
 
-    def assign(self, x: Tensor) -> Tensor:
+    def _assign(self, x: Tensor) -> Tensor:
         return assign(x, self.codewords, self.scale)
 
     @torch.no_grad()

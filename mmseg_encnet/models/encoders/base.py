@@ -1,0 +1,80 @@
+"""What the Context Encoding Module expects of an encoder."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Clusters(NamedTuple):
+    """A clustering of features, ``K`` clusters of ``C`` channels.
+
+    Attributes:
+        centres: ``(K, C)``.
+        variances: Variance of every channel within each cluster, ``(K, C)``, positive.
+        shares: Part of the features in each cluster, ``(K,)``, positive; sums to one.
+    """
+
+    centres: Tensor
+    variances: Tensor
+    shares: Tensor
+
+
+class BaseEncoder(nn.Module, ABC):
+    """Features of an image in, statistics of their distribution out.
+
+    Args:
+        channels: Channels C of the features.
+        num_codes: Codewords K in the dictionary.
+
+    Attributes:
+        num_descriptors: Rows of the statistics: the norm that follows has one scale and shift for
+            each. Statistics ``(B, C)`` count as one row.
+    """
+
+    def __init__(self, channels: int, num_codes: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.num_codes = num_codes
+
+    @property
+    def num_descriptors(self) -> int:
+        return self.num_codes
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Statistics ``(B, num_descriptors, C)`` or ``(B, C)`` of features ``(B, C, H, W)``."""
+
+    def extra_repr(self) -> str:
+        return f'channels={self.channels}, num_codes={self.num_codes}'
+
+
+class DictionaryEncoder(BaseEncoder):
+    """An encoder that assigns every position to the codewords of a dictionary.
+
+    The codewords start as in the published code of EncNet, uniform within ``1 / sqrt(K C)``.
+    """
+
+    def __init__(self, channels: int, num_codes: int) -> None:
+        super().__init__(channels, num_codes)
+        bound = 1 / math.sqrt(num_codes * channels)
+        self.codewords = nn.Parameter(torch.empty(num_codes, channels).uniform_(-bound, bound))
+
+    def assign(self, x: Tensor) -> Tensor:
+        """Weights ``(B, K, H, W)`` of features ``(B, C, H, W)``; over the codewords they sum to 1.
+
+        Features ``(B, C, N)`` give ``(B, K, N)``.
+        """
+        return self._assign(x).unflatten(2, x.shape[2:])
+
+    @abstractmethod
+    def _assign(self, x: Tensor) -> Tensor:
+        """The weights as ``(B, K, N)``, whatever the shape of the features."""
+
+    @abstractmethod
+    def set_clusters(self, clusters: Clusters) -> None:
+        """Take a dictionary that was found in data instead of the random start."""

@@ -1,0 +1,37 @@
+"""Soft assignment to the components of a Gaussian mixture with diagonal covariances."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmseg_encnet.ops.plain import compute_dtype
+
+
+def mixture_assign(x: Tensor, means: Tensor, deviations: Tensor, log_priors: Tensor) -> Tensor:
+    """Posterior probability of every component at every position.
+
+    ``g_ik = softmax_k(log p_k - sum_c log s_kc - sum_c (x_ic - m_kc)^2 / (2 s_kc^2))``, as matrix
+    products over the features and their squares. Features and means are moved to the mean of the
+    means first: what both share cancels in the result, not in its digits.
+
+    Args:
+        x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, floating.
+        means: ``(K, C)``.
+        deviations: Standard deviations, ``(K, C)``, positive.
+        log_priors: ``(K,)``; a constant added to all of them changes nothing.
+
+    Returns:
+        ``(B, K, N)`` in at least single precision; sums to one over the components.
+        Differentiable in all four.
+    """
+    features = x.flatten(2) if x.dim() == 4 else x
+    dtype = compute_dtype(x, means)
+    with torch.autocast(x.device.type, enabled=False):
+        centre = means.to(dtype).mean(dim=0)
+        features = features.to(dtype) - centre[:, None]
+        means, deviations = means.to(dtype) - centre, deviations.to(dtype)
+        precisions = deviations**-2
+        distances = precisions @ features.square() - 2 * ((precisions * means) @ features)
+        constants = log_priors - deviations.log().sum(1) - (precisions * means**2).sum(1) / 2
+        return (constants[:, None] - distances / 2).softmax(dim=1)
