@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-IGNORED = (0, 0, 0)
+from .class_colours import IGNORED, colour, is_ignored
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,6 @@ class ComparedImage:
     predictions: Mapping[str, np.ndarray]
 
 
-def colour(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Paint class indices ``(H, W)`` in their RGB colours, ``(H, W, 3)`` uint8."""
-    painted = np.full((*labels.shape, 3), IGNORED, dtype=np.uint8)
-    inside = (labels >= 0) & (labels < len(palette))
-    painted[inside] = np.asarray(palette, dtype=np.uint8)[labels[inside]]
-    return painted
-
-
 def draw_comparison(rows: Sequence[ComparedImage], classes: Sequence[str],
                     palette: Sequence[Sequence[int]], path: Path) -> None:
     """Draw image, truth and every model's prediction side by side, with a legend, to a file.
@@ -49,7 +41,7 @@ def draw_comparison(rows: Sequence[ComparedImage], classes: Sequence[str],
     models = list(rows[0].predictions)
     titles = ['image', 'truth', *models]
     entries = [(name, np.array(rgb) / 255) for name, rgb in zip(classes, palette)]
-    if any(_ignored(row, len(classes)).any() for row in rows):
+    if any(is_ignored(row.truth, len(classes)).any() for row in rows):
         entries.append(('ignored', np.array(IGNORED) / 255))
     # Inches. A row is as high as its picture, up to a portrait of 4 to 5.
     width = 3.2
@@ -63,7 +55,7 @@ def draw_comparison(rows: Sequence[ComparedImage], classes: Sequence[str],
         pictures = [row.image, colour(row.truth, palette)]
         for model in models:
             painted = colour(row.predictions[model], palette)
-            painted[_ignored(row, len(classes))] = IGNORED
+            painted[is_ignored(row.truth, len(classes))] = IGNORED
             pictures.append(painted)
         for cell, picture in zip(cells, pictures):
             cell.imshow(picture, interpolation='nearest')
@@ -75,7 +67,3 @@ def draw_comparison(rows: Sequence[ComparedImage], classes: Sequence[str],
         loc='outside lower center', ncols=min(len(entries), 6), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-
-
-def _ignored(row: ComparedImage, num_classes: int) -> np.ndarray:
-    return (row.truth < 0) | (row.truth >= num_classes)

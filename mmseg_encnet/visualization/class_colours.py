@@ -1,0 +1,22 @@
+"""Class indices as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+IGNORED = (0, 0, 0)
+
+
+def colour(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Paint class indices ``(H, W)`` in their RGB colours, ``(H, W, 3)`` uint8."""
+    painted = np.full((*labels.shape, 3), IGNORED, dtype=np.uint8)
+    inside = ~is_ignored(labels, len(palette))
+    painted[inside] = np.asarray(palette, dtype=np.uint8)[labels[inside]]
+    return painted
+
+
+def is_ignored(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Which of the pixels ``(H, W)`` have no class."""
+    return (labels < 0) | (labels >= num_classes)
