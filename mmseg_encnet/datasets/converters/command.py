@@ -1,0 +1,132 @@
+"""The command line of the converters: fetch, unpack, convert, verify, say how to train."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...checkpoints.files import write_whole
+from ...engine.launch import load_config
+from ...errors import UserError
+from . import archives, labels
+from .download import PublishedFile, fetch
+from .verification import table, verify
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a conversion takes place; what a :attr:`Converter.convert` works with.
+
+    Args:
+        out: Folder of the result, the ``data_root`` of the configs.
+        given: Folder that holds the publisher's files already; None to fetch them.
+        jobs: Number of processes.
+    """
+
+    out: Path
+    given: Path | None
+    jobs: int
+
+    def file(self, published: PublishedFile) -> Path:
+        """Path of a publisher's file: in the given folder, or fetched into ``out/downloads``.
+
+        Raises:
+            UserError: If it is missing in the given folder or cannot be fetched.
+        """
+        if self.given is None:
+            return fetch(published, self.out / 'downloads')
+        path = self.given / published.name
+        if not path.is_file():
+            raise UserError(f'{self.given} holds no {published.name}; download it from '
+                            f'{published.url} and put it there.')
+        return path
+
+    def unpack(self, published: PublishedFile,
+               place: Callable[[str], str | None] = lambda name: name) -> None:
+        """Unpack a publisher's archive into ``out``, unless that is done; see ``archives.unpack``.
+
+        Args:
+            published: The archive; it is fetched only if it is not unpacked yet.
+            place: Gets the name of a file in the archive and returns its path under ``out``, or
+                None to leave it out.
+        """
+        if not archives.unpacked_marker(published.name, self.out).is_file():
+            archives.unpack(self.file(published), self.out, place)
+
+    def write_labels(self, draw: Callable[[Any], np.ndarray],
+                     tasks: Sequence[labels.LabelTask]) -> None:
+        """Write label images in parallel, except those that exist; see ``labels.write_labels``."""
+        labels.write_labels(draw, tasks, self.jobs)
+
+    def write_list(self, path: str, names: Iterable[str]) -> None:
+        """Write a list of images, one name a line, to a path under ``out``."""
+        write_whole(self.out / path, ''.join(f'{name}\n' for name in names).encode())
+
+
+@dataclass(frozen=True)
+class Converter:
+    """One data set.
+
+    Args:
+        title: Its name for people.
+        configs: Shipped configs that use the result, each with the number of images that the
+            publisher's data set has in its train and its val split. The ``data_root`` of the first
+            is the default place, and the first's classes are shown at the end.
+        files: Everything needed from the publisher.
+        convert: Makes the folders that the configs expect; it may be started again on what it, or
+            a killed predecessor, has left.
+    """
+
+    title: str
+    configs: Mapping[str, tuple[int, int]]
+    files: tuple[PublishedFile, ...]
+    convert: Callable[[Workspace], None]
+
+
+def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
+    """Run a converter from the command line: the ``main`` of each tool.
+
+    Raises:
+        UserError: Whatever hinders it, in one sentence.
+    """
+    first = next(iter(converter.configs))
+    default = Path(load_config(first).data_root)
+    args = _parser(converter, default).parse_args(argv)
+    if args.jobs < 1:
+        raise UserError(f'--jobs {args.jobs} came, expected at least 1.')
+    if args.given is not None and not args.given.is_dir():
+        raise UserError(f'--from {args.given} is no folder; give the one that holds '
+                        f'{", ".join(file.name for file in converter.files)}.')
+    workspace = Workspace(args.out, args.given, args.jobs)
+    converter.convert(workspace)
+    print(table(verify(converter.configs, args.out, args.jobs)))
+    print()
+    if (args.out / 'downloads').is_dir():
+        print(f'{args.out / "downloads"} is not needed any more.')
+    print(f'{converter.title} is complete in {args.out}; train on it with')
+    for config in converter.configs:
+        print(f'python tools/train.py configs/{config}.py --cfg-options data_root={args.out}')
+
+
+def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:
+    files = '\n'.join(
+        f'  {file.name}  {file.url}{"  (needs an account)" if file.account else ""}'
+        for file in converter.files)
+    parser = argparse.ArgumentParser(
+        description=f'Fetch and convert {converter.title}. It can be stopped at any moment and '
+        'started again; finished work is kept.',
+        epilog=f'files of the publisher:\n{files}',
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('out', nargs='?', type=Path, default=default,
+                        help=f'folder of the result, {default} if not given')
+    parser.add_argument('--from', dest='given', type=Path, metavar='DIR',
+                        help="folder that holds the publisher's files; nothing is fetched")
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), metavar='N',
+                        help='number of processes, all cores if not given')
+    return parser
