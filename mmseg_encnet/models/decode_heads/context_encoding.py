@@ -12,6 +12,8 @@ from mmcv.cnn import ConvModule, build_norm_layer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from mmseg_encnet.errors import UserError
+
 
 class EncodedContext(NamedTuple):
     """What the module found in a batch of images.
@@ -35,9 +37,12 @@ class ContextEncodingModule(nn.Module):
 
     Args:
         channels: Channels C of the features.
-        encoder: Config of the encoder, with its ``num_codes`` K.
+        encoder: Config of the encoder, a :class:`BaseEncoder`, with its ``num_codes`` K.
         conv_cfg, norm_cfg, act_cfg: Layer configs of the toolbox. The same ``norm_cfg`` builds
-            the norm over the codes.
+            the norm over the codes: one scale and shift for every row of the statistics.
+
+    Raises:
+        UserError: If the groups of a group norm do not divide the rows of the statistics.
     """
 
     def __init__(self, channels: int, encoder: dict, conv_cfg: dict | None,
@@ -46,9 +51,15 @@ class ContextEncodingModule(nn.Module):
         # Attribute names and positions are those of mmseg's EncModule: checkpoints depend on it.
         self.encoding_project = ConvModule(
             channels, channels, 1, conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
+        encoder = MODELS.build(dict(encoder, channels=channels))
+        num_groups = (norm_cfg or {}).get('num_groups', 1)
+        if encoder.num_descriptors % num_groups:
+            raise UserError(f'num_groups={num_groups} came, the head normalises over the '
+                            f'{encoder.num_descriptors} rows of statistics of {encoder}; choose '
+                            'num_groups so that it divides them.')
         self.encoding = nn.Sequential(
-            MODELS.build(dict(encoder, channels=channels)),
-            build_norm_layer(norm_cfg or dict(type='BN'), encoder['num_codes'])[1],
+            encoder,
+            build_norm_layer(norm_cfg or dict(type='BN'), encoder.num_descriptors)[1],
             nn.ReLU(inplace=True))
         self.fc = nn.Sequential(nn.Linear(channels, channels), nn.Sigmoid())
 
@@ -56,9 +67,12 @@ class ContextEncodingModule(nn.Module):
         """Encode features ``(B, C, H, W)``: their vector and gate ``(B, C)`` and projection."""
         encode, norm, activate = self.encoding
         projection = self.encoding_project(x)
+        statistics = encode(projection)
+        if statistics.dim() == 2:
+            statistics = statistics.unsqueeze(1)
         # A trailing axis makes the statistics an image of one column, (B, K, C, 1), which every
         # 2d norm accepts under its own registered name.
-        statistics = activate(norm(encode(projection).unsqueeze(-1))).squeeze(-1)
+        statistics = activate(norm(statistics.unsqueeze(-1))).squeeze(-1)
         vector = statistics.mean(dim=1)
         return vector, self.fc(vector), projection
 

@@ -53,7 +53,8 @@ class EncodingHead(BaseDecodeHead):
     Args:
         num_codes: Codewords K of the dictionary; 32 in the paper.
         encoder: Config of the encoder where it differs from
-            ``dict(type='Encoding', num_codes=num_codes)``, e.g. ``dict(backend='mmcv')``.
+            ``dict(type='Encoding', num_codes=num_codes)``, e.g. ``dict(backend='mmcv')`` or
+            ``dict(type='VLAD')``; :mod:`mmseg_encnet.models.encoders` has the others.
         use_se_loss: Whether to have the SE branch and train it.
         add_lateral: Whether to fuse 1x1-projected features of all ``in_index`` stages into the
             bottleneck's output before encoding.
@@ -93,10 +94,10 @@ class EncodingHead(BaseDecodeHead):
             raise UserError(f'bottleneck_kernel_size={bottleneck_kernel_size} came, an odd size '
                             'keeps the resolution; the paper uses 3, FastFCN 1.')
         num_groups = (self.norm_cfg or {}).get('num_groups', 1)
-        if self.channels % num_groups or self.num_codes % num_groups:
+        if self.channels % num_groups:
             raise UserError(f'num_groups={num_groups} came, the head normalises over '
-                            f'channels={self.channels} and over num_codes={self.num_codes}; '
-                            'choose num_groups so that it divides both.')
+                            f'channels={self.channels}; choose num_groups so that it divides '
+                            'them.')
         self.use_se_loss = use_se_loss
         self.add_lateral = add_lateral
         layer_cfg = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
