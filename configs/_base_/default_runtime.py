@@ -18,7 +18,7 @@ log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-tta_model = dict(type='SegTTAModel')
+tta_model = dict(type='ContextTTAModel')
 load_from = None
 resume = False
 

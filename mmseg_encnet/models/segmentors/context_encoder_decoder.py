@@ -17,7 +17,7 @@ from torch import Tensor
 from mmseg_encnet.errors import UserError
 
 from ..decode_heads.encoding_head import EncodingHead
-from .suppression import presence_threshold, suppress_absent
+from .suppression import label_pixels, presence_threshold
 
 # The strongest and as many of the weakest gates whose channels are shown.
 GATED_CHANNELS = 3
@@ -111,10 +111,7 @@ class ContextEncoderDecoder(EncoderDecoder):
         threshold = presence_threshold(self)
         if threshold:
             for data_sample in data_samples:
-                scores = suppress_absent(
-                    data_sample.seg_logits.data, data_sample.presence, threshold)
-                data_sample.set_data(
-                    dict(pred_sem_seg=PixelData(data=scores.argmax(dim=0, keepdim=True))))
+                label_pixels(data_sample, threshold)
         for row, index in enumerate(wanted):
             channels = _outer_channels(gates[index])
             maps = self._context_maps(contexts, row, channels, inputs.shape[2:])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from numbers import Real
 
+from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
@@ -41,6 +43,19 @@ def suppress_absent(scores: Tensor, presence: Tensor, threshold: float) -> Tenso
     """
     absent = absent_classes(presence, threshold)
     return scores.masked_fill(absent[:, None, None], float('-inf'))
+
+
+def label_pixels(data_sample: SegDataSample, threshold: float) -> None:
+    """Set ``pred_sem_seg`` to the classes with the largest ``seg_logits`` that are not absent.
+
+    Args:
+        data_sample: With ``seg_logits`` and, unless the threshold is 0, ``presence``.
+        threshold: As in :func:`absent_classes`.
+    """
+    scores = data_sample.seg_logits.data
+    if threshold:
+        scores = suppress_absent(scores, data_sample.presence, threshold)
+    data_sample.set_data(dict(pred_sem_seg=PixelData(data=scores.argmax(dim=0, keepdim=True))))
 
 
 def presence_threshold(segmentor: BaseSegmentor) -> float:
