@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..engine.checkpoint_check import plain_state_dict
+from ..engine.checkpoint_file import check_undamaged, write_whole
 from ..engine.safe_loading import allow_plain_data
 from ..errors import UserError
 
@@ -27,11 +27,12 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         checkpoints have (empty for others).
 
     Raises:
-        UserError: If the file does not exist, cannot be read as plain data, or holds no weights.
+        UserError: If the file does not exist, is damaged, cannot be read as plain data, or holds no weights.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f'checkpoint {path} does not exist; check the path.')
+    check_undamaged(path)
     allow_plain_data()
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
@@ -60,17 +61,3 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_whole(path, buffer.getbuffer())
-
-
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Write aside and rename, so that a killed process never leaves half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with aside.open('wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -1,3 +1,4 @@
+from .hooks import LossCheckHook, ResumableCheckpointHook
 from .runner import EncNetRunner
 
-__all__ = ['EncNetRunner']
+__all__ = ['EncNetRunner', 'LossCheckHook', 'ResumableCheckpointHook']

@@ -72,6 +72,8 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
     try:
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f'checkpoint {checkpoint} cannot be read as plain weights: it is '
                         'truncated, no checkpoint, or could run code.') from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_external_models
 from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
@@ -21,7 +23,15 @@ from torch.utils.data import DataLoader
 
 from ..errors import UserError
 from .checkpoint_check import FitCheckHook
+from .checkpoint_file import DamagedFileError, find_resumable
+from .hooks import LossCheckHook
 from .samples import build_checked_dataset
+
+
+# What of the toolbox is replaced in any config, by what has the same arguments and keeps more.
+_REPLACED_HOOKS = {'CheckpointHook': 'ResumableCheckpointHook'}
+_REPLACED_SAMPLERS = {'InfiniteSampler': 'SeededInfiniteSampler'}
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class EncNetRunner(Runner):
@@ -31,6 +41,8 @@ class EncNetRunner(Runner):
       :mod:`.checkpoint_check`.
     - In a process group without GPUs the model is wrapped for the CPU, and synchronised batch
       norm, which PyTorch cannot train there, falls back to plain batch norm with a warning.
+    - Training survives being killed, resumes exactly and stops at a loss that is no number, in
+      any config, see :mod:`.hooks`; a full disk ends it in one sentence.
     - The resolved config is written as ``config.py``: under its own name it would be a second
       file of that name in an editable install, and ``mim`` refuses to choose between two.
     """
@@ -41,11 +53,42 @@ class EncNetRunner(Runner):
                          diff_rank_seed: bool = False) -> DataLoader:
         if isinstance(dataloader, dict) and isinstance(dataloader.get('dataset'), dict):
             dataloader = dict(dataloader, dataset=build_checked_dataset(dataloader['dataset']))
+            sampler = dataloader.get('sampler')
+            if isinstance(sampler, dict):
+                dataloader['sampler'] = _replaced(sampler, _REPLACED_SAMPLERS)
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        if default_hooks is not None:
+            default_hooks = {name: hook if hook is None else _replaced(hook, _REPLACED_HOOKS)
+                             for name, hook in default_hooks.items()}
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(FitCheckHook())
+        if not any(isinstance(hook, LossCheckHook) for hook in self.hooks):
+            self.register_hook(LossCheckHook())
+
+    def build_logger(self, *args, **kwargs) -> Any:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                # It would print a traceback for each line that does not fit on the disk.
+                handler.handleError = _raise_as_it_is
+        return logger
+
+    def train(self) -> nn.Module:
+        if self._resume and self._load_from is None:
+            self._load_from = find_resumable(self.work_dir, self.logger.warning)
+            if self._load_from is None:
+                self.logger.warning(f'No checkpoint in {self.work_dir} to resume from; training '
+                                    'starts at the beginning.')
+                self._resume = False
+        try:
+            return super().train()
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise
+            raise UserError(f'work dir {self.work_dir} cannot be written: {error.strerror}; free '
+                            'space there and go on from the last checkpoint with --resume.') from error
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed or get_device() != 'cpu':
@@ -62,12 +105,18 @@ class EncNetRunner(Runner):
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
         with _broken_file_named(f'checkpoint {filename}'):
             try:
-                return super().load_checkpoint(filename, *args, **kwargs)
+                checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+            except DamagedFileError:
+                raise
             except UserError as error:
                 raise UserError(f'checkpoint {filename} does not fit: {error}') from error
+        # Resuming runs the program text there, which can come from anyone.
+        if isinstance(checkpoint.get('meta'), dict):
+            checkpoint['meta'].pop('config', None)
+        return checkpoint
 
     def _init_model_weights(self) -> None:
-        if self._resume and (self._load_from or find_latest_checkpoint(self.work_dir)):
+        if self._resume:
             # Everything is about to be restored; fetching ImageNet weights first would make a
             # resumed run depend on the network.
             return
@@ -85,6 +134,20 @@ class EncNetRunner(Runner):
     @master_only
     def dump_config(self) -> None:
         self.cfg.dump(str(Path(self.work_dir) / 'config.py'))
+
+
+def _replaced(cfg: Any, names: dict[str, str]) -> Any:
+    """A config of a part, with its type replaced if it is one of the toolbox's."""
+    if not isinstance(cfg, dict) or 'type' not in cfg:
+        return cfg
+    kind = cfg['type'] if isinstance(cfg['type'], str) else cfg['type'].__name__
+    name = names.get(kind.removeprefix('mmengine.'))
+    return cfg if name is None else dict(cfg, type=f'mmengine.{name}')
+
+
+def _raise_as_it_is(record: logging.LogRecord) -> None:
+    # Called while the error is handled.
+    raise
 
 
 @contextmanager

@@ -1,0 +1,3 @@
+from .seeded_infinite_sampler import SeededInfiniteSampler
+
+__all__ = ['SeededInfiniteSampler']
