@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from ...errors import UserError
 
+# The last three: a name that is a file's and a folder's in one archive.
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error,
-           EOFError)
+           EOFError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ def _entries(archive: Path) -> Iterator[tuple[Iterator[_Entry], Callable[[], Non
         else:
             with tarfile.open(fileobj=raw, mode='r:*') as content:
                 yield _tar_entries(content, compressed=content.fileobj is not raw), progress
+        bar.update(size - bar.n)
 
 def _tar_entries(content: tarfile.TarFile, compressed: bool) -> Iterator[_Entry]:
     for info in content:
@@ -202,6 +204,8 @@ class _Budget:
         self._bytes = max(limits.free, int(limits.ratio * archive.stat().st_size))
 
     def take(self, entry: _Entry) -> None:
+        if entry.size < 0:
+            raise tarfile.ReadError(f'{entry.name} has a negative size')
         self._entries -= 1
         self._bytes -= entry.size
         if self._entries < 0 or self._bytes < 0:

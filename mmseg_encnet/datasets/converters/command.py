@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ...errors import UserError
 from . import archives, labels
 from .download import PublishedFile, fetch
 from .verification import table, verify
+
+_UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,17 @@ def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
     if args.given is not None and not args.given.is_dir():
         raise UserError(f'--from {args.given} is no folder; give the one that holds '
                         f'{", ".join(file.name for file in converter.files)}.')
-    workspace = Workspace(args.out, args.given, args.jobs)
-    converter.convert(workspace)
+    try:
+        converter.convert(Workspace(args.out, args.given, args.jobs))
+    except OSError as error:
+        if error.errno not in _UNUSABLE:
+            raise
+        raise UserError(f'{error.filename or args.out} cannot be used ({error.strerror}); make '
+                        'room or give another folder, finished work is kept.') from error
     print(table(verify(converter.configs, args.out, args.jobs)))
     print()
     if (args.out / 'downloads').is_dir():
-        print(f'{args.out / "downloads"} is not needed any more.')
+        print(f'{args.out / "downloads"} is not needed for training.')
     print(f'{converter.title} is complete in {args.out}; train on it with')
     for config in converter.configs:
         print(f'python tools/train.py configs/{config}.py --cfg-options data_root={args.out}')

@@ -141,15 +141,15 @@ def _fetch_rest(file: PublishedFile, part: _Part) -> None:
             return
         headers |= {'Range': f'bytes={part.size}-', 'If-Range': origin['validator']}
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-        if origin and (response.status_code == requests.codes.requested_range_not_satisfiable
-                       or not _continues(response, part.size, origin['size'])):
-            if response.status_code != requests.codes.ok:
-                part.discard()
-                response.close()
-                return _fetch_rest(file, part)
-            origin = None
+        status = response.status_code
+        refused = status == requests.codes.requested_range_not_satisfiable
+        strange = (status == requests.codes.partial_content
+                   and not (origin and _continues(response, part.size, origin['size'])))
+        if origin and (refused or strange):
+            part.discard()
+            return _fetch_rest(file, part)
         response.raise_for_status()
-        if not origin:
+        if status != requests.codes.partial_content:
             part.begin(response)
         size = response.headers.get('Content-Length')
         expected = part.size + int(size) if size else None
@@ -164,7 +164,5 @@ def _fetch_rest(file: PublishedFile, part: _Part) -> None:
 
 
 def _continues(response: requests.Response, start: int, size: int) -> bool:
-    """Whether a response is exactly the missing rest of a file of that size."""
-    if response.status_code != requests.codes.partial_content:
-        return False
+    """Whether a partial response is exactly the missing rest of a file of that size."""
     return response.headers.get('Content-Range') == f'bytes {start}-{size - 1}/{size}'

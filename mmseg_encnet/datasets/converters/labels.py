@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from ...checkpoints.files import write_whole
@@ -57,8 +59,9 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
     """
     for task in tasks:
         if not task.image.is_file():
-            raise UserError(f'the image {task.image} is missing, though {task.label.name} is its '
-                            'label; the archive of the images is incomplete, fetch it again.')
+            raise UserError(f'the image {task.image} is missing, though there is a label for it; '
+                            'delete the folder .unpacked in the folder of the result and run again '
+                            "with the publisher's whole archive.")
     folders = {task.label.parent for task in tasks}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +91,7 @@ def run_parallel(function: Callable[[_Task], _Result], tasks: Iterable[_Task],
         return
     # Where processes can be forked they need not import the toolbox again, which takes seconds.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
-    with ProcessPoolExecutor(jobs, context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_begin_worker) as pool:
         pending = set()
         try:
             for task in tasks:
@@ -145,10 +148,11 @@ class _explained:
 
     def __exit__(self, kind, error, traceback) -> None:
         if isinstance(error, FileNotFoundError):
-            raise UserError(f'{self._path} is missing; the archive it belongs to is incomplete, '
-                            'fetch it again.') from error
+            raise UserError(f'{self._path} is missing; delete the folder .unpacked in the folder '
+                            "of the result and run again with the publisher's whole archive."
+                            ) from error
         # Pillow reports broken PNG files as SyntaxError, and truncated ones as OSError.
-        if isinstance(error, (UnidentifiedImageError, OSError, SyntaxError, ValueError)):
+        if isinstance(error, (Image.DecompressionBombError, OSError, SyntaxError, ValueError)):
             raise UserError(f'{self._path} is damaged ({error}); delete it and fetch its archive '
                             'again.') from error
 
@@ -170,8 +174,12 @@ def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
     write_whole(task.label, buffer.getbuffer())
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when the converter is killed, which could not tell it."""
+def _begin_worker() -> None:
+    """Let a worker leave the parent's memory alone, and end with it however that ends."""
+    # Garbage collection would touch, and so copy, all annotations that the parent holds.
+    gc.freeze()
+    # The parent gets the interrupt too, and sees to the end of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as run_length
 
 from ...errors import UserError
+from . import run_length
 from .command import Converter, Workspace
 from .download import PublishedFile
 from .labels import LabelTask
@@ -34,6 +34,7 @@ CATEGORIES = (
     2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113,
     115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326,
     347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458)
+_SEGMENT_KEYS = ('id', 'image_id', 'category_id', 'segmentation')
 _NUM_CATEGORIES = 459
 _CLASS_OF = np.zeros(_NUM_CATEGORIES + 1, np.uint8)
 _CLASS_OF[list(CATEGORIES)] = np.arange(1, len(CATEGORIES) + 1)
@@ -51,12 +52,12 @@ def draw_label(source: tuple[dict, list[dict]]) -> np.ndarray:
     image, segments = source
     label = np.zeros((image['height'], image['width']), np.uint8)
     for segment in segments:
-        where = f'segment {segment.get("id")} of {image["file_name"]} in {ANNOTATIONS.name}'
-        category = segment.get('category_id')
+        where = f'segment {segment["id"]} of {image["file_name"]} in {ANNOTATIONS.name}'
+        category = segment['category_id']
         if type(category) is not int or not 0 <= category <= _NUM_CATEGORIES:
             raise UserError(f'{where} has category {category!r}, expected 1 to {_NUM_CATEGORIES}; '
                             'fetch the file again.')
-        label[_decode(segment.get('segmentation'), label.shape, where)] = _CLASS_OF[category]
+        label[_decode(segment['segmentation'], label.shape, where)] = _CLASS_OF[category]
     return label
 
 
@@ -70,7 +71,7 @@ def convert(workspace: Workspace) -> None:
         tasks.append(LabelTask(
             workspace.out / 'JPEGImages' / name,
             workspace.out / 'SegmentationClassContext' / f'{Path(name).stem}.png',
-            (image, segments.get(image['image_id'], []))))
+            (image, segments[image['image_id']])))
     workspace.write_labels(draw_label, tasks)
     for phase in ('train', 'val'):
         workspace.write_list(
@@ -98,22 +99,25 @@ def _read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[Any, list[
         raise UserError(f'{path} is no complete JSON file ({error}); delete it and fetch it '
                         'again.') from error
     try:
-        images = [image for image in content['images'] if image['phase'] in ('train', 'val')]
-        known = {image['image_id'] for image in content['images']}
-        for image in images:
-            _check_image(image, path)
-        # As the detail package has it, a later segment of the same id takes the earlier's place.
-        segments = {segment['id']: segment for segment in content['annos_segmentation']}
-        by_image: dict[Any, list[dict[str, Any]]] = {}
+        # As the detail package has it, a later entry of the same id takes the earlier one's place.
+        images = {image['image_id']: image for image in content['images']}
+        # Without the parts of objects, which are most of the file.
+        segments = {
+            segment['id']: {key: segment[key] for key in _SEGMENT_KEYS}
+            for segment in content['annos_segmentation']}
+        by_image: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
         for segment in segments.values():
-            if segment['image_id'] not in known:
+            if segment['image_id'] not in images:
                 raise UserError(f'{path} has segment {segment["id"]} for image '
                                 f'{segment["image_id"]}, which it does not list; fetch it again.')
-            by_image.setdefault(segment['image_id'], []).append(segment)
+            by_image[segment['image_id']].append(segment)
+        used = [image for image in images.values() if image['phase'] in ('train', 'val')]
+        for image in used:
+            _check_image(image, path)
     except (KeyError, TypeError) as error:
         raise UserError(f'{path} is not as PASCAL in Detail writes it ({type(error).__name__}: '
                         f'{error}); fetch {ANNOTATIONS.url}.') from error
-    return images, by_image
+    return used, by_image
 
 
 def _check_image(image: dict[str, Any], path: Path) -> None:
@@ -128,16 +132,13 @@ def _check_image(image: dict[str, Any], path: Path) -> None:
 
 
 def _decode(segmentation: Any, shape: tuple[int, int], where: str) -> np.ndarray:
-    """The mask, ``(H, W)`` bool, of a run-length code with its counts packed or in a list."""
+    """The mask, ``(H, W)`` bool, of the entry ``segmentation``."""
     try:
         size, counts = tuple(segmentation['size']), segmentation['counts']
-        # Checked before: the decoder believes the size.
         if size != shape:
             raise UserError(f'{where} has a mask of {size[1]} x {size[0]} pixels in an image of '
                             f'{shape[1]} x {shape[0]}; fetch the file again.')
-        code = (segmentation if isinstance(counts, str)
-                else run_length.frPyObjects(segmentation, *shape))
-        return run_length.decode(code).astype(bool)
+        return run_length.decode(counts, *shape)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f'{where} has no run-length mask ({type(error).__name__}: {error}); fetch '
                         'the file again.') from error
