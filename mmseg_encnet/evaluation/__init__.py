@@ -1,3 +1,3 @@
-from .metrics import TwinPixelAccuracy
+from .metrics import ContextConsistency, PresenceMetric, TwinPixelAccuracy
 
-__all__ = ['TwinPixelAccuracy']
+__all__ = ['ContextConsistency', 'PresenceMetric', 'TwinPixelAccuracy']
