@@ -8,8 +8,9 @@ from .toolbox import check_toolbox, import_toolbox
 check_toolbox()
 import_toolbox()
 
-from . import checkpoints, datasets, evaluation, models  # noqa: E402, F401
+from . import checkpoints, datasets, evaluation, models, visualization  # noqa: E402, F401
 from .config_files import config_file  # noqa: E402
+from .engine import hooks  # noqa: E402, F401
 from .hub import get_encnet  # noqa: E402
 from .version import __version__  # noqa: E402
 

@@ -1,0 +1,3 @@
+from .context_visualizer import ContextVisualizer
+
+__all__ = ['ContextVisualizer']

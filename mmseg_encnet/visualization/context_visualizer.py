@@ -1,0 +1,73 @@
+"""The toolbox's visualizer, drawing context sheets."""
+
+from __future__ import annotations
+
+import mmcv
+import numpy as np
+from mmengine.dist import master_only
+from mmseg.registry import VISUALIZERS
+from mmseg.structures import SegDataSample
+from mmseg.visualization import SegLocalVisualizer
+
+from .context_sheet import ContextPrediction, draw_sheet, pixels
+
+
+@VISUALIZERS.register_module()
+class ContextVisualizer(SegLocalVisualizer):
+    """mmseg's ``SegLocalVisualizer`` with one context sheet an image.
+
+    It takes the same arguments, and its place in a config: ``visualizer=dict(
+    type='ContextVisualizer', vis_backends=..., name='visualizer')``. Sheets go to every backend,
+    to ``show``, ``out_file`` and ``get_image`` as the overlays of ``SegLocalVisualizer`` do.
+    ``ContextEncoderDecoder`` adds the maps of codewords and channels to its predictions where
+    ``model.test_cfg.context_maps`` is set.
+    """
+
+    @master_only
+    def add_datasample(self,
+                       name: str,
+                       image: np.ndarray,
+                       data_sample: SegDataSample | None = None,
+                       draw_gt: bool = True,
+                       draw_pred: bool = True,
+                       show: bool = False,
+                       wait_time: float = 0,
+                       out_file: str | None = None,
+                       step: int = 0,
+                       **kwargs) -> None:
+        """Draw the sheet of one image and hand it to all backends.
+
+        Without a prediction to draw it is the picture of ``SegLocalVisualizer``.
+
+        Args:
+            name: Identifier of the image; with its last component as title.
+            image: RGB photograph ``(H, W, 3)`` uint8.
+            data_sample: Prediction, with the truth if there is one.
+            draw_gt: Whether to draw the truth.
+            draw_pred: Whether to draw the prediction.
+            show: Whether to open a window.
+            wait_time: Seconds that the window stays; 0 is for ever.
+            out_file: File to write instead of handing the sheet to the backends.
+            step: Step of the run that the sheet belongs to.
+            **kwargs: Further arguments of ``SegLocalVisualizer``, for pictures without prediction.
+
+        Raises:
+            UserError: If image, truth and prediction differ in size.
+        """
+        if data_sample is None or not draw_pred or 'pred_sem_seg' not in data_sample:
+            super().add_datasample(name, image, data_sample, draw_gt, draw_pred, show, wait_time,
+                                   out_file, step, **kwargs)
+            return
+        if not draw_gt:
+            data_sample = data_sample.new()
+            data_sample.pop('gt_sem_seg', None)
+        context = ContextPrediction.from_data_sample(
+            image, data_sample, self.dataset_meta['classes'], self.dataset_meta['palette'])
+        sheet = pixels(draw_sheet(context, title=name))
+        self.set_image(sheet)
+        if show:
+            self.show(sheet, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(mmcv.rgb2bgr(sheet), out_file)
+        else:
+            self.add_image(name, sheet, step)
