@@ -19,6 +19,9 @@ from tqdm import tqdm
 
 from ...errors import UserError
 
+# What to do where an unpacked file is missing; where one is damaged, after deleting it.
+START_OVER = ("delete the folder .unpacked in the folder of the result and run again with the "
+              "publisher's whole archive.")
 # The last three: a name that is a file's and a folder's in one archive.
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error,
            EOFError, FileExistsError, NotADirectoryError, IsADirectoryError)

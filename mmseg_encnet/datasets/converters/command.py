@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checkpoints.files import write_whole
+from ...engine.checkpoint_file import write_whole
 from ...engine.launch import load_config
 from ...errors import UserError
 from . import archives, labels

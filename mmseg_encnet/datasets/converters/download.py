@@ -11,10 +11,11 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from ...checkpoints.files import write_whole
+from ...engine.checkpoint_file import write_whole
 from ...errors import UserError
 
-_CHUNK = 1 << 20
+# What has come of a chunk is lost when the connection breaks.
+_CHUNK = 1 << 16
 _TIMEOUT = (30, 60)
 
 

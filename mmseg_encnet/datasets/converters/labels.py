@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ...checkpoints.files import write_whole
+from ...engine.checkpoint_file import write_whole
 from ...errors import UserError
+from .archives import START_OVER
 
 _Task = TypeVar('_Task')
 _Result = TypeVar('_Result')
@@ -60,8 +61,7 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
     for task in tasks:
         if not task.image.is_file():
             raise UserError(f'the image {task.image} is missing, though there is a label for it; '
-                            'delete the folder .unpacked in the folder of the result and run again '
-                            "with the publisher's whole archive.")
+                            f'{START_OVER}')
     folders = {task.label.parent for task in tasks}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def read_label(path: Path) -> np.ndarray:
         label = np.asarray(Image.open(path))
     if label.ndim != 2:
         raise UserError(f'the label {path} has {label.shape[-1]} channels, expected one with the '
-                        'class indices; fetch it again.')
+                        f'class indices; delete it, {START_OVER}')
     return label
 
 
@@ -148,13 +148,10 @@ class _explained:
 
     def __exit__(self, kind, error, traceback) -> None:
         if isinstance(error, FileNotFoundError):
-            raise UserError(f'{self._path} is missing; delete the folder .unpacked in the folder '
-                            "of the result and run again with the publisher's whole archive."
-                            ) from error
+            raise UserError(f'{self._path} is missing; {START_OVER}') from error
         # Pillow reports broken PNG files as SyntaxError, and truncated ones as OSError.
         if isinstance(error, (Image.DecompressionBombError, OSError, SyntaxError, ValueError)):
-            raise UserError(f'{self._path} is damaged ({error}); delete it and fetch its archive '
-                            'again.') from error
+            raise UserError(f'{self._path} is damaged ({error}); delete it, {START_OVER}') from error
 
 
 def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
@@ -167,8 +164,8 @@ def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
     size = image_size(task.image)
     if label.shape != size:
         raise UserError(f'the label for {task.image} is {label.shape[1]} x {label.shape[0]} pixels '
-                        f'large, the image {size[1]} x {size[0]}; they do not belong together, '
-                        'fetch both again.')
+                        f'large, the image {size[1]} x {size[0]}; they do not belong together; '
+                        f'delete {task.image}, {START_OVER}')
     buffer = io.BytesIO()
     Image.fromarray(label).save(buffer, 'PNG')
     write_whole(task.label, buffer.getbuffer())

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from ...errors import UserError
+from .archives import START_OVER
 from .command import Converter, Workspace
 from .download import PublishedFile
 from .labels import LabelTask, read_label
@@ -44,7 +45,7 @@ def draw_label(source: Path) -> np.ndarray:
     unknown = label[(label >= _NUM_CLASSES) & (label != _VOID)]
     if unknown.size:
         raise UserError(f'{source} holds the class {unknown[0]}, expected 0 to {_NUM_CLASSES - 1} '
-                        f'or {_VOID}; fetch its archive again.')
+                        f'or {_VOID}; delete it, {START_OVER}')
     return label
 
 
@@ -93,22 +94,19 @@ def _read_list(path: Path) -> list[str]:
     try:
         return path.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} cannot be read ({type(error).__name__}); delete the folder '
-                        ".unpacked and run again with the publisher's whole archive.") from error
+        raise UserError(f'{path} cannot be read ({type(error).__name__}); {START_OVER}') from error
 
 
 def _read_mat(path: Path) -> np.ndarray:
     try:
         label = loadmat(path)['GTcls'][0, 0]['Segmentation']
     except FileNotFoundError as error:
-        raise UserError(f'{path} is missing; delete the folder .unpacked and run again with '
-                        f'the whole {SBD.name}.') from error
+        raise UserError(f'{path} is missing; {START_OVER}') from error
     except Exception as error:
         # scipy tells damage in many ways.
         raise UserError(f'{path} is damaged or no label of SBD ({type(error).__name__}: {error}); '
-                        f'delete it and the folder .unpacked and run again with an intact '
-                        f'{SBD.name}.') from error
+                        f'delete it, {START_OVER}') from error
     if label.ndim != 2 or label.dtype != np.uint8:
         raise UserError(f'{path} holds a label of shape {label.shape} and type {label.dtype}, '
-                        f'expected two dimensions of uint8; fetch {SBD.name} again.')
+                        f'expected two dimensions of uint8; delete it, {START_OVER}')
     return label
