@@ -1,0 +1,39 @@
+"""Write one page about one or several runs: curves, classes, confusion, presence, sheets, speed."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmseg_encnet.engine import launch
+from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.reporting import write_report
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN_DIR',
+                        help='work dirs of trainings; the others are compared with the first')
+    parser.add_argument('--out', type=Path, default=Path('report.html'),
+                        help='page to write (%(default)s)')
+    parser.add_argument('--checkpoint', choices=['last', 'best'], default='last',
+                        help='which checkpoint to evaluate (%(default)s)')
+    parser.add_argument('--no-evaluation', action='store_true',
+                        help='read the logs alone, evaluate no checkpoint')
+    parser.add_argument('--cfg-options', nargs='+', action=launch._OptionsAction, default={},
+                        metavar='KEY=VALUE', help='override entries of the runs\' configs for the '
+                        'evaluation, e.g. data_root=DIR')
+    return parser.parse_args()
+
+
+@exit_with_one_sentence
+def main() -> None:
+    args = parse_args()
+    missing = write_report(args.runs, args.out, not args.no_evaluation, args.checkpoint,
+                           args.cfg_options)
+    for sentence in missing:
+        print(f'missing: {sentence}', file=sys.stderr)
+    print(f'report: {args.out}')
+
+
+if __name__ == '__main__':
+    main()
