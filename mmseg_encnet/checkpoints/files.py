@@ -27,7 +27,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         checkpoints have (empty for others).
 
     Raises:
-        UserError: If the file does not exist, is damaged, cannot be read as plain data, or holds no weights.
+        UserError: If the file does not exist, is damaged, cannot be read as plain data, or holds no
+            weights.
     """
     path = Path(path)
     if not path.is_file():

@@ -27,7 +27,6 @@ from .checkpoint_file import DamagedFileError, find_resumable
 from .hooks import LossCheckHook
 from .samples import build_checked_dataset
 
-
 # What of the toolbox is replaced in any config, by what has the same arguments and keeps more.
 _REPLACED_HOOKS = {'CheckpointHook': 'ResumableCheckpointHook'}
 _REPLACED_SAMPLERS = {'InfiniteSampler': 'SeededInfiniteSampler'}
@@ -87,8 +86,9 @@ class EncNetRunner(Runner):
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise
-            raise UserError(f'work dir {self.work_dir} cannot be written: {error.strerror}; free '
-                            'space there and go on from the last checkpoint with --resume.') from error
+            raise UserError(
+                f'work dir {self.work_dir} cannot be written: {error.strerror}; free space there '
+                'and go on from the last checkpoint with --resume.') from error
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed or get_device() != 'cpu':

@@ -20,7 +20,8 @@ from torch import nn
 from ..checkpoint_file import WHOLE_FILES, remove_leftovers, write_whole
 from ..random_states import capture_states, restore_states
 
-_VALIDATED = 'validated_iter'
+# Not starting with 'val', or the toolbox would log it as a metric.
+_VALIDATED = 'last_validation'
 
 
 @HOOKS.register_module()

@@ -1,0 +1,177 @@
+"""A training that was interrupted ends as one that was not: to the bit, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import clear_toolbox_state
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+from mmseg_encnet.engine import launch
+from mmseg_encnet.engine.runner import EncNetRunner
+
+# Times, and what depends on them.
+UNEQUAL = ('time', 'eta', 'memory')
+ITERS = 6
+OPTIONS = {
+    'train_cfg.max_iters': ITERS,
+    'train_cfg.val_interval': 3,
+    'default_hooks.checkpoint.interval': 1,
+    'default_hooks.checkpoint.max_keep_ckpts': -1,
+}
+
+
+def is_timing(key: str) -> bool:
+    return any(word in str(key) for word in UNEQUAL) or key == 'cfg'
+
+
+def assert_same(one: Any, other: Any, where: str = 'checkpoint') -> None:
+    """Hold two nested structures of plain data to each other, bit for bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        keys = {key for key in one if not is_timing(key)}
+        assert keys == {key for key in other if not is_timing(key)}, where
+        for key in keys:
+            assert_same(one[key], other[key], f'{where}.{key}')
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for index, (mine, yours) in enumerate(zip(one, other)):
+            assert_same(mine, yours, f'{where}[{index}]')
+    elif isinstance(one, torch.Tensor):
+        # As bytes, so that not even the sign of a zero may differ.
+        assert one.dtype == other.dtype and one.shape == other.shape, where
+        assert one.numpy().tobytes() == other.numpy().tobytes(), where
+    elif isinstance(one, np.ndarray):
+        assert one.tobytes() == other.tobytes(), where
+    elif isinstance(one, HistoryBuffer):
+        for mine, yours in zip(one.data, other.data):
+            assert_same(mine, yours, where)
+    else:
+        # The two trained in folders of different names.
+        assert str(one).rpartition('/')[2] == str(other).rpartition('/')[2], where
+
+
+def last_checkpoint(work_dir: str | Path) -> dict[str, Any]:
+    return CheckpointLoader.load_checkpoint(str(Path(work_dir) / f'iter_{ITERS}.pth'))
+
+
+def logged(work_dir: str | Path) -> list[dict[str, Any]]:
+    """All that a training wrote into its log, from each of its runs, without the times."""
+    lines = [json.loads(line) for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+             for line in path.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if not is_timing(key)} for line in lines]
+
+
+def train(cfg: Config, resume: bool = False) -> None:
+    clear_toolbox_state()
+    cfg.resume = resume
+    # Whatever the process did before must not matter.
+    torch.rand(7 if resume else 3)
+    np.random.rand(7 if resume else 3)
+    launch.run_training(cfg)
+
+
+def cut_short(work_dir: Path, iteration: int, into: Path) -> None:
+    """Leave in a folder what a training had written at the moment it was killed."""
+    into.mkdir()
+    shutil.copy(work_dir / f'iter_{iteration}.pth', into)
+    (into / 'last_checkpoint').write_text(str(into / f'iter_{iteration}.pth'))
+
+
+WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True,
+           'val_dataloader.num_workers': 1, 'val_dataloader.persistent_workers': True}
+SETTINGS = {
+    'no workers, seed drawn': ({}, (1, 3, 5)),
+    'workers, seed given': ({**WORKERS, 'randomness.seed': 5}, (2, 3)),
+    'accumulated gradients': ({'optim_wrapper.accumulative_counts': 2}, (1, 3)),
+    'order of the data set, AdamW': (
+        {'train_dataloader.sampler.shuffle': False, 'optim_wrapper.optimizer._delete_': True,
+         'optim_wrapper.optimizer.type': 'AdamW', 'optim_wrapper.optimizer.lr': 0.001}, (4, )),
+}
+
+
+@pytest.mark.parametrize('name', SETTINGS)
+def test_resumed_training_ends_as_the_uninterrupted(name, tiny_config, tmp_path):
+    options, iterations = SETTINGS[name]
+    options = {**OPTIONS, **options}
+    cfg = tiny_config(options)
+    train(cfg)
+    whole, whole_log = last_checkpoint(cfg.work_dir), logged(cfg.work_dir)
+    assert len(whole_log) == ITERS + ITERS // 3
+    for iteration in iterations:
+        work_dir = f'from_{iteration}'
+        cut_short(Path(cfg.work_dir), iteration, tmp_path / work_dir)
+        train(tiny_config(options, work_dir), resume=True)
+        assert_same(last_checkpoint(tmp_path / work_dir), whole)
+        resumed_log = logged(tmp_path / work_dir)
+        assert resumed_log == whole_log[-len(resumed_log):]
+        assert len(resumed_log) == len(whole_log) - iteration - (iteration // 3)
+
+
+class _Killed(BaseException):
+    """Takes the place of a signal that ends the process at once."""
+
+
+class KilledInValidation(Hook):
+    def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
+        raise _Killed
+
+
+def test_interrupted_validation_is_made_up_for(tiny_config, tmp_path):
+    cfg = tiny_config(OPTIONS)
+    train(cfg)
+    whole, whole_log = last_checkpoint(cfg.work_dir), logged(cfg.work_dir)
+    options = {**OPTIONS, 'randomness.seed': whole['meta']['seed']}
+
+    killed = tiny_config(options, 'killed')
+    clear_toolbox_state()
+    runner = EncNetRunner.from_cfg(killed)
+    runner.register_hook(KilledInValidation())
+    with pytest.raises(_Killed):
+        runner.train()
+    train(tiny_config(options, 'killed'), resume=True)
+    assert_same(last_checkpoint(killed.work_dir), whole)
+    assert logged(killed.work_dir) == whole_log
+
+
+def test_number_of_workers_changes_nothing(tiny_config):
+    ends = []
+    for workers in ({}, WORKERS, {**WORKERS, 'train_dataloader.num_workers': 1}):
+        cfg = tiny_config({**OPTIONS, 'randomness.seed': 1, **workers}, f'{len(ends)}')
+        train(cfg)
+        ends.append(last_checkpoint(cfg.work_dir))
+    for other in ends[1:]:
+        assert_same(other, ends[0])
+
+
+@pytest.mark.parametrize('damage', ['flipped bit', 'truncated', 'empty', 'missing'])
+def test_resume_past_a_damaged_checkpoint(damage, tiny_config):
+    cfg = tiny_config(OPTIONS)
+    train(cfg)
+    whole = last_checkpoint(cfg.work_dir)
+    work_dir = Path(cfg.work_dir)
+    for iteration in (4, 5, 6):
+        (work_dir / f'iter_{iteration}.pth').unlink()
+    last = work_dir / 'iter_3.pth'
+    (work_dir / 'last_checkpoint').write_text(str(last))
+    content = bytearray(last.read_bytes())
+    if damage == 'flipped bit':
+        content[len(content) // 2] ^= 1
+    last.write_bytes(content[:1000] if damage == 'truncated' else
+                     b'' if damage == 'empty' else content)
+    if damage == 'missing':
+        last.unlink()
+    train(tiny_config(OPTIONS), resume=True)
+    log = max(work_dir.glob('*/*.log')).read_text()
+    warning = next(line for line in log.splitlines() if 'WARNING' in line and str(last) in line)
+    assert f'from the checkpoint before it, {work_dir / "iter_2.pth"}' in warning
+    assert_same(last_checkpoint(work_dir), whole)
