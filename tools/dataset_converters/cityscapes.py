@@ -1,0 +1,13 @@
+"""Convert Cityscapes."""
+
+from mmseg_encnet.datasets.converters import cityscapes, command
+from mmseg_encnet.engine.explain import exit_with_one_sentence
+
+
+@exit_with_one_sentence
+def main() -> None:
+    command.run(cityscapes.CONVERTER)
+
+
+if __name__ == '__main__':
+    main()
