@@ -7,10 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.ops import assign
 
 NUM_CLASSES, CHANNELS = 5, 8
 WHOLE = dict(mode='whole')
@@ -51,6 +55,18 @@ def samples(batch: int = 2) -> list[SegDataSample]:
             ori_shape=(30 + i, 40), img_shape=(48, 64), pad_shape=(48, 64), padding_size=[0] * 4))
         for i in range(batch)
     ]
+
+
+MAPS = {'assignments', 'gated_features', 'gated_channels'}
+
+
+def asking(context_maps: bool | None, **metainfo) -> SegDataSample:
+    """A sample that asks for maps, wants none or does not say."""
+    data_sample, = samples(1)
+    data_sample.set_metainfo(metainfo)
+    if context_maps is not None:
+        data_sample.set_metainfo(dict(context_maps=context_maps))
+    return data_sample
 
 
 @torch.no_grad()
@@ -106,7 +122,8 @@ def test_fields_are_there_only_where_the_head_has_them(head, fields, test_cfg):
             assert set(prediction.keys()) == {'pred_sem_seg', 'seg_logits'} | fields
 
 
-@pytest.mark.parametrize('test_cfg, passes', [(WHOLE, 1), (SLIDE, len(windows()))])
+@pytest.mark.parametrize('test_cfg, passes', [
+    (WHOLE, 1), (SLIDE, len(windows())), (dict(SLIDE, context_maps=True), len(windows()))])
 def test_context_costs_no_pass_and_leaves_no_trace(test_cfg, passes):
     model = build(test_cfg=test_cfg)
     calls = {'backbone': 0, 'head': 0}
@@ -131,14 +148,20 @@ def test_context_costs_no_pass_and_leaves_no_trace(test_cfg, passes):
 def test_threads_share_a_model():
     model = build(test_cfg=SLIDE)
     inputs = images(batch=6)
-    alone = [predict(model, image[None], samples(1))[0] for image in inputs]
+    # Every other image asks for maps.
+    metas = [asking(i % 2 == 0) for i in range(6)]
+
+    def one(index: int) -> SegDataSample:
+        return predict(model, inputs[index][None], [copy.deepcopy(metas[index])])[0]
+
+    alone = [one(i) for i in range(6)]
     with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(
-            lambda image: predict(model, image[None], samples(1))[0], inputs))
-    for one, other in zip(alone, together):
-        assert torch.equal(one.gate, other.gate)
-        assert torch.equal(one.presence, other.presence)
-        assert torch.equal(one.seg_logits.data, other.seg_logits.data)
+        together = list(pool.map(one, range(6)))
+    for first, second in zip(alone, together):
+        assert set(first.keys()) == set(second.keys())
+        assert all(torch.equal(first.get(key), second.get(key)) for key in ('gate', 'presence'))
+        for key in {'seg_logits', *MAPS} & set(first.keys()) - {'gated_channels'}:
+            assert torch.equal(first.get(key).data, second.get(key).data)
 
 
 def test_a_batch_is_its_images():
@@ -158,3 +181,115 @@ def test_one_logit_for_two_classes():
         probability = prediction.seg_logits.data
         assert torch.equal(prediction.pred_sem_seg.data, (probability > 0.4).float())
         assert prediction.presence.shape == (2, )
+
+
+def literal_maps(model: nn.Module, image: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
+    """Assignments and channels before the gate of a 48 x 64 input, window by window."""
+    size = 32 if model.test_cfg.mode == 'slide' else None
+    head = model.decode_head
+    encoder = head.enc_module.encoding[0]
+    total = torch.zeros(encoder.num_codes + len(channels), 48, 64)
+    count = torch.zeros(48, 64)
+    for y, x in windows() if size else [(0, 0)]:
+        place = (..., slice(y, y + (size or 48)), slice(x, x + (size or 64)))
+        features = head.fuse(model.extract_feat(image[place]))
+        projection = head.enc_module.encoding_project(features)
+        weights = assign(projection, encoder.codewords, encoder.scale)
+        maps = torch.cat([weights.view(1, -1, *features.shape[2:]), features[:, channels]], dim=1)
+        total[place] += F.interpolate(
+            maps, image[place].shape[2:], mode='bilinear', align_corners=head.align_corners)[0]
+        count[place] += 1
+    return (total / count).split([encoder.num_codes, len(channels)])
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('metainfo', [
+    dict(),
+    dict(flip=True, flip_direction='horizontal'),
+    dict(flip=True, flip_direction='vertical', img_padding_size=(3, 5, 2, 6)),
+    dict(padding_size=(0, 16, 0, 8)),
+], ids=['plain', 'flipped', 'flipped and padded', 'padded'])
+@pytest.mark.parametrize('test_cfg', [WHOLE, SLIDE], ids=['whole', 'slide'])
+@torch.no_grad()
+def test_maps_lie_where_the_logits_lie(test_cfg, metainfo, align_corners):
+    model = build(dict(ENCODING, align_corners=align_corners), test_cfg)
+    inputs = images()
+    # In a batch, the second image asks.
+    data_samples = [asking(None), asking(True, **metainfo)]
+    without, prediction = predict(model, inputs, data_samples)
+    assert not MAPS & set(without.keys())
+
+    order = prediction.gate.argsort(descending=True)
+    assert torch.equal(prediction.gated_channels, torch.cat([order[:3], order[-3:]]))
+    expected = literal_maps(model, inputs[1:], prediction.gated_channels)
+    left, right, top, bottom = metainfo.get(
+        'img_padding_size', metainfo.get('padding_size', (0, 0, 0, 0)))
+    axis = dict(horizontal=2, vertical=1).get(metainfo.get('flip_direction'))
+    for key, maps in zip(('assignments', 'gated_features'), expected):
+        maps = maps[:, top:48 - bottom, left:64 - right]
+        if axis:
+            maps = maps.flip(axis)
+        maps = F.interpolate(
+            maps[None], (30, 40), mode='bilinear', align_corners=align_corners)[0]
+        found = prediction.get(key).data
+        torch.testing.assert_close(found, maps, rtol=1e-4, atol=1e-5)
+    assert prediction.assignments.data.shape == (4, 30, 40)
+    torch.testing.assert_close(prediction.assignments.data.sum(dim=0), torch.ones(30, 40))
+    assert prediction.gated_channels.dtype == torch.int64
+
+
+@pytest.mark.parametrize(('by_default', 'asked', 'given'), [
+    (None, None, False), (None, True, True), (True, None, True), (True, False, False),
+])
+def test_maps_come_on_request(by_default, asked, given):
+    test_cfg = dict(WHOLE) if by_default is None else dict(WHOLE, context_maps=by_default)
+    prediction, = predict(build(test_cfg=test_cfg), images(1), [asking(asked)])
+    assert MAPS & set(prediction.keys()) == (MAPS if given else set())
+
+
+def test_maps_without_data_samples_have_the_size_of_the_input():
+    for prediction in predict(build(test_cfg=dict(SLIDE, context_maps=True)), images()):
+        assert prediction.assignments.data.shape == (4, 48, 64)
+        assert prediction.gated_features.data.shape == (6, 48, 64)
+
+
+def test_an_encoder_without_dictionary_has_no_assignments():
+    model = build(dict(ENCODING, encoder=dict(type='GlobalAverage')))
+    prediction, = predict(model, images(1), [asking(True)])
+    assert MAPS & set(prediction.keys()) == {'gated_features', 'gated_channels'}
+    assert prediction.gated_features.data.shape == (6, 30, 40)
+
+
+@pytest.mark.parametrize('test_cfg', [WHOLE, SLIDE], ids=['whole', 'slide'])
+def test_absent_classes_get_no_pixel(test_cfg):
+    plain = predict(build(test_cfg=test_cfg), images(), samples())
+    presence = torch.stack([prediction.presence for prediction in plain])
+    for threshold in (0.0, 0.5, float(presence.median()), 1.0):
+        model = build(test_cfg=dict(test_cfg, presence_threshold=threshold))
+        for prediction, before in zip(predict(model, images(), samples()), plain):
+            assert torch.equal(prediction.seg_logits.data, before.seg_logits.data)
+            kept = before.presence >= threshold
+            kept[before.presence.argmax()] = True
+            classes = torch.arange(NUM_CLASSES)[kept]
+            expected = classes[before.seg_logits.data[kept].argmax(dim=0, keepdim=True)]
+            assert torch.equal(prediction.pred_sem_seg.data, expected)
+    assert len(classes) == 1
+
+
+@pytest.mark.parametrize(('head', 'threshold', 'message'), [
+    (dict(ENCODING, use_se_loss=False), 0.1, 'the EncodingHead has no SE branch'),
+    (FCN, 0.1, 'the FCNHead has no SE branch'),
+    (ENCODING, 10, 'presence_threshold=10 came, a probability'),
+    (ENCODING, 'high', "presence_threshold='high' came, a probability"),
+    (dict(ENCODING, num_classes=2, out_channels=1, threshold=0.4,
+          loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)), 0.1,
+     r'1 score\(s\) for 2 classes'),
+])
+def test_thresholds_that_cannot_work_are_refused(head, threshold, message):
+    with pytest.raises(UserError, match=message):
+        build(head, dict(WHOLE, presence_threshold=threshold))
+
+
+def test_unknown_modes_are_refused():
+    with pytest.raises(UserError, match=r"test_cfg.mode='tiles' came"):
+        predict(build(test_cfg=dict(mode='tiles')), images())

@@ -22,8 +22,11 @@ MEAN, STD = [120., 110., 100.], [60., 50., 40.]
 NORM = dict(type='BN')
 
 
-def segmentor(**options):
-    """A tiny EncNet whose scores differ from place to place."""
+def segmentor(head: dict | None = None, use_se_loss: bool = True, **test_cfg):
+    """A tiny EncNet, or with another head, whose scores differ from place to place."""
+    head = head or dict(
+        type='EncodingHead', in_channels=[8, 16, 32], in_index=[1, 2, 3], num_codes=4,
+        use_se_loss=use_se_loss)
     torch.manual_seed(0)
     model = MODELS.build(dict(
         type='ContextEncoderDecoder',
@@ -31,10 +34,9 @@ def segmentor(**options):
             type='SegDataPreProcessor', mean=MEAN, std=STD, bgr_to_rgb=True,
             size=(CROP, CROP)),
         backbone=dict(type='ResNetV1s', depth=18, base_channels=4, stem_channels=8, norm_cfg=NORM),
-        decode_head=dict(
-            type='EncodingHead', in_channels=[8, 16, 32], in_index=[1, 2, 3], channels=8,
-            num_codes=4, num_classes=5, norm_cfg=NORM, align_corners=True),
-        test_cfg=dict(mode='slide', crop_size=(CROP, CROP), stride=(32, 32)), **options))
+        decode_head=dict(head, channels=8, num_classes=5, norm_cfg=NORM, align_corners=True),
+        test_cfg=dict(test_cfg, mode='slide', crop_size=(CROP, CROP), stride=(32, 32))))
+    model.init_weights()
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)
     return model.eval()
 
@@ -89,6 +91,73 @@ def test_follows_the_description(size):
     torch.testing.assert_close(score, by_the_description(model, image), rtol=1e-4, atol=1e-6)
 
 
+def context_by_the_description(model, image: Tensor) -> dict[str, Tensor]:
+    """Gate and presence from single windows, in loops of their own."""
+    gates, presences = [], []
+    for scale in SCALES:
+        long_side = math.ceil(BASE * scale)
+        ratio = long_side / max(image.shape[2:])
+        size = tuple(long_side if side == max(image.shape[2:]) else math.floor(side * ratio + 0.5)
+                     for side in image.shape[2:])
+        scaled = pad_black(F.interpolate(image, size, mode='bilinear', align_corners=True))
+        tops, lefts = ([0] + [start for start in range(32, side, 32) if start + CROP - 32 < side]
+                       for side in scaled.shape[2:])
+        windows = [pad_black(scaled[:, :, top:top + CROP, left:left + CROP])
+                   for top in tops for left in lefts]
+        for flip in (False, True):
+            outputs = [model.decode_head.forward_context(
+                model.extract_feat(window.flip(3) if flip else window)) for window in windows]
+            gates.append(torch.stack([output.gate[0] for output in outputs]).mean(dim=0))
+            if model.decode_head.use_se_loss:
+                presences.append(
+                    torch.stack([output.se_logits[0].sigmoid() for output in outputs]).amax(dim=0))
+    context = dict(gate=torch.stack(gates).mean(dim=0))
+    if presences:
+        context['presence'] = torch.stack(presences).mean(dim=0)
+    return context
+
+
+@pytest.mark.parametrize('use_se_loss', [True, False])
+@torch.no_grad()
+def test_the_context_of_windows_mirror_images_and_scales(use_se_loss):
+    model = segmentor(use_se_loss=use_se_loss)
+    image = torch.randn(1, 3, 40, 70)
+    _, context = PublishedTTAModel(
+        model, base_size=BASE, scales=SCALES).score_with_context(image)
+    expected = context_by_the_description(model, image)
+    assert context.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(context[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_heads_without_context():
+    model = segmentor(head=dict(type='FCNHead', in_channels=32, in_index=3))
+    prediction, = PublishedTTAModel(model, base_size=BASE, scales=SCALES).test_step(
+        dict(inputs=[torch.zeros(3, 40, 61)], data_samples=[SegDataSample()]))
+    assert set(prediction.keys()) == {'pred_sem_seg', 'seg_logits'}
+
+
+def test_absent_classes_get_no_pixel():
+    images = [torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 40, 61)))]
+    plain, = PublishedTTAModel(segmentor(), base_size=BASE, scales=SCALES).test_step(
+        dict(inputs=images, data_samples=[SegDataSample()]))
+    threshold = float(plain.presence.median())
+    evaluator = PublishedTTAModel(
+        segmentor(presence_threshold=threshold), base_size=BASE, scales=SCALES)
+    found, = evaluator.test_step(dict(inputs=images, data_samples=[SegDataSample()]))
+    assert torch.equal(found.seg_logits.data, plain.seg_logits.data)
+    kept = plain.presence >= threshold
+    assert 1 < kept.sum() < 5
+    expected = torch.arange(5)[kept][plain.seg_logits.data[kept].argmax(dim=0, keepdim=True)]
+    assert torch.equal(found.pred_sem_seg.data, expected)
+    with pytest.raises(UserError, match='has no SE branch'):
+        PublishedTTAModel(MODELS.build(dict(
+            type='EncoderDecoder',
+            backbone=dict(type='ResNetV1s', depth=18, base_channels=4, stem_channels=8),
+            decode_head=dict(type='FCNHead', in_channels=32, channels=8, num_classes=5),
+            test_cfg=dict(evaluator.module.test_cfg))))
+
+
 def test_a_batch_of_photographs_of_different_sizes():
     model = segmentor()
     evaluator = PublishedTTAModel(model, base_size=BASE, scales=SCALES)
@@ -102,8 +171,9 @@ def test_a_batch_of_photographs_of_different_sizes():
         rgb = image[[2, 1, 0]].float()
         mean, std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
         normalised = ((rgb - mean) / std)[None]
-        expected = evaluator.score(normalised).argmax(dim=1)
-        assert torch.equal(prediction.pred_sem_seg.data, expected)
+        expected = evaluator.score(normalised)
+        assert torch.equal(prediction.pred_sem_seg.data, expected.argmax(dim=1))
+        torch.testing.assert_close(prediction.seg_logits.data, expected[0].log())
         assert prediction.img_path == 'a.jpg'
 
 
