@@ -1,4 +1,10 @@
-"""Label photographs: one PNG an image, coloured by class, pixel values are class indices."""
+"""Label photographs and videos: one PNG a picture, its pixel values are class indices.
+
+Viewers show the PNGs in the classes' colours. Folders keep their structure below the folder of the
+results. predictions.jsonl has one line a picture: its size, the areas of the classes and, where the
+model tells it, the probability that each class occurs. A video becomes a folder of PNGs, one a
+frame, and a video with the classes' colours over it.
+"""
 
 import argparse
 import sys
@@ -11,12 +17,21 @@ from mmseg_encnet.engine.explain import exit_with_one_sentence
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     launch.add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('inputs', nargs='+', help='image files, folders of images')
+    parser.add_argument('inputs', nargs='+', help='image files, folders of images, videos, and '
+                        "patterns in quotes such as 'photos/**/*.jpg'")
     parser.add_argument('--out-dir', type=Path, default=Path('predictions'),
                         help='folder for the results (%(default)s)')
+    parser.add_argument('--overlays', action='store_true',
+                        help='also write the photographs with the classes\' colours over them')
+    parser.add_argument('--sheets', action='store_true',
+                        help='also draw for each picture what the context branch saw')
+    parser.add_argument('--presence-threshold', type=float, metavar='P',
+                        help='label no pixel with a class that is present with a probability '
+                        'below this')
     parser.add_argument('--device', help='cpu, cuda:0 ...; a GPU if there is one, if not given')
     return parser.parse_args()
 
@@ -25,11 +40,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     cfg = launch.load_config(args.config, args.cfg_options)
-    images = inference.find_images(args.inputs)
+    if args.presence_threshold is not None:
+        inference.suppress_absent_classes(cfg, args.presence_threshold)
+    entries = inference.find_inputs(args.inputs, args.out_dir)
     segmentor = inference.load_segmentor(cfg, args.checkpoint, args.device)
-    results = inference.write_predictions(segmentor, images, args.out_dir)
-    errors = [error for error in tqdm(results, total=len(images), unit='image') if error]
-    print(f'{len(images) - len(errors)} of {len(images)} images written to {args.out_dir}')
+    total = sum(entry.num_pictures for entry in entries)
+    with inference.PredictionWriter(args.out_dir, segmentor, args.overlays, args.sheets) as writer:
+        results = inference.write_predictions(segmentor, entries, writer)
+        errors = [error for error in tqdm(results, total=total, unit='image') if error]
+    print(f'{total - len(errors)} of {total} images written to {args.out_dir}')
     for error in errors:
         print(f'error: {error}', file=sys.stderr)
     return 1 if errors else 0

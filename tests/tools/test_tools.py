@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,8 @@ def test_infer_writes_what_it_can_read(run_tool, checkpoint, tiny_data, tiny_opt
     Image.new('L', (50, 40), 90).save(folder / 'below' / 'grey.PNG')
     (folder / 'broken.jpg').write_bytes(b'no image')
     (folder / 'notes.txt').write_text('no image either')
-    result = run_tool('infer', MSRC21, checkpoint, folder, '--out-dir', 'out', options=tiny_options)
+    result = run_tool('infer', MSRC21, checkpoint, folder, '--out-dir', 'out', '--overlays',
+                      '--sheets', options=tiny_options)
     assert result.status == 1
     assert '3 of 4 images written to out' in result.out
     assert f'error: image file {folder / "broken.jpg"} cannot be decoded' in result.err
@@ -60,27 +63,52 @@ def test_infer_writes_what_it_can_read(run_tool, checkpoint, tiny_data, tiny_opt
 
     written = {str(path.relative_to(tmp_path / 'out')): path
                for path in (tmp_path / 'out').rglob('*') if path.is_file()}
-    assert set(written) == {'0.png', '1.png', 'below/grey.png'}
+    names = ['0', '1', 'below/grey']
+    assert set(written) == {'predictions.jsonl', *(f'{name}.png' for name in names),
+                            *(f'overlays/{name}.jpg' for name in names),
+                            *(f'sheets/{name}.png' for name in names)}
+    records = {record['labels']: record
+               for record in map(json.loads, written['predictions.jsonl'].open())}
     for name, size in (('0.png', (56, 72)), ('1.png', (72, 56)), ('below/grey.png', (50, 40))):
         picture = Image.open(written[name])
         assert picture.mode == 'P' and picture.size == size
         labels, colours = np.array(picture), np.array(picture.convert('RGB'))
         assert labels.max() < 21
         assert (colours == np.array(MSRC21Dataset.METAINFO['palette'])[labels]).all()
+        record = records[name]
+        assert (record['width'], record['height']) == size
+        assert list(record['presence']) == list(MSRC21Dataset.METAINFO['classes'])
+        shares = {MSRC21Dataset.METAINFO['classes'][index]: (labels == index).mean()
+                  for index in np.unique(labels)}
+        assert record['areas'] == pytest.approx(shares, abs=1e-6)
 
 
 @pytest.mark.parametrize('inputs, words', [
     (['empty'], ['empty', 'no images']),
     (['nowhere'], ['nowhere', 'does not exist']),
+    (['empty/**/*.jpg'], ["'empty/**/*.jpg'", 'no images']),
+    (['one', 'text.mp4'], ['text.mp4', 'cannot be opened']),
+    (['one', 'cut.avi'], ['cut.avi', 'of its 9 frames']),
     (['one/a.jpg', 'two/a.png'], ['one/a.jpg', 'two/a.png', 'a.png']),
+    (['one', '--presence-threshold', '1.5'], ['presence_threshold=1.5']),
+    (['one', '--out-dir', 'text.mp4'], ['text.mp4', 'cannot be written']),
 ])
-def test_infer_without_usable_images(inputs, words, run_tool, checkpoint, tiny_options, tmp_path):
+def test_infer_without_usable_inputs(inputs, words, run_tool, checkpoint, tiny_options, tmp_path):
     for folder in ('empty', 'one', 'two'):
         (tmp_path / folder).mkdir()
     for file in ('one/a.jpg', 'two/a.png'):
         Image.new('RGB', (50, 40)).save(tmp_path / file)
+    (tmp_path / 'text.mp4').write_text('no video')
+    writer = cv2.VideoWriter(
+        str(tmp_path / 'whole.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
+    for frame in np.random.default_rng(0).integers(0, 255, (9, 48, 64, 3), np.uint8):
+        writer.write(frame)
+    writer.release()
+    video = (tmp_path / 'whole.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(video[:len(video) * 2 // 3])
     result = run_tool('infer', MSRC21, checkpoint, *inputs, options=tiny_options)
-    assert all(word in result.sentence for word in words)
+    assert all(word in result.sentence for word in words), result.sentence
+    assert not (tmp_path / 'predictions').exists()
 
 
 def run(command: list[object], environment: dict[str, str], cwd: Path,
