@@ -57,20 +57,15 @@ def most_confused(counts: np.ndarray, number: int) -> list[ConfusedPair]:
     """The pairs of classes with the most wrong pixels, largest first."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    total = wrong.sum()
-    pairs = []
-    for cell in np.argsort(-wrong, axis=None, kind='stable')[:number]:
-        truth, prediction = map(int, np.unravel_index(cell, wrong.shape))
-        if wrong[truth, prediction]:
-            pairs.append(pair(counts, truth, prediction, total))
-    return pairs
+    leading = np.argsort(-wrong, axis=None, kind='stable')[:number]
+    cells = [map(int, np.unravel_index(cell, wrong.shape)) for cell in leading if wrong.flat[cell]]
+    return [pair(counts, *cell) for cell in cells]
 
 
-def pair(counts: np.ndarray, truth: int, prediction: int,
-         errors: int | None = None) -> ConfusedPair:
+def pair(counts: np.ndarray, truth: int, prediction: int) -> ConfusedPair:
     """One pair of classes; a share of nothing is 0."""
     wrong = int(counts[truth, prediction])
-    errors = counts.sum() - np.trace(counts) if errors is None else errors
+    errors = counts.sum() - np.trace(counts)
     return ConfusedPair(truth, prediction, wrong / max(int(counts[truth].sum()), 1),
                         wrong / max(int(errors), 1))
 

@@ -45,12 +45,14 @@ class Picture:
         alt: What it shows, in words.
         width: In CSS pixels.
         height: In CSS pixels.
+        caption: What stands above it.
     """
 
     source: str
     alt: str
     width: int
     height: int
+    caption: str = ''
 
 
 @dataclass(frozen=True)
@@ -76,29 +78,32 @@ def draw_curves(title: str, curves: Sequence[tuple[Style, Curve]]) -> Picture:
         endings = []
         for style, curve in curves:
             few = len(curve.steps) <= 25
-            axes.plot(curve.steps, curve.values, color=style.colour, linestyle=style.dashes,
+            # What is not finite is a gap.
+            values = np.where(np.isfinite(curve.values), curve.values, np.nan)
+            axes.plot(curve.steps, values, color=style.colour, linestyle=style.dashes,
                       linewidth=1.6, marker='o' if few else None, markersize=3, label=style.label)
             endings.append(f'{style.label} ends at {curve.values[-1]:.4g}')
         axes.set_title(title, loc='left', fontsize=10, fontweight='bold')
         axes.set_xlabel('iteration')
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlim(left=0)
-        if all(np.nanmin(curve.values) >= 0 for _, curve in curves):
-            axes.set_ylim(bottom=0)
+        if np.isfinite(axes.dataLim.ymax) and axes.dataLim.ymin >= 0:
+            axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)
         if len(curves) > 1:
             axes.legend(fontsize=8)
         return _svg(figure, f'{title} against iterations: {"; ".join(endings)}.')
 
 
 def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Picture:
-    """A confusion matrix as shares of each true class."""
+    """A confusion matrix as shares of each true class, with the run's label above."""
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     numbered = len(classes) <= _MOST_NUMBERED_CLASSES
-    cell = 0.3 if numbered else 0.15
+    cell = 0.26 if numbered else 0.15
     side = max(cell * len(classes), 2.2)
     margin = 0.085 * max(map(len, classes)) + 0.5
-    figure = Figure(figsize=(side + margin + 0.7, side + margin), layout='constrained')
+    width = side + margin + (0 if numbered else 0.7)
+    figure = Figure(figsize=(width, side + margin), layout='constrained')
     with matplotlib.rc_context({**_STYLE, 'axes.grid': False}):
         axes = figure.subplots()
         colours = matplotlib.colormaps['Blues'].with_extremes(bad='0.93')
@@ -116,13 +121,14 @@ def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Pi
                 if share >= 0.005:
                     axes.text(column, row, f'{100 * share:.0f}', ha='center', va='center',
                               fontsize=7, color='white' if share > 0.55 else '0.15')
-        bar = figure.colorbar(image, ax=axes, shrink=min(1, 2.6 / side), pad=0.02)
-        bar.outline.set_visible(False)
-        bar.set_label('% of the true class')
+        else:
+            bar = figure.colorbar(image, ax=axes, shrink=min(1, 2.6 / side), pad=0.02)
+            bar.outline.set_visible(False)
+            bar.set_label('% of the true class')
         recognised = np.diag(shares)
         best, worst = (classes[int(choose(recognised))] for choose in (np.nanargmax, np.nanargmin))
         return _svg(figure, f'Confusion matrix of {label}: shares of each true class (rows) by '
-                    f'predicted class (columns). Recognised best: {best}; worst: {worst}.')
+                    f'predicted class (columns). Recognised best: {best}; worst: {worst}.', label)
 
 
 def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
@@ -148,17 +154,17 @@ def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
                     + ', '.join(style.label for style, _ in runs) + '.')
 
 
-def png_picture(content: bytes, alt: str) -> Picture:
-    """A PNG as a picture of the page, at half its pixels for sharp screens."""
+def png_picture(content: bytes, alt: str, caption: str = '') -> Picture:
+    """A PNG as a picture of the page."""
     width, height = (int.from_bytes(content[at:at + 4], 'big') for at in (16, 20))
     address = f'data:image/png;base64,{base64.b64encode(content).decode()}'
-    return Picture(address, alt, width, height)
+    return Picture(address, alt, width, height, caption)
 
 
-def _svg(figure: Figure, alt: str) -> Picture:
+def _svg(figure: Figure, alt: str, caption: str = '') -> Picture:
     content = io.BytesIO()
     # Without a date the same run gives the same page.
     figure.savefig(content, format='svg', metadata=dict(Date=None))
     width, height = (math.ceil(96 * inches) for inches in figure.get_size_inches())
     address = f'data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}'
-    return Picture(address, alt, width, height)
+    return Picture(address, alt, width, height, caption)

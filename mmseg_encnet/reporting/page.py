@@ -66,7 +66,18 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Section:
-    """What one section shows: paragraphs, pictures and tables, in this order."""
+    """What one section shows.
+
+    Attributes:
+        title: Its heading.
+        anchor: Where links to it lead.
+        notes: Paragraphs.
+        tables: What follows them.
+        pictures: What follows these.
+        after: Tables beside the last picture where there is room, else below.
+        layout: Of the pictures: ``grid`` of small ones, ``row`` of large ones, ``pairs`` of large
+            ones that are compared.
+    """
 
     title: str
     anchor: str
@@ -74,7 +85,7 @@ class _Section:
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     after: Sequence[Table] = ()
-    wide: bool = False
+    layout: str = 'grid'
 
 
 def render_page(runs: Sequence[ReportedRun]) -> str:
@@ -119,7 +130,7 @@ def _card(shown: _Shown) -> dict[str, Any]:
         facts['Model'] = _model_in_words(run.config['model'])
     facts['Trained'] = f'{record.iterations} iterations'
     if record.sessions > 1:
-        facts['Trained'] += f', started {record.sessions} times'
+        facts['Trained'] += f', log of {record.sessions} starts'
     if shown.evaluation:
         facts['Evaluated'] = f'{shown.evaluation.checkpoint} on {shown.evaluation.dataset}'
     problems = list(run.problems)
@@ -266,17 +277,17 @@ def _curves_to_draw(
 def _classes(shown: Sequence[_Shown]) -> _Section:
     groups = _groups(shown)
     return _Section('Classes', 'classes', [*_missing(shown, 'figures by class'), *_apart(groups)],
-                    tables=[_class_table(group) for group in groups])
+                    tables=[_class_table(group, shown) for group in groups])
 
 
-def _class_table(runs: Sequence[_Shown]) -> Table:
+def _class_table(runs: Sequence[_Shown], shown: Sequence[_Shown]) -> Table:
     counts = runs[0].evaluation.confusion
     columns = _ClassColumns(runs)
     columns.add('share of pixels (%)', map(
         tables.number, 100 * counts.sum(axis=1) / max(counts.sum(), 1)))
     columns.compare('IoU', [class_iou(run.evaluation.confusion) for run in runs])
     columns.compare('accuracy', [class_accuracy(run.evaluation.confusion) for run in runs])
-    return columns.table('Classes')
+    return columns.table(_of_runs('Classes', runs, shown))
 
 
 class _ClassColumns:
@@ -305,15 +316,19 @@ class _ClassColumns:
             self.add(f'{title}{of_run} (%)',
                      (tables.number(100 * value, 1, bar=run.style.colour) for value in own))
         for run, own in zip(self.runs[1:], values[1:]):
-            self.add(f'{title}: {run.letter} \N{MINUS SIGN} {self.runs[0].letter}',
+            letters = f'{run.letter}\N{MINUS SIGN}{self.runs[0].letter}'
+            self.add(f'{title} {letters}',
                      map(tables.difference, 100 * own, 100 * values[0]))
 
-    def table(self, title: str) -> Table:
-        return _table(_of_runs(title, self.runs), self.headers, list(zip(*self.columns)))
+    def table(self, caption: str) -> Table:
+        return _table(caption, self.headers, list(zip(*self.columns)))
 
 
-def _of_runs(title: str, runs: Sequence[_Shown]) -> str:
-    return f'{title}: {", ".join(run.label for run in runs)}' if len(runs) > 1 else title
+def _of_runs(title: str, runs: Sequence[_Shown], shown: Sequence[_Shown]) -> str:
+    """A title that names the runs where they are not all."""
+    if len(runs) == len(shown):
+        return title
+    return f'{title}: {", ".join(run.label for run in runs)}'
 
 
 def _css_colour(rgb: Sequence[int]) -> str:
@@ -330,27 +345,29 @@ def _confusion(shown: Sequence[_Shown]) -> _Section:
         'Confusion', 'confusion', [*notes, *_apart(groups)],
         pictures=[figures.draw_confusion(run.label, run.evaluation.confusion,
                                          run.evaluation.classes) for run in _evaluated(shown)],
-        after=[_pair_table(group) for group in groups], wide=True)
+        after=[_pair_table(group, shown) for group in groups],
+        layout='pairs' if len(_evaluated(shown)) > 1 else 'row')
 
 
-def _pair_table(runs: Sequence[_Shown]) -> Table:
+def _pair_table(runs: Sequence[_Shown], shown: Sequence[_Shown]) -> Table:
     classes = runs[0].evaluation.classes
     leading = dict.fromkeys(
-        (found.truth, found.prediction) for run in runs
-        for found in most_confused(run.evaluation.confusion, _CONFUSED_PAIRS))
+        (each.truth, each.prediction) for run in runs
+        for each in most_confused(run.evaluation.confusion, _CONFUSED_PAIRS))
     headers = ['true class', 'predicted as']
     for run in runs:
         of_run = f' of {run.letter}' if len(runs) > 1 else ''
         headers += [f'% of wrong pixels{of_run}', f'% of the true class{of_run}']
+    found = [[pair(run.evaluation.confusion, *of_pair) for run in runs] for of_pair in leading]
+    largest = max((100 * each.of_errors for own in found for each in own), default=100)
     rows = []
-    for truth, prediction in leading:
+    for (truth, prediction), own in zip(leading, found):
         cells = [Cell(classes[truth]), Cell(classes[prediction])]
-        for run in runs:
-            found = pair(run.evaluation.confusion, truth, prediction)
-            cells += [tables.number(100 * found.of_errors, 1, bar=run.style.colour),
-                      tables.number(100 * found.of_truth, 1)]
+        for run, each in zip(runs, own):
+            cells += [tables.number(100 * each.of_errors, 1, bar=run.style.colour, full=largest),
+                      tables.number(100 * each.of_truth, 1)]
         rows.append(cells)
-    return _table(_of_runs('Most confused pairs', runs), headers, rows, texts=2)
+    return _table(_of_runs('Most confused pairs', runs, shown), headers, rows, texts=2)
 
 
 def _presence(shown: Sequence[_Shown]) -> _Section:
@@ -368,17 +385,17 @@ def _presence(shown: Sequence[_Shown]) -> _Section:
             [(run.style, calibration_bins(*run.evaluation.presence)) for run in runs]))
     groups = _groups(runs)
     return _Section('Presence of classes', 'presence', [*notes, *_apart(groups)],
-                    pictures=pictures, after=[_precision_table(group) for group in groups],
-                    wide=True)
+                    pictures=pictures, after=[_precision_table(group, shown) for group in groups],
+                    layout='row')
 
 
-def _precision_table(runs: Sequence[_Shown]) -> Table:
+def _precision_table(runs: Sequence[_Shown], shown: Sequence[_Shown]) -> Table:
     columns = _ClassColumns(runs)
     images = runs[0].evaluation.present.sum(axis=0)
     columns.add('images that show it', (tables.number(float(number), 0) for number in images))
     columns.compare('average precision',
                     [average_precision(*run.evaluation.presence) for run in runs])
-    return columns.table('Average precision of presence')
+    return columns.table(_of_runs('Average precision of presence', runs, shown))
 
 
 def _sheets(shown: Sequence[_Shown]) -> _Section:
@@ -390,11 +407,12 @@ def _sheets(shown: Sequence[_Shown]) -> _Section:
                 of_run = f' by {run.label}' if len(shown) > 1 else ''
                 pictures.append(figures.png_picture(
                     run.evaluation.sheets[name], f'Image {name}{of_run}: photograph, truth, '
-                    'prediction, errors, and the context that the model predicted from.'))
+                    'prediction, errors, and the context that the model predicted from.',
+                    run.label if len(shown) > 1 else ''))
     notes = _missing(shown, 'sample sheets')
     if pictures:
         notes.append('Images spread evenly over the evaluated set.')
-    return _Section('Sample sheets', 'sheets', notes, pictures=pictures, wide=True)
+    return _Section('Sample sheets', 'sheets', notes, pictures=pictures, layout='row')
 
 
 def _cost(shown: Sequence[_Shown]) -> _Section:
@@ -418,11 +436,12 @@ def _cost(shown: Sequence[_Shown]) -> _Section:
     notes += _missing(shown, 'inference speed and parameters')
     if _evaluated(shown):
         machines = dict.fromkeys(run.evaluation.machine for run in _evaluated(shown))
-        notes.append('Images per second of the whole evaluation, reading and measuring included; '
-                     'memory beyond weights and results, at the first image. Evaluated on '
+        notes.append('Images per second of the whole evaluation, reading and measuring included, '
+                     'taken once; memory beyond weights and results, at the first image. '
+                     'Evaluated on '
                      + '; '.join(machines) + '.')
     return _Section('Speed and memory', 'speed', notes,
-                    tables=[_table('Speed, memory and parameters', headers, rows)])
+                    tables=[_table('Speed and memory', headers, rows)])
 
 
 def _differences(shown: Sequence[_Shown]) -> _Section | None:
@@ -438,7 +457,7 @@ def _differences(shown: Sequence[_Shown]) -> _Section | None:
         notes.append('The configs are the same.')
         return _Section('Differences of the configs', 'differences', notes)
     rows = [[Cell(key), *map(Cell, values)] for key, values in differences.items()]
-    table = Table('Entries that differ', ['entry', *(run.label for run in runs)], rows)
+    table = Table('Differences of the configs', ['entry', *(run.label for run in runs)], rows)
     return _Section('Differences of the configs', 'differences', notes, tables=[table])
 
 

@@ -43,8 +43,8 @@ def write_report(folders: Sequence[Path], out: Path, evaluate: bool = True,
                 if times > 1]
     if repeated:
         raise UserError(f'run folder {repeated[0]} came twice; name each run once.')
-    _check_writable(out)
     records = [read_run(folder) for folder in folders]
+    _check_writable(out)
     runs = [_reported(record, name, evaluate, which, options or {})
             for record, name in zip(records, _names(folders))]
     _write_whole(render_page(runs), out)

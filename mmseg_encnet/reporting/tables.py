@@ -54,7 +54,7 @@ NOTHING = Cell('\N{EN DASH}', '')
 
 
 def number(value: float | None, digits: int = 2, unit: str = '', reference: float | None = None,
-           bar: str | None = None) -> Cell:
+           bar: str | None = None, full: float = 100) -> Cell:
     """A cell with a number.
 
     Args:
@@ -62,14 +62,15 @@ def number(value: float | None, digits: int = 2, unit: str = '', reference: floa
         digits: Digits after the point.
         unit: Stands behind the number.
         reference: What the difference in the note is taken from.
-        bar: Colour of a bar as long as the number, in percent.
+        bar: Colour of a bar behind it.
+        full: The number whose bar is full.
     """
     if value is None or math.isnan(value):
         return NOTHING
     note = ''
     if reference is not None and not math.isnan(reference):
         note = f'{value - reference:+.{digits}f}'
-    return Cell(f'{value:.{digits}f}{unit}', value, note, value if bar else None, bar)
+    return Cell(f'{value:.{digits}f}{unit}', value, note, 100 * value / full if bar else None, bar)
 
 
 def difference(value: float, reference: float, digits: int = 1) -> Cell:
