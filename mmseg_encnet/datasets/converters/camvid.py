@@ -42,12 +42,17 @@ def convert(workspace: Workspace) -> None:
     """Write ``images/{train,val,test}`` and ``labels/{train,val,test}``."""
     workspace.unpack(ARCHIVE, _place)
     original = workspace.out / 'original'
-    tasks = [LabelTask(workspace.out / 'images' / split / f'{source.stem}.jpg',
-                       workspace.out / 'labels' / split / source.name, source)
-             for split in ('train', 'val', 'test')
-             for source in sorted((original / f'{split}annot').glob('*.png'))]
-    write_photographs([(original / task.image.parent.name / task.source.name, task.image)
-                       for task in tasks], workspace.jobs)
+    photographs, tasks = [], []
+    for split in ('train', 'val', 'test'):
+        # Of either, so that a missing one is noticed.
+        names = {path.name for folder in (split, f'{split}annot')
+                 for path in (original / folder).glob('*.png')}
+        for name in sorted(names):
+            image = (workspace.out / 'images' / split / name).with_suffix('.jpg')
+            photographs.append((original / split / name, image))
+            tasks.append(LabelTask(image, workspace.out / 'labels' / split / name,
+                                   original / f'{split}annot' / name))
+    write_photographs(photographs, workspace.jobs)
     workspace.write_labels(draw_label, tasks)
 
 

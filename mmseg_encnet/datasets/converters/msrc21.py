@@ -108,12 +108,14 @@ def convert(workspace: Workspace) -> None:
     workspace.unpack(ARCHIVE, _place)
     original = workspace.out / 'original'
     photographs, tasks = [], []
-    for source in sorted((original / 'GroundTruth').glob('*.bmp')):
-        name = source.stem.removesuffix('_GT')
+    # Of either, so that a missing one is noticed.
+    names = {path.stem.removesuffix('_GT') for path in original.rglob('*.bmp')}
+    for name in sorted(names):
         split = split_of(name)
         image = workspace.out / 'images' / split / f'{name}.jpg'
         photographs.append((original / 'Images' / f'{name}.bmp', image))
-        tasks.append(LabelTask(image, workspace.out / 'labels' / split / f'{name}.png', source))
+        tasks.append(LabelTask(image, workspace.out / 'labels' / split / f'{name}.png',
+                               original / 'GroundTruth' / f'{name}_GT.bmp'))
     write_photographs(photographs, workspace.jobs)
     workspace.write_labels(draw_label, tasks)
 

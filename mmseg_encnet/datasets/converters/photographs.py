@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from ...checkpoints.files import write_whole
+from ...engine.checkpoint_file import remove_leftovers, write_whole
 from ...errors import UserError
 from .archives import START_OVER
 from .labels import run_parallel
@@ -30,6 +30,7 @@ def write_photographs(pairs: Sequence[tuple[Path, Path]], jobs: int) -> None:
     """
     for folder in {target.parent for _, target in pairs}:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
     waiting = [pair for pair in pairs if not pair[1].is_file()]
     with tqdm(total=len(pairs), initial=len(pairs) - len(waiting), desc='images',
               unit='img') as progress:
@@ -47,8 +48,7 @@ def read_photograph(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert('RGB')
     except FileNotFoundError as error:
-        raise UserError(f'the image {path} is missing, though there is a label for it; '
-                        f'{START_OVER}') from error
+        raise UserError(f'the image {path} is missing; {START_OVER}') from error
     # Pillow reports broken PNG files as SyntaxError.
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f'{path} is damaged ({error}); delete it, {START_OVER}') from error
