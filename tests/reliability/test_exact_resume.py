@@ -17,7 +17,9 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
 from mmseg_encnet.engine import launch
+from mmseg_encnet.engine.checkpoint_file import find_resumable
 from mmseg_encnet.engine.runner import EncNetRunner
+from mmseg_encnet.errors import UserError
 
 # Times, and what depends on them.
 UNEQUAL = ('time', 'eta', 'memory')
@@ -82,7 +84,7 @@ def train(cfg: Config, resume: bool = False) -> None:
 
 def cut_short(work_dir: Path, iteration: int, into: Path) -> None:
     """Leave in a folder what a training had written at the moment it was killed."""
-    into.mkdir()
+    into.mkdir(exist_ok=True)
     shutil.copy(work_dir / f'iter_{iteration}.pth', into)
     (into / 'last_checkpoint').write_text(str(into / f'iter_{iteration}.pth'))
 
@@ -90,12 +92,12 @@ def cut_short(work_dir: Path, iteration: int, into: Path) -> None:
 WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True,
            'val_dataloader.num_workers': 1, 'val_dataloader.persistent_workers': True}
 SETTINGS = {
-    'no workers, seed drawn': ({}, (1, 3, 5)),
-    'workers, seed given': ({**WORKERS, 'randomness.seed': 5}, (2, 3)),
-    'accumulated gradients': ({'optim_wrapper.accumulative_counts': 2}, (1, 3)),
-    'order of the data set, AdamW': (
-        {'train_dataloader.sampler.shuffle': False, 'optim_wrapper.optimizer._delete_': True,
-         'optim_wrapper.optimizer.type': 'AdamW', 'optim_wrapper.optimizer.lr': 0.001}, (4, )),
+    'no workers, seed drawn': ({}, (1, 3)),
+    'workers, seed given': ({**WORKERS, 'randomness.seed': 5}, (4, )),
+    'accumulated gradients, AdamW, order of the data set': (
+        {'optim_wrapper.accumulative_counts': 2, 'train_dataloader.sampler.shuffle': False,
+         'optim_wrapper.optimizer._delete_': True, 'optim_wrapper.optimizer.type': 'AdamW',
+         'optim_wrapper.optimizer.lr': 0.001}, (3, )),
 }
 
 
@@ -145,7 +147,7 @@ def test_interrupted_validation_is_made_up_for(tiny_config, tmp_path):
 
 def test_number_of_workers_changes_nothing(tiny_config):
     ends = []
-    for workers in ({}, WORKERS, {**WORKERS, 'train_dataloader.num_workers': 1}):
+    for workers in ({}, WORKERS):
         cfg = tiny_config({**OPTIONS, 'randomness.seed': 1, **workers}, f'{len(ends)}')
         train(cfg)
         ends.append(last_checkpoint(cfg.work_dir))
@@ -153,25 +155,53 @@ def test_number_of_workers_changes_nothing(tiny_config):
         assert_same(other, ends[0])
 
 
-@pytest.mark.parametrize('damage', ['flipped bit', 'truncated', 'empty', 'missing'])
-def test_resume_past_a_damaged_checkpoint(damage, tiny_config):
+DAMAGE = {
+    'truncated': lambda content: content[:1000],
+    'empty': lambda content: b'',
+    'no checkpoint': lambda content: b'hello' * 1000,
+    'missing': None,
+    'flipped bit': lambda content: flip(content, len(content) // 2),
+}
+
+
+def flip(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1:]
+
+
+def test_resume_past_a_damaged_checkpoint(tiny_config, tmp_path):
     cfg = tiny_config(OPTIONS)
     train(cfg)
     whole = last_checkpoint(cfg.work_dir)
-    work_dir = Path(cfg.work_dir)
-    for iteration in (4, 5, 6):
-        (work_dir / f'iter_{iteration}.pth').unlink()
-    last = work_dir / 'iter_3.pth'
-    (work_dir / 'last_checkpoint').write_text(str(last))
-    content = bytearray(last.read_bytes())
-    if damage == 'flipped bit':
-        content[len(content) // 2] ^= 1
-    last.write_bytes(content[:1000] if damage == 'truncated' else
-                     b'' if damage == 'empty' else content)
-    if damage == 'missing':
-        last.unlink()
-    train(tiny_config(OPTIONS), resume=True)
-    log = max(work_dir.glob('*/*.log')).read_text()
-    warning = next(line for line in log.splitlines() if 'WARNING' in line and str(last) in line)
-    assert f'from the checkpoint before it, {work_dir / "iter_2.pth"}' in warning
-    assert_same(last_checkpoint(work_dir), whole)
+    for iteration in (1, 2, 3):
+        cut_short(Path(cfg.work_dir), iteration, tmp_path / 'killed')
+    last, before = (tmp_path / 'killed' / f'iter_{iteration}.pth' for iteration in (3, 2))
+    content = last.read_bytes()
+    for name, damage in DAMAGE.items():
+        last.unlink(missing_ok=True)
+        if damage is not None:
+            last.write_bytes(damage(content))
+        warnings: list[str] = []
+        assert find_resumable(tmp_path / 'killed', warnings.append) == str(before), name
+        assert len(warnings) == 1 and str(last) in warnings[0] and str(before) in warnings[0]
+
+    train(tiny_config(OPTIONS, 'killed'), resume=True)
+    assert_same(last_checkpoint(tmp_path / 'killed'), whole)
+    log = next((tmp_path / 'killed').glob('*/*.log')).read_text()
+    assert f'from the checkpoint before it, {before}' in log
+
+    # Nothing whole is left: the sentence says so, and what was there is kept.
+    for path in (tmp_path / 'killed').glob('iter_*.pth'):
+        path.write_bytes(DAMAGE['flipped bit'](path.read_bytes()))
+    with pytest.raises(UserError, match=r'iter_6\.pth is damaged.*no whole checkpoint before it'):
+        train(tiny_config(OPTIONS, 'killed'), resume=True)
+    assert last.is_file()
+
+
+def test_resume_follows_a_folder_that_was_moved(tmp_path):
+    assert find_resumable(tmp_path, print) is None
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_4.pth')
+    torch.save({}, tmp_path / 'iter_4.pth')
+    assert find_resumable(tmp_path, print) == str(tmp_path / 'iter_4.pth')
+    # As a process killed by the toolbox's own way of writing leaves it.
+    (tmp_path / 'last_checkpoint').write_text('')
+    assert find_resumable(tmp_path, print) is None
