@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from mmengine.runner import set_random_seed
 from mmseg.registry import MODELS
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
-from ..datasets.label_statistics import count_pixels
+from ..datasets.label_statistics import LabelStatistics, count_pixels
 from ..errors import UserError
 from ..visualization.label_grid import LabelledImage
 from .samples import build_checked_dataset
@@ -72,8 +74,7 @@ class InspectedSplit:
         return LabelCounts(build_checked_dataset(self._labels_alone(self.dataset_cfg)))
 
     def _labels_alone(self, dataset_cfg: dict[str, Any]) -> dict[str, Any]:
-        """The config of a data set, or of what wraps one, with nothing in its pipelines but the
-        loading of labels."""
+        """The config of a data set, or of what wraps one, that loads labels and nothing else."""
         changed = dict(dataset_cfg)
         if 'dataset' in changed:
             changed['dataset'] = self._labels_alone(changed['dataset'])
@@ -167,22 +168,27 @@ class LabelCounts(Dataset):
     def __getitem__(self, index: int) -> np.ndarray:
         return count_pixels(self.dataset[index]['gt_seg_map'], len(self.classes))
 
-    def read(self, jobs: int) -> Iterator[np.ndarray]:
-        """Count all labels, in order.
+    def statistics(self, jobs: int) -> LabelStatistics:
+        """Read all labels, with a progress bar, and sum up what they hold.
 
         Args:
             jobs: Processes that read; with 1 it is this one.
 
         Raises:
-            UserError: If ``jobs`` is not positive, or naming the file of a label that cannot be
-                used and why.
+            UserError: If ``jobs`` is not positive, naming the file of a label that cannot be used
+                and why, or if no label holds a class.
         """
         if jobs < 1:
             raise UserError(f'jobs {jobs} came, expected 1 or more.')
-        loader = DataLoader(
+        batches = DataLoader(
             self, batch_size=16, num_workers=0 if jobs == 1 else jobs, collate_fn=np.stack)
-        for batch in loader:
-            yield from batch
+        counts = tqdm(chain.from_iterable(batches), total=len(self), unit='label')
+        statistics = LabelStatistics.collect(self.classes, counts)
+        if not statistics.pixels.any():
+            raise UserError(
+                f'none of the {len(self)} labels of {type(self.dataset).__name__} holds a class, '
+                'all pixels are ignored; check the labels and reduce_zero_label.')
+        return statistics
 
 
 def _classes(dataset: Any) -> list[str]:

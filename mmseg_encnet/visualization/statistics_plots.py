@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.cluster import hierarchy
 
@@ -155,20 +154,14 @@ def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> N
     # Square by square: the row above, a gap, and the matrix.
     cell = figure.add_axes((beside / width, foot / height, side / width,
                             (number + 1 + gap) * square / height))
-    cell.set(xlim=(-0.5, number - 0.5), ylim=(number - 0.5, -1.5 - gap))
+    # What is certain tells nothing.
     shown = np.ma.array(given, mask=np.eye(number, dtype=bool))
-    look = dict(cmap=_RAMP, vmin=0, vmax=1, aspect='auto', interpolation='nearest')
-    image = cell.imshow(shown, extent=(-0.5, number - 0.5, number - 0.5, -0.5), **look)
-    cell.imshow(anywhere[None], extent=(-0.5, number - 0.5, -0.5 - gap, -1.5 - gap), **look)
+    edges = np.arange(number + 1) - 0.5
+    look = dict(cmap=_RAMP.with_extremes(bad='0.85'), vmin=0, vmax=1, edgecolors='0.88',
+                linewidth=0.5 if with_numbers else 0.25)
+    image = cell.pcolormesh(edges, edges, shown, **look)
+    cell.pcolormesh(edges, [-1.5 - gap, -0.5 - gap], anywhere[None], **look)
     cell.set(xlim=(-0.5, number - 0.5), ylim=(number - 0.5, -1.5 - gap))
-    for place in range(number):
-        # What is certain tells nothing.
-        cell.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, facecolor='0.85'))
-    for edge in np.arange(number + 1) - 0.5:
-        lines = dict(color='0.88', linewidth=0.5 if with_numbers else 0.25)
-        cell.plot([edge, edge], [-0.5, number - 0.5], **lines)
-        cell.plot([edge, edge], [-1.5 - gap, -0.5 - gap], **lines)
-        cell.plot([-0.5, number - 0.5], [edge, edge], **lines)
     if with_numbers:
         for row, column in np.argwhere(~shown.mask):
             _write_percent(cell, column, row, given[row, column])

@@ -7,9 +7,6 @@ import argparse
 import os
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mmseg_encnet.datasets.label_statistics import LabelStatistics
 from mmseg_encnet.engine import launch
 from mmseg_encnet.engine.dataset_inspection import InspectedSplit
 from mmseg_encnet.engine.explain import exit_with_one_sentence
@@ -36,8 +33,7 @@ def main() -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} came, which is a file; expected a folder.')
     labels = InspectedSplit(cfg, args.split).labels()
-    counts = tqdm(labels.read(args.jobs), total=len(labels), unit='label')
-    statistics = LabelStatistics.collect(labels.classes, counts)
+    statistics = labels.statistics(args.jobs)
     title = f'{type(labels.dataset).__name__}, {args.split} split'
     statistics_plots.plot_frequency(statistics, title, out / 'frequency.png')
     statistics_plots.plot_classes_per_image(statistics, title, out / 'classes_per_image.png')
