@@ -40,15 +40,11 @@ class Workspace:
         """Path of a publisher's file: in the given folder, or fetched into ``out/downloads``.
 
         Raises:
-            UserError: If it is missing in the given folder or cannot be fetched.
+            UserError: If it cannot be fetched.
         """
         if self.given is None:
             return fetch(published, self.out / 'downloads')
-        path = self.given / published.name
-        if not path.is_file():
-            raise UserError(f'{self.given} holds no {published.name}; download it from '
-                            f'{published.url} and put it there.')
-        return path
+        return self.given / published.name
 
     def unpack(self, published: PublishedFile,
                place: Callable[[str], str | None] = lambda name: name) -> None:
@@ -59,8 +55,12 @@ class Workspace:
             place: Gets the name of a file in the archive and returns its path under ``out``, or
                 None to leave it out.
         """
-        if not archives.unpacked_marker(published.name, self.out).is_file():
+        if not self.is_unpacked(published):
             archives.unpack(self.file(published), self.out, place)
+
+    def is_unpacked(self, published: PublishedFile) -> bool:
+        """Whether a publisher's archive is unpacked, so that it is not needed any more."""
+        return archives.unpacked_marker(published.name, self.out).is_file()
 
     def write_labels(self, draw: Callable[[Any], np.ndarray],
                      tasks: Sequence[labels.LabelTask]) -> None:
@@ -106,8 +106,10 @@ def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
     if args.given is not None and not args.given.is_dir():
         raise UserError(f'--from {args.given} is no folder; give the one that holds '
                         f'{", ".join(file.name for file in converter.files)}.')
+    workspace = Workspace(args.out, args.given, args.jobs)
+    _check_files(converter, workspace)
     try:
-        converter.convert(Workspace(args.out, args.given, args.jobs))
+        converter.convert(workspace)
     except OSError as error:
         if error.errno not in _UNUSABLE:
             raise
@@ -120,6 +122,22 @@ def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
     print(f'{converter.title} is complete in {args.out}; train on it with')
     for config in converter.configs:
         print(f'python tools/train.py configs/{config}.py --cfg-options data_root={args.out}')
+
+
+def _check_files(converter: Converter, workspace: Workspace) -> None:
+    """Say before hours of work that a file for its end is not to be had."""
+    needed = [file for file in converter.files if not workspace.is_unpacked(file)]
+    if workspace.given is None:
+        for file in needed:
+            if file.account:
+                workspace.file(file)
+        return
+    missing = [file for file in needed if not workspace.file(file).is_file()]
+    if missing:
+        names = ' and '.join(file.name for file in missing)
+        urls = ' and '.join(dict.fromkeys(file.url for file in missing))
+        raise UserError(f'{workspace.given} holds no {names}; download from {urls} and put it '
+                        'there.')
 
 
 def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ...engine.checkpoint_file import write_whole
+from ...engine.checkpoint_file import remove_leftovers, write_whole
 from ...errors import UserError
 from .archives import START_OVER
 
@@ -65,9 +65,7 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
     folders = {task.label.parent for task in tasks}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-        # Left by a process that was killed while it wrote.
-        for aside in folder.glob('*.part'):
-            aside.unlink(missing_ok=True)
+        remove_leftovers(folder)
     # One listing a folder; asking for each file takes minutes on network file systems.
     finished = {folder / entry.name for folder in folders for entry in os.scandir(folder)}
     waiting = [task for task in tasks if task.label not in finished]
@@ -151,7 +149,8 @@ class _explained:
             raise UserError(f'{self._path} is missing; {START_OVER}') from error
         # Pillow reports broken PNG files as SyntaxError, and truncated ones as OSError.
         if isinstance(error, (Image.DecompressionBombError, OSError, SyntaxError, ValueError)):
-            raise UserError(f'{self._path} is damaged ({error}); delete it, {START_OVER}') from error
+            raise UserError(
+                f'{self._path} is damaged ({error}); delete it, {START_OVER}') from error
 
 
 def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
