@@ -39,7 +39,7 @@ def test_stats_leave_pictures_and_numbers(run_tool, tiny_options, tmp_path):
 
 
 def test_embedded_scenes(run_tool, tmp_path):
-    options = {'val_dataloader.dataset.num_scenes': 4}
+    options = {'val_dataloader.dataset.num_scenes': 2}
     config = 'encnet_r18_context-scenes'
     drawn = run_tool(BROWSE, config, '--split', 'val', '--count', 2, options=options)
     counted = run_tool(STATS, config, '--split', 'val', '--jobs', 1, options=options)
@@ -47,7 +47,7 @@ def test_embedded_scenes(run_tool, tmp_path):
     folder = tmp_path / 'work_dirs' / config
     assert (folder / 'samples_val.png').is_file()
     content = json.loads((folder / 'statistics_val' / 'statistics.json').read_text())
-    assert content['labelled_pixels'] == 4 * 128 * 256
+    assert content['labelled_pixels'] == 2 * 128 * 256
 
 
 def break_label(root):

@@ -27,7 +27,7 @@ def statistics(num_classes: int, images: int = 40) -> LabelStatistics:
     return LabelStatistics.collect(names, counts)
 
 
-@pytest.mark.parametrize('num_classes', [1, 2, 21, 171])
+@pytest.mark.parametrize('num_classes', [1, 2, 21, 61])
 @pytest.mark.parametrize('plot', PLOTS, ids=lambda plot: plot.__name__)
 def test_plots_are_whole(plot, num_classes, tmp_path):
     path = tmp_path / 'new' / 'plot.png'
