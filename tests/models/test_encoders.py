@@ -137,7 +137,7 @@ def test_encoding_starts_with_scaled_factors() -> None:
     torch.manual_seed(0)
     published = MODELS.build(dict(type='Encoding', channels=8, num_codes=5))
     torch.manual_seed(0)
-    scaled = MODELS.build(dict(type='Encoding', channels=8, num_codes=5, smoothing=1 / 8))
+    scaled = MODELS.build(dict(type='Encoding', channels=8, num_codes=5, scaled_smoothing=True))
     torch.testing.assert_close(scaled.scale, published.scale / 8)
     torch.testing.assert_close(scaled.codewords, published.codewords)
 

@@ -29,17 +29,18 @@ class Encoding(DictionaryEncoder):
         channels: Channels C of the features.
         num_codes: Codewords K in the dictionary.
         backend: How :func:`mmseg_encnet.ops.encode` computes it.
-        smoothing: The smoothing factors start uniform in ``(-smoothing, 0)``: 1 as published. With
-            that, features of hundreds of channels, whose squared distances are in the hundreds,
-            nearly all go to the codeword whose factor is nearest 0; ``1 / channels`` spreads them.
+        scaled_smoothing: Whether the smoothing factors start uniform in ``(-1 / channels, 0)``
+            instead of ``(-1, 0)``, as published. Squared distances grow with the channels: at the
+            published start nearly all positions go to the codeword whose factor is nearest 0.
     """
 
     def __init__(self, channels: int, num_codes: int, backend: str = 'auto',
-                 smoothing: float = 1.0) -> None:
+                 scaled_smoothing: bool = False) -> None:
         super().__init__(channels, num_codes)
         self.backend = backend
         # Negative, so a larger distance means a smaller assignment: the sign lives in the factor.
-        self.scale = nn.Parameter(torch.empty(num_codes).uniform_(-1, 0) * smoothing)
+        scale = torch.empty(num_codes).uniform_(-1, 0)
+        self.scale = nn.Parameter(scale / channels if scaled_smoothing else scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode features ``(B, C, H, W)`` or ``(B, C, N)`` into statistics ``(B, K, C)``."""

@@ -1,0 +1,1 @@
+"""Experiments of many trainings that differ in a few config entries, compared fairly."""

@@ -1,0 +1,112 @@
+"""A study as a page: a table in Markdown and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .definition import Study
+from .statistics import Summary
+
+# Okabe and Ito's colours, which people with colour blindness can tell apart.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+
+
+def markdown_table(study: Study, rows: Sequence[Summary]) -> str:
+    """The table: metric, difference to the baseline, and what it costs."""
+    header = (f'| | {study.metric} | seeds | against {study.baseline} | 95 % interval | parameters '
+              '| s per iteration | memory |')
+    lines = [header, '|---|---|---|---|---|---|---|---|']
+    for group, members in groupby(rows, key=lambda row: row.variant.group):
+        if group:
+            lines.append(f'| **{group}** | | | | | | | |')
+        lines += [_row(study, row) for row in members]
+    return '\n'.join(lines)
+
+
+def _row(study: Study, row: Summary) -> str:
+    results = list(row.results.values())
+    if not results:
+        reason = next(iter(row.crashes.values()), None)
+        text = 'crashed' if reason else 'not run'
+        return f'| {row.variant.name} | {text} | 0 of {len(study.seeds)} | | | | | |'
+    value = f'{row.mean:.1f}'
+    if len(results) > 1:
+        value += f' ± {row.deviation:.1f}'
+    seeds = f'{len(results)} of {len(study.seeds)}'
+    if row.crashes:
+        seeds += f', {len(row.crashes)} crashed'
+    difference = '' if row.difference is None else f'{row.difference:+.1f}'
+    interval = '' if row.interval is None else '{:+.1f} to {:+.1f}'.format(*row.interval)
+    if row.interval and (row.interval[0] > 0 or row.interval[1] < 0):
+        interval = f'**{interval}**'
+    seconds = np.median([result.seconds_per_iteration for result in results])
+    memory = np.median([result.peak_memory for result in results]) / 2**20
+    return (f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | '
+            f'{results[0].parameters / 1e6:.2f} M | {seconds:.2f} | {memory:,.0f} MiB |')
+
+
+def crash_list(rows: Sequence[Summary]) -> str:
+    """A line for each crashed run; empty if none did."""
+    return '\n'.join(f'- {row.variant.name}, seed {seed}: {reason}'
+                     for row in rows for seed, reason in row.crashes.items())
+
+
+def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
+    """Draw every variant's metric, seed by seed, and the validation curves, to a file."""
+    rows = [row for row in rows if row.results]
+    groups = [list(members) for _, members in groupby(rows, key=lambda row: row.variant.group)]
+    figure = Figure(figsize=(13, max(0.34 * len(rows) + 1.6, 4.5)), dpi=110, layout='constrained')
+    left, right = figure.subplots(1, 2)
+    for y, row in enumerate(rows):
+        colour = COLOURS[_group_of(groups, row) % len(COLOURS)]
+        values = [result.metrics[study.metric] for result in row.results.values()]
+        left.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
+        left.plot([row.mean], [y], '|', color=colour, markersize=15, markeredgewidth=2.5)
+        curves = [dict(result.validation) for result in row.results.values()]
+        steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+        means = [np.mean([curve[step] for curve in curves]) for step in steps]
+        right.plot(steps, means, '-', color=colour, linewidth=1.2, alpha=0.8)
+        if row.variant.name == study.baseline:
+            left.axvline(row.mean, color='0.6', linewidth=0.8, zorder=0)
+            right.plot(steps, means, '-', color='black', linewidth=2.2, zorder=5)
+    left.set_yticks(range(len(rows)), [row.variant.name for row in rows])
+    left.invert_yaxis()
+    left.set_xlabel(f'{study.metric} (%): each seed, and their mean')
+    left.grid(axis='x', color='0.9')
+    left.set_axisbelow(True)
+    right.set_xlabel('iterations')
+    right.set_ylabel(f'{study.metric} (%) on the validation images')
+    right.set_title(f'validation curves, mean over seeds; {study.baseline} in black', fontsize=10)
+    right.grid(color='0.9')
+    for axes in (left, right):
+        axes.spines[['top', 'right']].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _group_of(groups: Sequence[Sequence[Summary]], row: Summary) -> int:
+    return next(i for i, members in enumerate(groups) if row in members)
+
+
+def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
+    """Write ``NAME.md`` and ``NAME.png`` into a folder; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(study, rows, folder / f'{study.name}.png')
+    machines = sorted({result.machine for row in rows for result in row.results.values()})
+    parts = [
+        f'# {study.title}', markdown_table(study, rows), f'![{study.title}]({study.name}.png)',
+        f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. The '
+        'interval of a difference comes from drawing the test images again, the same for both; '
+        'in bold where it does not hold 0. Seconds are processor time on a CPU. Trained on '
+        f'{"; ".join(machines)}.']
+    crashes = crash_list(rows)
+    if crashes:
+        parts.append(f'Crashed, and in no mean:\n\n{crashes}')
+    page = folder / f'{study.name}.md'
+    page.write_text('\n\n'.join(parts) + '\n')
+    return page

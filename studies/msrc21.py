@@ -1,0 +1,77 @@
+"""What context buys on MSRC-21, from random initialisation."""
+
+title = 'Context modules and encoders on MSRC-21'
+config = 'encnet_r18_msrc21'
+metric = 'mIoU'
+baseline = 'EncNet'
+seeds = [0, 1, 2]
+
+
+
+def sized(base_size, crop_size, iterations, workers):
+    """Options that bring the published augmentation and windows to another size."""
+    resize, crop = (base_size, base_size), (crop_size, crop_size)
+    loaders = {
+        f'{split}_dataloader.{key}': value
+        for split in ('train', 'val', 'test')
+        for key, value in dict(num_workers=workers, persistent_workers=workers > 0).items()
+    }
+    return {
+        'model.data_preprocessor.size': crop,
+        'model.test_cfg.crop_size': crop,
+        'model.test_cfg.stride': (crop_size * 2 // 3, crop_size * 2 // 3),
+        'train_dataloader.dataset.pipeline.2.scale': resize,
+        'train_dataloader.dataset.pipeline.3.size': crop,
+        'train_dataloader.dataset.pipeline.4.crop_size': crop,
+        'val_dataloader.dataset.pipeline.1.scale': resize,
+        'test_dataloader.dataset.pipeline.1.scale': resize,
+        'train_cfg.max_iters': iterations,
+        'train_cfg.val_interval': iterations // 6,
+        **loaders,
+    }
+
+
+# A fifth of the published sizes: the whole study is a night on two cores.
+options = sized(104, 96, 1200, workers=0)
+# Networks and photographs of the usual size, on a machine with a GPU (--full-size).
+full_size = dict(
+    configs={
+        f'{name}_r18_msrc21': f'{name}_r50_msrc21'
+        for name in ('fcn', 'pspnet', 'deeplabv3', 'encnet')
+    },
+    options=sized(320, 288, 8000, workers=8))
+
+variants = [
+    dict(name='FCN', config='fcn_r18_msrc21', group='context modules'),
+    dict(name='PSPNet', config='pspnet_r18_msrc21', group='context modules'),
+    dict(name='DeepLabV3', config='deeplabv3_r18_msrc21', group='context modules'),
+    dict(name='EncNet without SE-loss', group='context modules',
+         options={'model.decode_head.use_se_loss': False}),
+    dict(name='EncNet', group='context modules'),
+    dict(name='8 codewords', group='codewords (EncNet: 32)',
+         options={'model.decode_head.num_codes': 8}),
+    dict(name='16 codewords', group='codewords (EncNet: 32)',
+         options={'model.decode_head.num_codes': 16}),
+    dict(name='64 codewords', group='codewords (EncNet: 32)',
+         options={'model.decode_head.num_codes': 64}),
+    dict(name='SE weight 0', group='SE-loss weight (EncNet: 0.2)',
+         options={'model.decode_head.loss_se_decode.loss_weight': 0.0}),
+    dict(name='SE weight 0.05', group='SE-loss weight (EncNet: 0.2)',
+         options={'model.decode_head.loss_se_decode.loss_weight': 0.05}),
+    dict(name='SE weight 0.8', group='SE-loss weight (EncNet: 0.2)',
+         options={'model.decode_head.loss_se_decode.loss_weight': 0.8}),
+    dict(name='EncodingDropout', group='encoder (EncNet: Encoding)',
+         options={'model.decode_head.encoder': dict(type='EncodingDropout')}),
+    dict(name='BagOfWords', group='encoder (EncNet: Encoding)',
+         options={'model.decode_head.encoder': dict(type='BagOfWords')}),
+    dict(name='VLAD', group='encoder (EncNet: Encoding)',
+         options={'model.decode_head.encoder': dict(type='VLAD')}),
+    dict(name='FisherVector', group='encoder (EncNet: Encoding)',
+         options={'model.decode_head.encoder': dict(type='FisherVector')}),
+    dict(name='GlobalAverage', group='encoder (EncNet: Encoding)',
+         options={'model.decode_head.encoder': dict(type='GlobalAverage')}),
+    dict(name='smoothing factors / C', group='start of the dictionary (EncNet: random)',
+         options={'model.decode_head.encoder': dict(scaled_smoothing=True)}),
+    dict(name='codebook from k-means', group='start of the dictionary (EncNet: random)',
+         options={'custom_hooks': [dict(type='CodebookInitHook')]}),
+]

@@ -1,0 +1,51 @@
+"""Run what is missing of a study, then write its table, figure and page."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.engine.launch import _OptionsAction as OptionsAction
+from mmseg_encnet.studies.definition import load_study
+from mmseg_encnet.studies.page import write_page
+from mmseg_encnet.studies.results import ResultFolder
+from mmseg_encnet.studies.scheduling import run_missing
+from mmseg_encnet.studies.statistics import summarise
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('study', help='study file, e.g. studies/msrc21.py')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+                        help='trainings at a time; they share the cores (%(default)s)')
+    parser.add_argument('--full-size', action='store_true',
+                        help='the study\'s full_size: large networks and images, for a GPU')
+    parser.add_argument('--only-summary', action='store_true',
+                        help='train nothing, write the page from the results that are there')
+    parser.add_argument('--results', type=Path, help='folder of the results; '
+                        'results/NAME beside the study file if not given')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/studies'),
+                        help='folder for unfinished trainings (%(default)s)')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, default={},
+                        metavar='KEY=VALUE', help='what is no part of the study, e.g. '
+                        'data_root=DIR')
+    return parser.parse_args()
+
+
+@exit_with_one_sentence
+def main() -> int:
+    args = parse_args()
+    study = load_study(args.study, args.full_size)
+    path = args.results or Path(args.study).parent / 'results' / study.name
+    folder = ResultFolder(path)
+    crashed = []
+    if not args.only_summary:
+        crashed = run_missing(
+            study, folder, args.work_dir / study.name, args.workers, args.cfg_options)
+    page = write_page(study, summarise(study, folder), path.parent)
+    print(f'written to {page}')
+    return 1 if crashed else 0
+
+
+if __name__ == '__main__':
+    main()
