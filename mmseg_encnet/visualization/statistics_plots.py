@@ -36,7 +36,7 @@ def plot_frequency(statistics: LabelStatistics, title: str, path: Path) -> None:
     blocks = -(-len(order) // 60)
     rows = -(-len(order) // blocks)
     # Inches.
-    names, plot, shares, head, foot = _length(statistics.classes, 8), 3.4, 1.4, 0.75, 0.75
+    names, plot, shares, head, foot = _length(statistics.classes, 8), 3.6, 1.6, 0.75, 0.75
     block_width = names + plot + shares + 0.1
     width, height = blocks * block_width + 0.1, head + rows * 0.2 + foot
     figure = Figure(figsize=(width, height), dpi=_DPI)
@@ -94,7 +94,7 @@ def plot_classes_per_image(statistics: LabelStatistics, title: str, path: Path) 
     images = statistics.images_by_class_count
     numbers = np.flatnonzero(images)
     shown = np.arange(max(numbers.min() - 1, 0), numbers.max() + 1)
-    figure = Figure(figsize=(max(5, min(0.5 * len(shown) + 1, 11)), 4), dpi=_DPI,
+    figure = Figure(figsize=(max(6.4, min(0.5 * len(shown) + 1, 11)), 4), dpi=_DPI,
                     layout='constrained')
     cell = figure.subplots()
     bars = cell.bar(shown, images[shown], width=0.86, color=_BLUE)
@@ -115,7 +115,7 @@ def plot_classes_per_image(statistics: LabelStatistics, title: str, path: Path) 
     cell.set(xlim=(shown[0] - 0.7, shown[-1] + 0.7), ylabel='images',
              xlabel=f'classes in an image (of {len(statistics.classes)})')
     cell.spines[['top', 'right']].set_visible(False)
-    cell.set_title(f'{title}: classes per image', fontsize=11, weight='bold', loc='left')
+    figure.suptitle(f'{title}: classes per image', x=0.02, ha='left', fontsize=11, weight='bold')
     _save(figure, path)
 
 

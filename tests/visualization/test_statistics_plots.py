@@ -31,7 +31,7 @@ def statistics(num_classes: int, images: int = 40) -> LabelStatistics:
 @pytest.mark.parametrize('plot', PLOTS, ids=lambda plot: plot.__name__)
 def test_plots_are_whole(plot, num_classes, tmp_path):
     path = tmp_path / 'new' / 'plot.png'
-    plot(statistics(num_classes), 'a data set', path)
+    plot(statistics(num_classes), 'PascalContextDataset59, train split', path)
     picture = np.array(Image.open(path).convert('L'))
     assert (picture < 128).sum() > 1000
     # What lies at the edges is white: nothing is cut off.
