@@ -56,8 +56,11 @@ def verify(configs: Mapping[str, tuple[int, int]], data_root: Path, jobs: int) -
         UserError: If a split is empty; an image or its label is missing or damaged; the two differ
             in size; or a label holds a value that is no class of the config and not ignored.
     """
-    splits = [(name, split, published, _dataset(load_config(name), data_root, split))
-              for name, counts in configs.items() for split, published in zip(_LOADERS, counts)]
+    splits = []
+    for name, counts in configs.items():
+        cfg = load_config(name)
+        splits += [(name, split, published, _dataset(cfg, data_root, split))
+                   for split, published in zip(_LOADERS, counts)]
     pairs = {}
     for name, split, _, dataset in splits:
         entries = dataset.load_data_list()

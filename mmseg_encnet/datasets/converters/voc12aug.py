@@ -99,7 +99,8 @@ def _read_list(path: Path) -> list[str]:
 
 def _read_mat(path: Path) -> np.ndarray:
     try:
-        label = loadmat(path)['GTcls'][0, 0]['Segmentation']
+        with path.open('rb') as content:
+            label = loadmat(content)['GTcls'][0, 0]['Segmentation']
     except FileNotFoundError as error:
         raise UserError(f'{path} is missing; {START_OVER}') from error
     except Exception as error:

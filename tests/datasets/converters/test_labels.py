@@ -168,7 +168,8 @@ def test_palette_images_give_their_indices(tmp_path):
     (None, 'missing'), (b'', 'damaged'), (b'<html>', 'damaged'),
     (png(np.zeros(SIZE, np.uint8))[:50], 'damaged'),
     (png(np.random.default_rng(0).integers(0, 9, SIZE, np.uint8))[:-30], 'damaged'),
-    (png(np.zeros((*SIZE, 3), np.uint8)), '3 channels')])
+    (png(np.zeros((*SIZE, 3), np.uint8)), '3 channels'),
+], ids=lambda value: value if isinstance(value, str) else 'content')
 def test_unreadable_labels(tmp_path, content, what):
     path = tmp_path / 'label.png'
     if content is not None:
