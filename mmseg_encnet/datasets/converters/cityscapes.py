@@ -6,19 +6,31 @@ evaluated is ignored.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import UserError
-from .archives import START_OVER, unpacked_marker
+from .archives import START_OVER
 from .command import Converter, Workspace
 from .download import PublishedFile
 from .labels import LabelTask, read_label
 
+
+@dataclass(frozen=True)
+class _Archive(PublishedFile):
+    """Names both archives at once: each costs a visit to the publisher's site."""
+
+    @property
+    def by_hand(self) -> str:
+        return (f'download {IMAGES.name} and {ANNOTATIONS.name} into one folder and run again with '
+                '--from FOLDER.')
+
+
 _PAGE = 'https://www.cityscapes-dataset.com/downloads/'
-IMAGES = PublishedFile(_PAGE, name='leftImg8bit_trainvaltest.zip', account=True)
-ANNOTATIONS = PublishedFile(_PAGE, name='gtFine_trainvaltest.zip', account=True)
+IMAGES = _Archive(_PAGE, name='leftImg8bit_trainvaltest.zip', account=True)
+ANNOTATIONS = _Archive(_PAGE, name='gtFine_trainvaltest.zip', account=True)
 
 # Label ids of the classes, in the order of the train ids.
 EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -44,7 +56,6 @@ def draw_label(label_ids: Path) -> np.ndarray:
 
 def convert(workspace: Workspace) -> None:
     """Write ``*_labelTrainIds.png`` of train and val; the test set's annotations are void."""
-    _need_archives(workspace)
     workspace.unpack(IMAGES, lambda name: name if name.startswith('leftImg8bit/') else None)
     workspace.unpack(ANNOTATIONS, _annotation_place)
     root = workspace.out / 'gtFine'
@@ -59,16 +70,6 @@ def convert(workspace: Workspace) -> None:
 
 CONVERTER = Converter(
     'Cityscapes', {'encnet_r50_cityscapes': (2_975, 500)}, (IMAGES, ANNOTATIONS), convert)
-
-
-def _need_archives(workspace: Workspace) -> None:
-    """Name both archives at once: each costs a visit to the publisher's site."""
-    folder = workspace.given or workspace.out / 'downloads'
-    if any(not unpacked_marker(file.name, workspace.out).is_file()
-           and not (folder / file.name).is_file() for file in (IMAGES, ANNOTATIONS)):
-        raise UserError(
-            f'Cityscapes needs an account: register at {_PAGE}, download {IMAGES.name} and '
-            f'{ANNOTATIONS.name} into one folder and run again with --from FOLDER.')
 
 
 def _annotation_place(name: str) -> str | None:
