@@ -17,6 +17,7 @@ from ..errors import UserError
 
 WHOLE_FILES = 'whole-files'
 _ZIP_MAGIC = b'PK\x03\x04'
+_FOLDER = 0x10
 _LEFTOVER = re.compile(r'.+\.\d+\.part')
 
 
@@ -80,10 +81,11 @@ def check_undamaged(path: str | Path) -> None:
             return
     try:
         with ZipFile(path) as archive:
-            # Never written by torch.save: unpacking could fill the memory.
-            packed = [info.filename for info in archive.infolist()
-                      if info.compress_type != ZIP_STORED]
-            broken = None if packed else archive.testzip()
+            # Unpacking a compressed record could fill the memory; of one that is marked as a
+            # folder torch reads nothing, and leaves its tensor as the memory was.
+            strange = [info.filename for info in archive.infolist()
+                       if info.compress_type != ZIP_STORED or info.external_attr & _FOLDER]
+            broken = None if strange else archive.testzip()
     except MemoryError:
         raise
     except Exception as error:
@@ -91,10 +93,10 @@ def check_undamaged(path: str | Path) -> None:
         reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
         raise DamagedFileError(f'checkpoint {path} is truncated or damaged: {reason}; write or '
                                'fetch it again.') from error
-    if packed:
+    if strange:
         raise DamagedFileError(f'checkpoint {path} is damaged or no checkpoint: its record '
-                               f'{packed[0]} is compressed, which torch.save never does; write or '
-                               'fetch it again.')
+                               f'{strange[0]} is marked as compressed or as a folder, which '
+                               'torch.save never does; write or fetch it again.')
     if broken is not None:
         raise DamagedFileError(f'checkpoint {path} is damaged: its record {broken} does not match '
                                'its checksum; write or fetch it again.')

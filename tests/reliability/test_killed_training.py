@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+from tiny_scenes import CONFIG, TINY_SCENES
+
+from mmseg_encnet.engine.checkpoint_file import check_undamaged, find_resumable
 
 CHECK = Path(__file__).with_name('check_killed_training.py')
 
@@ -17,3 +24,44 @@ def test_killed_training_goes_on_to_its_end(environment):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     figures = json.loads(ended.stdout.splitlines()[-1])
     assert figures['kills survived (`kill -9`)'] == 3
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for two checkpoints and a half."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    mount = shutil.which('mount')
+    if mount is None or subprocess.run(
+            [mount, '-t', 'tmpfs', '-o', 'size=1500k', 'tmpfs', str(folder)],
+            capture_output=True).returncode:
+        pytest.skip('mounting a small file system needs the rights of root')
+    yield folder
+    subprocess.run([shutil.which('umount'), '--lazy', str(folder)], check=True)
+
+
+def test_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(run_tool, small_disk):
+    options = {**TINY_SCENES, 'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60,
+               'default_hooks.checkpoint.interval': 1,
+               'default_hooks.checkpoint.max_keep_ckpts': -1,
+               'default_hooks.logger.interval': 1}
+    train = ('train', CONFIG, '--work-dir', small_disk / 'work')
+    sentence = run_tool(*train, options=options).sentence
+    assert str(small_disk / 'work') in sentence and 'No space left on device' in sentence
+
+    work_dir = small_disk / 'work'
+    checkpoints = list(work_dir.glob('iter_*.pth'))
+    assert checkpoints and not list(work_dir.glob('*.part'))
+    for path in checkpoints:
+        check_undamaged(path)
+    last = find_resumable(work_dir, pytest.fail)
+    assert last == str(max(checkpoints, key=lambda path: int(path.stem.removeprefix('iter_'))))
+
+    # As the sentence says: make room, and go on.
+    for path in checkpoints:
+        if str(path) != last:
+            path.unlink()
+    done = int(Path(last).stem.removeprefix('iter_'))
+    options['train_cfg.max_iters'] = options['train_cfg.val_interval'] = done + 1
+    assert run_tool(*train, '--resume', options=options).status == 0
+    assert (work_dir / f'iter_{done + 1}.pth').is_file()
