@@ -38,11 +38,24 @@ def chromium(width: int = 1400, height: int = 1000) -> Iterator[Any]:
         driver.quit()
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """See :func:`chromium`; for the ``conftest.py`` of folders whose tests look at pages."""
+@pytest.fixture(scope='session')
+def browser_process() -> Iterator[Any]:
+    """One browser for all tests of this process: starting it takes longer than most of them."""
     with chromium() as driver:
         yield driver
+
+
+@pytest.fixture
+def browser(browser_process: Any) -> Any:
+    """The browser at an empty page, its logs emptied.
+
+    Both fixtures are for the ``conftest.py`` of folders whose tests look at pages.
+    """
+    browser_process.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
+    browser_process.get('about:blank')
+    for log in ('browser', 'performance'):
+        browser_process.get_log(log)
+    return browser_process
 
 
 def console_messages(driver: Any) -> list[str]:

@@ -138,6 +138,9 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
         runner.register_hook(collected, priority='LOWEST')
         metrics = runner.test()
         peak_memory = collected.peak_memory(runner.model)
+    if not collected.confusion.any():
+        raise UserError('the test set has no labelled pixel; point test_dataloader to a labelled '
+                        'set with --cfg-options.')
     model = runner.model
     meta = runner.test_dataloader.dataset.metainfo
     of_auxiliary = sum(parameter.numel() for name, parameter in model.named_parameters()

@@ -14,8 +14,9 @@ from mmengine.config import Config
 from ..engine.explain import explain
 from ..errors import UserError
 from .evaluation_record import EvaluationRecord, evaluation_record
-from .page import ReportedRun, render_page
+from .page import render_page
 from .run_record import RunRecord, Which, read_run
+from .section import ReportedRun
 
 
 def write_report(folders: Sequence[Path], out: Path, evaluate: bool = True,

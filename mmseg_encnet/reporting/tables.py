@@ -58,14 +58,14 @@ def number(value: float | None, digits: int = 2, unit: str = '', reference: floa
     """A cell with a number.
 
     Args:
-        value: The number; None and nan are a cell with nothing.
+        value: The number; None and what is not finite are a cell with nothing.
         digits: Digits after the point.
         unit: Stands behind the number.
         reference: What the difference in the note is taken from.
         bar: Colour of a bar behind it.
         full: The number whose bar is full.
     """
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return NOTHING
     note = ''
     if reference is not None and not math.isnan(reference):
@@ -102,3 +102,9 @@ def count(value: float | None) -> Cell:
 def memory(value: float | None) -> Cell:
     """A cell with bytes, such as 12.3 MiB."""
     return scaled(value, 1024, ('B', 'KiB', 'MiB', 'GiB'))
+
+
+def number_table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[Cell]],
+           texts: int = 1, folded: bool = False) -> Table:
+    """A table whose columns are numbers apart from the first."""
+    return Table(caption, headers, rows, frozenset(range(texts, len(headers))), folded)
