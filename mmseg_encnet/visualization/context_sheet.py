@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import cv2
@@ -19,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
 
 from ..errors import UserError
 from .class_colours import IGNORED, colour, is_ignored
@@ -272,8 +273,9 @@ def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:
         axes.set(xlim=(0, longest), ylim=limits[::-1])
         codes, values = axes.yaxis, axes.xaxis
     codes.set_ticks(places, [str(code) for code in order])
-    values.set_major_locator(MaxNLocator(4 if upright else 3, steps=[1, 2, 5, 10]))
-    values.set_major_formatter(PercentFormatter(1))
+    locator = MaxNLocator(4 if upright else 3, steps=[1, 2, 5, 10])
+    ticks = [tick for tick in locator.tick_values(0, longest) if tick <= longest]
+    values.set_ticks(ticks, [f'{100 * tick:.3g}%' for tick in ticks])
     if others:
         axes.text(1, 1 if upright else 0, f'{others} more: {1 - shares[order].sum():.1%}',
                   transform=axes.transAxes, ha='right', va='top' if upright else 'bottom',
@@ -291,21 +293,19 @@ def draw_presence(context: ContextPrediction, axes: Axes) -> None:
     order = np.argsort(-(presence + occurs), kind='stable')[:min(MAX_CLASS_BARS, room)]
     order = order[np.argsort(-presence[order], kind='stable')]
     places = np.arange(len(order))
-    handles = [Patch(facecolor=PREDICTED, label='predicted probability')]
+    handles = [Patch(facecolor=PREDICTED, label='predicted')]
     if known:
         axes.bar(places[occurs[order]], 1, width=0.92, color='0.82', zorder=0)
-        handles.append(Patch(facecolor='0.82', label='occurs in the truth'))
+        handles.append(Patch(facecolor='0.82', label='in the truth'))
     axes.bar(places, presence[order], width=0.55, color=PREDICTED)
     axes.axhline(0.5, color='0.35', linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_xticks(places, [_short(context.classes[index], 16) for index in order],
+    axes.set_xticks(places, [_short(context.classes[index], 0.95) for index in order],
                     rotation=35, ha='right', rotation_mode='anchor')
     axes.set_xlim(-0.6, max(len(order), min(room, 12)) - 0.4)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
-    title = 'presence of classes'
-    if len(order) < len(presence):
-        title += f', {len(order)} of {len(presence)}'
-    axes.set_title(title, fontsize=NORMAL, loc='left', pad=5)
+    all_or_some = f'{len(order)} of {len(presence)} ' if len(order) < len(presence) else ''
+    axes.set_title(f'presence of {all_or_some}classes', fontsize=NORMAL, loc='left', pad=5)
     axes.legend(handles=handles, loc='lower right', bbox_to_anchor=(1, 1), ncols=2, frameon=False,
                 fontsize=SMALL, borderaxespad=0.1, handlelength=1.2)
     _plain(axes)
@@ -481,7 +481,7 @@ def _legend_entries(context: ContextPrediction) -> list[tuple[str, np.ndarray]]:
     for index in sorted(np.flatnonzero(occurs), key=lambda index: -shares[index]):
         share = shares[index]
         detail = 'in the truth only' if not share else '<0.1%' if share < 0.001 else f'{share:.1%}'
-        entries.append((f'{_short(context.classes[index])}  {detail}',
+        entries.append((f'{_short(context.classes[index], 1.3)}  {detail}',
                         np.array(context.palette[index]) / 255))
     if context.truth is not None and not context.labelled.all():
         entries.append(('ignored', np.array(IGNORED) / 255))
@@ -490,13 +490,23 @@ def _legend_entries(context: ContextPrediction) -> list[tuple[str, np.ndarray]]:
 
 def _legend_grid(entries: Sequence[tuple[str, Any]], width: float) -> tuple[int, int]:
     """Columns and rows of a legend ``width`` inches wide."""
-    widest = 0.5 + 0.073 * max(len(label) for label, _ in entries)
+    widest = 0.5 + max(_text_width(label) for label, _ in entries)
     columns = max(1, int(width / widest))
     return columns, -(-len(entries) // columns)
 
 
-def _short(name: str, length: int = 20) -> str:
-    return name if len(name) <= length else f'{name[:length - 1]}…'
+def _short(name: str, width: float) -> str:
+    """As much of a name as fits into ``width`` inches."""
+    if _text_width(name) <= width:
+        return name
+    length = next(length for length in range(len(name), 0, -1)
+                  if _text_width(f'{name[:length]}…') <= width)
+    return f'{name[:length]}…'
+
+
+@lru_cache(maxsize=4096)
+def _text_width(text: str) -> float:
+    return TextPath((0, 0), text, size=SMALL).get_extents().x1 / 72
 
 
 def _inches(axes: Axes) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mmcv
 import numpy as np
 from mmengine.dist import master_only
@@ -58,11 +60,10 @@ class ContextVisualizer(SegLocalVisualizer):
             super().add_datasample(name, image, data_sample, draw_gt, draw_pred, show, wait_time,
                                    out_file, step, **kwargs)
             return
-        if not draw_gt:
-            data_sample = data_sample.new()
-            data_sample.pop('gt_sem_seg', None)
         context = ContextPrediction.from_data_sample(
             image, data_sample, self.dataset_meta['classes'], self.dataset_meta['palette'])
+        if not draw_gt:
+            context = replace(context, truth=None)
         sheet = pixels(draw_sheet(context, title=name))
         self.set_image(sheet)
         if show:
