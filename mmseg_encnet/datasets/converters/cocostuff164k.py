@@ -42,6 +42,9 @@ def draw_label(source: Path) -> np.ndarray:
         UserError: If the file is damaged or holds a value that stands for nothing.
     """
     values = read_label(source)
+    if values.dtype != np.uint8:
+        raise UserError(f'{source} has values of type {values.dtype}, expected 8 bits; delete it, '
+                        f'{START_OVER}')
     unknown = np.unique(values[~_KNOWN[values]])
     if len(unknown):
         raise UserError(f'{source} holds the value {unknown[0]}, which is none of the {len(_IDS)} '
