@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # Usage: tools/dist_train.sh CONFIG GPUS [ARGS of tools/train.py]
 # Without GPUs, GPUS is the number of processes; they talk over gloo.
+# Several nodes: NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 PORT=29500, NODE_RANK=1 on the other one.
+# MAX_RESTARTS=N starts the job again after a failure, up to N times, from its last checkpoint; the
+# work dir has to be one that all nodes share. tools/torchrun.sh says more.
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,3s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 
 here=$(dirname "$0")
-exec "$here/torchrun.sh" "$here/train.py" "$2" "$1" "${@:3}"
+resume=()
+if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
+    resume=(--resume)
+fi
+exec "$here/torchrun.sh" "$here/train.py" "$2" "$1" "${resume[@]}" "${@:3}"

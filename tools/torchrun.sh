@@ -2,13 +2,37 @@
 # Usage: tools/torchrun.sh SCRIPT PROCESSES [ARGS...]
 # Start PROCESSES copies of a tool on this node, one for each GPU. Several nodes: run the same
 # command on each with NNODES, NODE_RANK, MASTER_ADDR and PORT in the environment.
+#
+# With MAX_RESTARTS=N above 0 the job is elastic. The nodes meet at RDZV_ENDPOINT (HOST:PORT on the
+# node with NODE_RANK=0; MASTER_ADDR:PORT if not given). After a failure, also of a whole other node,
+# the processes start again up to N times, as soon as NNODES nodes are there: start the command on
+# the missing one again. NNODES may be a range MIN:MAX. The job ends with the node of RDZV_ENDPOINT.
+# NODE_ADDR is this node's address, where the others cannot resolve its host name.
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,10s/^#$//p; 2,10s/^# //p' "$0" >&2; exit 2; }
+
+endpoint=${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}
+if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
+    # A node that comes anew would wait in vain for the address of a store that is shared: torchrun
+    # announces it in the first round only.
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+    # Without NODE_RANK a node finds out itself whether the endpoint is its own, by its host name.
+    rendezvous=(
+        --rdzv_backend=c10d
+        --rdzv_endpoint="${RDZV_ENDPOINT:-$endpoint}"
+        --rdzv_id=mmseg-encnet
+        ${NODE_RANK:+--rdzv_conf=is_host=$((NODE_RANK == 0))}
+        ${NODE_ADDR:+--local_addr="$NODE_ADDR"}
+        --max_restarts="$MAX_RESTARTS")
+else
+    rendezvous=(
+        --node_rank="${NODE_RANK:-0}"
+        --master_addr="${endpoint%:*}"
+        --master_port="${endpoint##*:}")
+fi
 
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    "${rendezvous[@]}" \
     --nproc_per_node="$2" \
     "$1" "${@:3}" --launcher pytorch

@@ -21,7 +21,7 @@ def main() -> None:
     args = parse_args()
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     if args.resume:
-        cfg.resume = True
+        launch.resume_training(cfg)
     if args.amp:
         launch.use_mixed_precision(cfg)
     launch.run_training(cfg)

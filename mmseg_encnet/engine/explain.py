@@ -8,8 +8,10 @@ program and keeps its traceback.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
+import time
 from collections.abc import Callable
 
 from ..errors import UserError
@@ -20,6 +22,7 @@ _MISSING_ARGUMENT = re.compile(
     r"(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
 _UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
 _WORKER_SENTENCE = re.compile(r'errors\.UserError: (.+)\Z', re.DOTALL)
+_SECONDS_A_PROCESS = 0.5
 
 
 def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., None]:
@@ -33,6 +36,9 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
             sentence = explain(error)
             if sentence is None:
                 raise
+            # Of processes that fail alike the first one's sentence is enough; the launcher ends
+            # the others meanwhile.
+            time.sleep(_SECONDS_A_PROCESS * int(os.environ.get('LOCAL_RANK', 0)))
             print(f'error: {sentence}', file=sys.stderr)
             status = 2
         sys.exit(status)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.runner import find_latest_checkpoint
 from torch import distributed
 
 from ..config_files import config_file
@@ -16,6 +22,12 @@ from ..errors import UserError
 from .config_check import check_types
 from .runner import EncNetRunner
 from .safe_loading import refuse_code_in_checkpoints
+
+# What gloo says, on the way or while connecting.
+_LOST_PROCESS = re.compile(
+    r'Connection (closed|reset) by peer|Broken pipe|Timed out waiting|timeout caused pair closure|'
+    r'[Cc]onnect(FullMesh)? .*(failed|timeout)|client socket has (failed|timed out)')
+_SECONDS_TO_BE_ENDED = 3.0
 
 
 class _OptionsAction(DictAction):
@@ -133,10 +145,26 @@ def draw_predictions(cfg: Config, out_dir: str) -> None:
     cfg.visualizer.name = f'draw into {out_dir}'
 
 
-def start_process_group(launcher: str) -> None:
+def resume_training(cfg: Config) -> None:
+    """Have a training go on from the last checkpoint in its work dir.
+
+    Without one it starts as the config says. The toolbox would go on from ``load_from``, at the
+    iteration at which the training ended that wrote those weights.
+    """
+    cfg.resume = cfg.get('load_from') is None or find_latest_checkpoint(cfg.work_dir) is not None
+    if cfg.resume:
+        cfg.load_from = None
+
+
+def start_process_group(launcher: str, timeout: float | None = None) -> None:
     """Join the processes of a distributed run on a machine without GPUs.
 
     mmengine selects a GPU unconditionally when it joins; a group that exists is left alone.
+
+    Args:
+        launcher: What started the processes.
+        timeout: Seconds after which a process that waits for another one gives up; PyTorch's half
+            an hour if not given.
 
     Raises:
         UserError: For launchers other than ``pytorch`` where there is no GPU.
@@ -146,27 +174,43 @@ def start_process_group(launcher: str) -> None:
     if launcher != 'pytorch':
         raise UserError(f'launcher {launcher!r} needs a GPU in every process and none is here; on '
                         'machines without GPUs start with tools/dist_train.sh.')
-    distributed.init_process_group('gloo')
+    distributed.init_process_group(
+        'gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
 
 
 def run_training(cfg: Config) -> None:
     """Train a config to its end."""
-    start_process_group(cfg.launcher)
-    EncNetRunner.from_cfg(cfg).train()
-    _leave_process_group()
+    with _process_group(cfg):
+        EncNetRunner.from_cfg(cfg).train()
 
 
 def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint on a config's test set and return the metrics."""
     cfg.load_from = checkpoint
     cfg.resume = False
-    start_process_group(cfg.launcher)
-    metrics = EncNetRunner.from_cfg(cfg).test()
-    _leave_process_group()
-    return metrics
+    with _process_group(cfg):
+        return EncNetRunner.from_cfg(cfg).test()
 
 
-def _leave_process_group() -> None:
+@contextmanager
+def _process_group(cfg: Config) -> Iterator[None]:
+    """The process group of a run, if it has several processes.
+
+    Raises:
+        UserError: If another process of the run has ended, or does not answer.
+    """
+    try:
+        start_process_group(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
+        yield
+    except RuntimeError as error:
+        if not _LOST_PROCESS.search(str(error)):
+            raise
+        # On the same machine the launcher ends this process meanwhile, and only what the other
+        # one said remains to be read.
+        time.sleep(_SECONDS_TO_BE_ENDED)
+        raise UserError(
+            f'process {os.environ.get("RANK", "0")} lost another process of this run, which ended '
+            'or does not answer; look for its error in the output of its machine.') from error
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

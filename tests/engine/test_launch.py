@@ -68,6 +68,22 @@ def test_train_resume_and_test(tiny_config, tmp_path):
     assert 0 <= metrics['mIoU'] <= 100
 
 
+@pytest.mark.parametrize('load_from, interrupted, expected', [
+    (None, False, (True, None)),
+    (None, True, (True, None)),
+    # The weights that a stage starts from are not where it was interrupted.
+    ('stage_before.pth', False, (False, 'stage_before.pth')),
+    ('stage_before.pth', True, (True, None)),
+])
+def test_resuming_regards_the_work_dir_alone(load_from, interrupted, expected, tiny_config):
+    cfg = tiny_config({'load_from': load_from})
+    if interrupted:
+        Path(cfg.work_dir).mkdir()
+        (Path(cfg.work_dir) / 'last_checkpoint').write_text('iter_2.pth')
+    launch.resume_training(cfg)
+    assert (cfg.resume, cfg.load_from) == expected
+
+
 def test_the_same_seed_trains_the_same_network(tiny_config):
     states = []
     for work_dir in ('one', 'two'):

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from whole_and_parts import (
-    AVERAGE_OF_AVERAGES, ITERATIONS, draw_images, evaluate, largest_difference, train)
+    AVERAGE_OF_AVERAGES,
+    ITERATIONS,
+    draw_images,
+    evaluate,
+    largest_difference,
+    train,
+)
 
 
 def test_two_halves_of_the_batch_train_as_the_whole(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import init_default_scope
 from mmseg.registry import METRICS, MODELS
 from PIL import Image
 from process_group import in_process_group
@@ -44,6 +45,7 @@ OPTIONS = {
     'default_hooks.checkpoint.interval': 2 * ITERATIONS,
     'default_hooks.checkpoint.save_last': False,
     'randomness.seed': 0,
+    'log_level': 'ERROR',
 }
 AVERAGE_OF_AVERAGES = {
     f'model.{part}.loss_decode': dict(
@@ -147,8 +149,10 @@ def _evaluate(work_dir: Path, num_images: int) -> dict[str, Any]:
     cfg = launch.load_config('encnet_r18_context-scenes', {
         'test_dataloader.dataset.num_scenes': num_images, 'test_dataloader.batch_size': 2,
         'test_dataloader.num_workers': 0, 'test_dataloader.persistent_workers': False,
+        'log_level': 'ERROR',
     }, str(work_dir / 'log'), _launcher())
     cfg.test_evaluator.append(dict(type='Order'))
+    init_default_scope('mmseg')
     torch.manual_seed(0)
     weights = work_dir / f'weights_{_rank()}.pth'
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), weights)

@@ -1,0 +1,92 @@
+"""What becomes of a job of several processes when one of them, or a whole node, ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from jobs import ENDLESS, free_port, job, train_command
+from nodes import NoNamespacesError, two_nodes
+from tiny_setup import ROOT, SHRUNK
+
+# The promise is 30 s; the suite may run on a machine that does three other things.
+SECONDS = 90
+
+
+@pytest.fixture
+def nodes(tmp_path: Path):
+    try:
+        with two_nodes(tmp_path) as nodes:
+            yield nodes
+    except NoNamespacesError as error:
+        pytest.skip(f'no network namespaces here: {error}')
+
+
+def test_a_killed_process_ends_the_job(tiny_data, tmp_path):
+    with job(train_command(tiny_data, tmp_path / 'work', 2, ENDLESS), tmp_path / 'log',
+             dict(PORT=free_port()), tmp_path) as running:
+        running.wait_for('Iter(train)')
+        os.kill(running.process_of(0), signal.SIGKILL)
+        running.seconds_to_end(SECONDS)
+        assert running.process.returncode == 1
+        assert 'Signal 9 (SIGKILL)' in running.output.partition('Root Cause')[2]
+
+
+def test_a_broken_image_in_one_process_ends_the_job_in_one_sentence(tiny_data, tmp_path):
+    broken = tiny_data / 'images' / 'train' / '2.jpg'
+    broken.write_bytes(b'no image')
+    with job(train_command(tiny_data, tmp_path / 'work', 2, ENDLESS), tmp_path / 'log',
+             dict(PORT=free_port()), tmp_path) as running:
+        running.seconds_to_end(SECONDS)
+        assert running.process.returncode == 1
+        sentence, = running.errors
+        assert str(broken) in sentence
+        # What is left to read is torchrun's own.
+        assert 'Connection closed by peer' not in running.output
+
+
+def test_a_node_that_comes_back_resumes_the_job(nodes, tiny_data, tmp_path):
+    options = {**SHRUNK, 'train_cfg.max_iters': 24, 'train_cfg.val_interval': 24,
+               'default_hooks.checkpoint.interval': 4}
+    command = train_command(tiny_data, tmp_path / 'work', 1, options)
+    with nodes.start(0, command, MAX_RESTARTS='2') as first:
+        with nodes.start(1, command, MAX_RESTARTS='2') as second:
+            first.wait_for('Saving checkpoint at 8 iterations')
+            second.kill()
+        with nodes.start(1, command, MAX_RESTARTS='2') as second:
+            for running in (first, second):
+                running.seconds_to_end(2 * SECONDS)
+                assert running.process.returncode == 0, running.output
+    assert first.output.count('resumed epoch: 0, iter: ') == 1
+    assert 'lost another process' in first.errors[0]
+    assert (tmp_path / 'work' / 'iter_24.pth').is_file()
+
+
+@pytest.mark.parametrize('variables, expected', [
+    (dict(MAX_RESTARTS='0'), ['--nnodes=1', '--node_rank=0', '--master_addr=127.0.0.1',
+                              '--master_port=29500']),
+    (dict(MAX_RESTARTS='3'), ['--nnodes=1', '--rdzv_backend=c10d',
+                              '--rdzv_endpoint=127.0.0.1:29500', '--rdzv_id=mmseg-encnet',
+                              '--max_restarts=3']),
+    (dict(MAX_RESTARTS='3', NNODES='2:4', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1234',
+          NODE_ADDR='10.0.0.2'),
+     ['--nnodes=2:4', '--rdzv_backend=c10d', '--rdzv_endpoint=10.0.0.1:1234',
+      '--rdzv_id=mmseg-encnet', '--rdzv_conf=is_host=0', '--local_addr=10.0.0.2',
+      '--max_restarts=3']),
+    (dict(MAX_RESTARTS='1', NODE_RANK='0', RDZV_ENDPOINT='host:99'),
+     ['--nnodes=1', '--rdzv_backend=c10d', '--rdzv_endpoint=host:99', '--rdzv_id=mmseg-encnet',
+      '--rdzv_conf=is_host=1', '--max_restarts=1']),
+])
+def test_variables_of_the_script(variables, expected, tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    python.chmod(0o755)
+    with job([ROOT / 'tools' / 'dist_train.sh', 'config.py', 8, '--amp'], tmp_path / 'log',
+             dict(variables, PYTHON=str(python)), tmp_path) as running:
+        running.seconds_to_end(SECONDS)
+    resume = ['--resume'] * (variables['MAX_RESTARTS'] != '0')
+    assert running.output.splitlines() == [
+        '-m', 'torch.distributed.run', *expected, '--nproc_per_node=8',
+        str(ROOT / 'tools' / 'train.py'), 'config.py', *resume, '--amp', '--launcher', 'pytorch']
