@@ -51,7 +51,8 @@ class ContextConsistency(BaseMetric):
 
     Args:
         threshold: Presence below which a class is absent. The default is where the SE branch calls
-            absence more likely than presence; suppression gains from lower ones.
+            absence more likely than presence. A branch that is unsure of rare classes loses true
+            ones there; try several, each metric with a prefix of its own, before suppressing.
         ignore_index: Label of pixels without class.
         prefix: What the names of the results begin with.
         **kwargs: Any other argument of :class:`mmengine.evaluator.BaseMetric`.
