@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import runpy
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePath
@@ -12,6 +15,7 @@ import pytest
 from imitations import Imitation
 from mmseg.registry import DATASETS
 from PIL import Image
+from tiny_setup import ROOT
 
 from mmseg_encnet.datasets.converters import (
     ade20k,
@@ -168,3 +172,15 @@ def test_msrc21_has_the_splits_of_textonboost():
     splits = Counter(msrc21.split_of(f'{scene}_{number}_s') for scene, count in scenes.items()
                      for number in range(1, count + 1))
     assert splits == {'train': 276, 'val': 59, 'test': 256}
+
+
+@pytest.mark.parametrize('tool', sorted((ROOT / 'tools' / 'dataset_converters').glob('*.py')),
+                         ids=lambda tool: tool.stem)
+def test_tool_says_what_it_fetches(tool, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [tool.name, '--help'])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(tool), run_name='__main__')
+    assert not ended.value.code
+    converter = importlib.import_module(f'{command.__package__}.{tool.stem}').CONVERTER
+    printed = capsys.readouterr().out
+    assert all(file.name in printed and file.url in printed for file in converter.files)
