@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,6 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
     folders = {task.label.parent for task in tasks}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
     # One listing a folder; asking for each file takes minutes on network file systems.
     finished = {folder / entry.name for folder in folders for entry in os.scandir(folder)}
     waiting = [task for task in tasks if task.label not in finished]
@@ -73,6 +73,9 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
     with progress:
         for _ in run_parallel(partial(_write_label, draw), waiting, jobs):
             progress.update()
+    # At the end, when also the workers of a converter that was killed just before are gone.
+    for folder in folders:
+        remove_leftovers(folder)
 
 
 def run_parallel(function: Callable[[_Task], _Result], tasks: Iterable[_Task],
@@ -135,22 +138,16 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-class _explained:
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     """Turn what reading an image file can raise into the sentence for it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f'{self._path} is missing; {START_OVER}') from error
-        # Pillow reports broken PNG files as SyntaxError, and truncated ones as OSError.
-        if isinstance(error, (Image.DecompressionBombError, OSError, SyntaxError, ValueError)):
-            raise UserError(
-                f'{self._path} is damaged ({error}); delete it, {START_OVER}') from error
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f'{path} is missing; {START_OVER}') from error
+    # Pillow reports broken PNG files as SyntaxError, and truncated ones as OSError.
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f'{path} is damaged ({error}); delete it, {START_OVER}') from error
 
 
 def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:

@@ -42,11 +42,11 @@ def draw_label(source: Path) -> np.ndarray:
         UserError: If the file is damaged or holds other values.
     """
     label = _read_mat(source) if source.suffix == '.mat' else read_label(source)
-    unknown = label[(label >= _NUM_CLASSES) & (label != _VOID)]
+    unknown = label[~np.isin(label, [*range(_NUM_CLASSES), _VOID])]
     if unknown.size:
         raise UserError(f'{source} holds the class {unknown[0]}, expected 0 to {_NUM_CLASSES - 1} '
                         f'or {_VOID}; delete it, {START_OVER}')
-    return label
+    return label.astype(np.uint8)
 
 
 def convert(workspace: Workspace) -> None:
@@ -107,7 +107,7 @@ def _read_mat(path: Path) -> np.ndarray:
         # scipy tells damage in many ways.
         raise UserError(f'{path} is damaged or no label of SBD ({type(error).__name__}: {error}); '
                         f'delete it, {START_OVER}') from error
-    if label.ndim != 2 or label.dtype != np.uint8:
+    if label.ndim != 2 or label.dtype.kind not in 'uif':
         raise UserError(f'{path} holds a label of shape {label.shape} and type {label.dtype}, '
-                        f'expected two dimensions of uint8; delete it, {START_OVER}')
+                        f'expected two dimensions of numbers; delete it, {START_OVER}')
     return label

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import multiprocessing
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,31 @@ def test_fetched_converted_and_verified(server, tmp_path, capsys):
     (out / 'SegmentationClassContext/b.png').unlink()
     run(converter(server.url), arguments)
     assert (read_label(out / 'SegmentationClassContext/b.png') == 59).all()
+
+
+def test_killed_again_and_again(server, tmp_path):
+    """At whatever it is then: fetching, unpacking, writing labels, verifying."""
+    # The comment of a zip file may follow its end.
+    server.content = server.content[:-2] + (60_000).to_bytes(2, 'little') + bytes(60_000)
+    server.break_after = 70_000
+    run(converter(server.url), [str(tmp_path / 'undisturbed'), '--jobs', '2'])
+    delay, status = 0.005, None
+    while status != 0:
+        process = multiprocessing.get_context('fork').Process(
+            target=run, args=(converter(server.url), [str(tmp_path / 'out'), '--jobs', '2']))
+        process.start()
+        process.join(delay)
+        process.kill()
+        process.join()
+        status = process.exitcode
+        assert status in (0, -signal.SIGKILL)
+        delay *= 1.3
+    assert tree(tmp_path / 'out') == tree(tmp_path / 'undisturbed')
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob('*') if path.is_file()}
 
 
 def test_given_files_are_not_fetched_and_not_written_to(server, archive, tmp_path):

@@ -280,7 +280,7 @@ def test_killed_and_started_again(run_tool, tmp_path, environment):
         cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(list(labels.glob('*.png'))) < 3:
         assert process.poll() is None
-        time.sleep(0.002)
+        time.sleep(0.01)
     process.kill()
     process.wait()
     wait_for_workers(tmp_path)

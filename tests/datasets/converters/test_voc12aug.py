@@ -50,7 +50,9 @@ class Imitation:
         self.voc['VOCdevkit/VOC2012/JPEGImages/2012_004331.jpg'] = jpeg(24, 36)
         for name in SBD_TRAIN + SBD_VAL:
             self.labels[name] = rng.integers(0, 21, self.sizes[name], np.uint8)
-            self.sbd[f'benchmark_RELEASE/dataset/cls/{name}.mat'] = mat(self.labels[name])
+            self.sbd[f'benchmark_RELEASE/dataset/cls/{name}.mat'] = mat(
+                # As MATLAB computes, and as it stores.
+                self.labels[name].astype(float if name in SBD_VAL else np.uint8))
             self.sbd[f'benchmark_RELEASE/dataset/img/{name}.jpg'] = jpeg(*self.sizes[name])
         for name in VOC_TRAIN + VOC_VAL:
             label = rng.integers(0, 21, self.sizes[name], np.uint8)
@@ -114,6 +116,10 @@ def test_into_the_folder_that_the_config_names(run_tool, tmp_path):
      mat(np.full((24, 36), 21, np.uint8)), 'holds the class 21'),
     ('sbd', 'benchmark_RELEASE/dataset/cls/2010_000015.mat',
      mat(np.full((5, 6), 1, np.uint8)), 'is 6 x 5 pixels large'),
+    ('sbd', 'benchmark_RELEASE/dataset/cls/2010_000015.mat',
+     mat(np.full((24, 36), 2.5)), 'holds the class 2.5'),
+    ('sbd', 'benchmark_RELEASE/dataset/cls/2010_000015.mat',
+     mat(np.full((24, 36, 3), 1, np.uint8)), 'label of shape (24, 36, 3)'),
     ('sbd', 'benchmark_RELEASE/dataset/cls/2010_000015.mat', None, 'is missing'),
     ('sbd', 'benchmark_RELEASE/dataset/val.txt', None, 'cannot be read'),
     ('voc', 'VOCdevkit/VOC2012/JPEGImages/2010_000015.jpg', None, 'is missing'),
