@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import record
 from whole_and_parts import (
@@ -29,7 +32,7 @@ def measure() -> dict[str, str | float]:
 
 def _training(folder: Path) -> dict[str, str | float]:
     data = draw_images(folder / 'data')
-    figures = {}
+    figures: dict[str, str | float] = {}
     for network in NETWORKS:
         whole, = train(network, data, folder / f'{network}-whole', 1)
         for world_size in (2, BATCH):

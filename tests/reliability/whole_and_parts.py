@@ -30,15 +30,14 @@ NETWORKS = {
     'PSPNet': ('pspnet_r18_msrc21', {'model.decode_head.in_channels': 64}),
     'DeepLabV3': ('deeplabv3_r18_msrc21', {'model.decode_head.in_channels': 64}),
 }
-# Nothing random, and no norm over the images of a process.
+# A sample's crop and flip are drawn with it, whichever process gets it. Nothing else is random, and
+# nothing is normalised over the images of a process.
 OPTIONS = {
     **SHRUNK,
     **{f'model.{part}.norm_cfg': dict(_delete_=True, type='GN', num_groups=4)
        for part in ('backbone', 'decode_head', 'auxiliary_head')},
     'model.decode_head.dropout_ratio': 0,
     'model.auxiliary_head.dropout_ratio': 0,
-    'train_dataloader.dataset.pipeline': [
-        dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
     'train_cfg.max_iters': ITERATIONS,
     # No validation, no checkpoint.
     'train_cfg.val_interval': 2 * ITERATIONS,

@@ -1,0 +1,111 @@
+"""Seconds from a fault in one process of a job to the end of all of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import record
+from jobs import ENDLESS, Job, free_port, job, train_command
+from tiny_setup import MSRC21
+from whole_and_parts import draw_images
+
+LIMIT = 30
+ITERATION = 'Iter(train) [    10/'
+OPTIONS = {**ENDLESS, 'default_hooks.logger.interval': 10}
+RAISING = """
+import os
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class RaisingHook(Hook):
+    def __init__(self, rank):
+        self.rank = rank
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 10 and int(os.environ['RANK']) == self.rank:
+            raise RuntimeError('a defect')
+"""
+
+
+def measure() -> dict[str, str | float]:
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for processes in (2, 3):
+            data = draw_images(folder / f'data_{processes}')
+            for rank in sorted({0, processes - 1}):
+                where = f'process {rank} of {processes}'
+                figures[f'{where} killed'] = _seconds(
+                    folder, data, processes, lambda running, rank=rank: os.kill(
+                        running.process_of(rank), signal.SIGKILL), ['(SIGKILL)'])
+                figures[f'a process that loads data for {where} killed'] = _seconds(
+                    folder, data, processes, lambda running, rank=rank: os.kill(
+                        running.process_of(rank, loading=True), signal.SIGKILL),
+                    ['is killed by signal: Killed'])
+                config = _config_with_a_defect(folder, rank)
+                figures[f'exception in {where}'] = _seconds(
+                    folder, data, processes, None, ['RuntimeError: a defect'], config)
+            figures[f'wrong key, met by all {processes} processes'] = _seconds(
+                folder, data, processes, None, [], options={'model.decode_head.num_coedes': 3},
+                sentence='num_coedes')
+            image = data / 'images' / 'train' / '3.jpg'
+            image.write_bytes(b'no image')
+            figures[f'image broken that one process of {processes} loads'] = _seconds(
+                folder, data, processes, None, [], sentence=str(image))
+    slowest = max(figures.values())
+    return {**{f'{fault} (s to the end of all processes)': round(seconds, 1)
+               for fault, seconds in figures.items()}, 'slowest (s)': round(slowest, 1)}
+
+
+def _seconds(folder: Path, data: Path, processes: int, fault: Callable[[Job], None] | None,
+             shown: list[str], config: Path = MSRC21, options: dict | None = None,
+             sentence: str | None = None) -> float:
+    """Train, let the fault happen, and count the seconds until nothing runs any more.
+
+    A fault that the training meets by itself counts from its first trace in the log.
+    """
+    log = folder / 'log'
+    command = train_command(data, folder / 'work', processes, {**OPTIONS, **(options or {})},
+                            config)
+    environment = dict(PORT=free_port(), PYTHONPATH=f'{folder}{os.pathsep}{record.ROOT}')
+    with job(command, log, environment, folder) as running:
+        if fault is None:
+            running.wait_for((shown + [sentence])[0], 180)
+        else:
+            running.wait_for(ITERATION, 180)
+            fault(running)
+        start = time.monotonic()
+        running.seconds_to_end(LIMIT)
+        seconds = time.monotonic() - start
+        output = running.output
+        assert running.process.returncode == 1, output[-3000:]
+        assert all(text in output for text in shown), f'{shown} not in {output[-3000:]}'
+        if sentence:
+            assert len(running.errors) == 1 and sentence in running.errors[0], running.errors
+    return seconds
+
+
+def _config_with_a_defect(folder: Path, rank: int) -> Path:
+    (folder / 'raising_hook.py').write_text(RAISING)
+    config = folder / f'raises_in_{rank}.py'
+    config.write_text(
+        f"_base_ = {str(MSRC21)!r}\n"
+        "custom_imports = dict(imports=['mmseg_encnet', 'raising_hook'])\n"
+        f"custom_hooks = [dict(type='RaisingHook', rank={rank})]\n")
+    return config
+
+
+if __name__ == '__main__':
+    record.run(
+        'A process of a distributed training fails',
+        f'Whatever ends one process ends the whole job within {LIMIT} s with the error shown; a '
+        'mistake of the person is told in one sentence, however many processes meet it.', measure)
