@@ -37,7 +37,7 @@ MAX_CODEWORD_BARS = 16
 
 # Inches.
 WIDTH, GAP, TITLE, MARGIN = 12.4, 0.14, 0.26, 0.12
-PRESENCE_HEIGHT = 2.35
+PRESENCE_HEIGHT, CHART_HEIGHT = 2.35, 1.3
 DPI = 110
 SMALL, NORMAL = 8.5, 9.5
 
@@ -102,7 +102,8 @@ class ContextPrediction:
         def field(name: str) -> np.ndarray | None:
             value = data_sample.get(name)
             value = getattr(value, 'data', value)
-            return value if value is None else value.detach().cpu().numpy()
+            kept = value is None or isinstance(value, np.ndarray)
+            return value if kept else value.detach().cpu().numpy()
 
         truth = field('gt_sem_seg')
         return cls(
@@ -281,6 +282,8 @@ def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:
                   transform=axes.transAxes, ha='right', va='top' if upright else 'bottom',
                   fontsize=SMALL)
     _plain(axes)
+    if upright and width / len(order) < 0.19:
+        codes.set_tick_params(labelsize=SMALL - 1.5)
 
 
 def draw_presence(context: ContextPrediction, axes: Axes) -> None:
@@ -438,7 +441,10 @@ class _Band:
         self.width = self.tile * len(parts) + GAP * (len(parts) - 1)
         self.picture = self.tile * ratio
         self.title = TITLE if any(part.title for part in parts) else 0
-        self.height = self.title + self.picture + GAP
+        # A chart beside a narrow panorama is higher.
+        charts = any(part.title and not part.is_map for part in parts)
+        self.room = max(self.picture, CHART_HEIGHT) if charts else self.picture
+        self.height = self.title + self.room + GAP
 
     def draw(self, figure: Figure, size: tuple[float, float], top: float) -> None:
         for index, part in enumerate(self.parts):
@@ -447,7 +453,8 @@ class _Band:
             box = [left, bottom, self.tile, self.picture]
             if not part.is_map and part.title:
                 # Room for the ticks of a chart among pictures.
-                box = [left + 0.4, bottom + 0.2, self.tile - 0.4, self.picture - 0.2]
+                bottom = top - self.title - self.room
+                box = [left + 0.4, bottom + 0.2, self.tile - 0.4, self.room - 0.2]
             elif self.chart == 'presence':
                 box = [left + 0.5, bottom + 0.7, self.tile - 0.55, self.picture - 0.98]
             axes = figure.add_axes([box[0] / size[0], box[1] / size[1],
@@ -491,8 +498,8 @@ def _legend_entries(context: ContextPrediction) -> list[tuple[str, np.ndarray]]:
 def _legend_grid(entries: Sequence[tuple[str, Any]], width: float) -> tuple[int, int]:
     """Columns and rows of a legend ``width`` inches wide."""
     widest = 0.5 + max(_text_width(label) for label, _ in entries)
-    columns = max(1, int(width / widest))
-    return columns, -(-len(entries) // columns)
+    rows = -(-len(entries) // max(1, int(width / widest)))
+    return -(-len(entries) // rows), rows
 
 
 def _short(name: str, width: float) -> str:

@@ -55,7 +55,7 @@ def prediction(height: int = 90, width: int = 120, num_classes: int = 8, num_cod
 CASES = {
     'landscape': dict(),
     'portrait': dict(height=160, width=110, num_classes=171, num_codes=64),
-    'panorama': dict(height=40, width=200, num_classes=19, num_codes=32),
+    'panorama': dict(height=20, width=200, num_classes=19, num_codes=32),
     'square': dict(height=100, width=100, num_classes=2, num_codes=1),
     'long names': dict(num_classes=60, name='a name as long as names get {}'),
     'long names in a portrait': dict(height=160, width=110, name='WWWWWWWWWWWWWWWWWWWWWWWW'),
