@@ -78,7 +78,7 @@ def confusion(shown: Sequence[ShownRun]) -> Section:
         notes.append('Each row of a matrix is one true class; the numbers are percent of its '
                      'pixels. The tables name the pairs with the most wrong pixels.')
     return Section(
-        'Confusion', 'confusion', [*notes, *apart(groups)],
+        'Confusion', 'confusion', notes,
         pictures=[figures.draw_confusion(run.label, run.evaluation.confusion,
                                          run.evaluation.classes) for run in evaluated(shown)],
         after=[_pair_table(group, shown) for group in groups],
@@ -120,9 +120,8 @@ def presence(shown: Sequence[ShownRun]) -> Section:
                      'are.')
         pictures.append(figures.draw_calibration(
             [(run.style, calibration_bins(*run.evaluation.presence)) for run in runs]))
-    groups = groups_by_classes(runs)
-    return Section('Presence of classes', 'presence', [*notes, *apart(groups)],
-                   pictures=pictures, after=[_precision_table(group, shown) for group in groups],
+    return Section('Presence of classes', 'presence', notes, pictures=pictures,
+                   after=[_precision_table(group, shown) for group in groups_by_classes(runs)],
                    layout='row')
 
 

@@ -10,7 +10,7 @@ from . import figures, tables
 from .config_differences import config_differences
 from .confusion import class_accuracy, class_iou
 from .run_record import Curve, RunRecord
-from .section import Section, ShownRun, evaluated, missing, run_cell
+from .section import Section, ShownRun, compares, evaluated, missing, run_cell
 from .tables import Cell, Table, number_table
 
 # Of the validation's metrics these are drawn; the table has all.
@@ -26,13 +26,13 @@ def results(shown: Sequence[ShownRun]) -> Section:
     rows = []
     for run, own in zip(shown, values):
         cells = [tables.number(own.get(title),
-                               reference=values[0].get(title) if run is not shown[0] else None)
+                               reference=values[0].get(title) if compares(run, shown[0]) else None)
                  for title in titles]
         rows.append([run_cell(run), *cells])
     notes = ['All figures in percent. The validation\'s are from the log, the others from '
              'evaluating the checkpoint.' if evaluated(shown) else
              'All figures in percent, from the log.']
-    if len(shown) > 1:
+    if any(compares(run, shown[0]) for run in shown):
         notes.append(f'Small figures are the difference from {shown[0].label}.')
     if len({run.evaluation.dataset for run in evaluated(shown)}) > 1:
         notes.append('The runs were evaluated on different sets, named above: their figures do '
@@ -71,8 +71,8 @@ def _all_metrics(shown: Sequence[ShownRun]) -> Table:
     names = dict.fromkeys(name for run in runs for name in run.evaluation.metrics)
     rows = [[Cell(name),
              *(tables.number(run.evaluation.metrics.get(name),
-                             reference=None if run is runs[0] else
-                             runs[0].evaluation.metrics.get(name)) for run in runs)]
+                             reference=runs[0].evaluation.metrics.get(name)
+                             if compares(run, runs[0]) else None) for run in runs)]
             for name in names]
     return number_table('Every metric of the evaluation',
                         ['metric', *(run.label for run in runs)], rows, folded=True)

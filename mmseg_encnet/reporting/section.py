@@ -103,6 +103,13 @@ def apart(groups: Sequence[Sequence[ShownRun]]) -> list[str]:
     return [f'The class lists do not match, so classes are compared within each only: {sizes}.']
 
 
+def compares(run: ShownRun, first: ShownRun) -> bool:
+    """Whether a run's difference from the first means anything: not from another data set."""
+    if run is first or not (run.evaluation and first.evaluation):
+        return run is not first
+    return run.evaluation.dataset == first.evaluation.dataset
+
+
 def of_runs(title: str, runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> str:
     """A title that names the runs where they are not all."""
     if len(runs) == len(shown):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmseg_encnet.engine import launch
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.reporting import evaluation_record, write_report
 from mmseg_encnet.reporting.confusion import class_iou
 from mmseg_encnet.reporting.run_record import read_run
@@ -60,8 +61,10 @@ def test_evaluation_is_done_once_and_kept(trained, run_tool, tiny_data, tmp_path
     assert {path.name: path.read_bytes() for path in kept(moved)} == files
     assert 'Run moved' in page.read_text() and 'average precision (%)' in page.read_text()
     # Another checkpoint would have to be evaluated.
-    missing = write_report([moved], page, which='best')
-    assert len(missing) == 1 and 'does not exist' in missing[0]
+    record = read_run(moved)
+    with pytest.raises(UserError, match='does not exist'):
+        evaluation_record.evaluation_record(
+            record.config(), record.checkpoint('best'), moved / 'report', 'other')
 
 
 def test_model_without_se_branch(trained, tmp_path):
