@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record
 import torch
 from flipped_bits import Outcome, small_checkpoint, try_flips
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 import mmseg_encnet  # noqa: F401  (registers the parts)
@@ -29,6 +30,7 @@ def measure() -> record.Figures:
         outcomes = try_flips(small, range(bits))
 
         large = Path(folder, 'large.pth')
+        init_default_scope('mmseg')
         cfg = load_config('encnet_r50_pcontext')
         model = MODELS.build(cfg.model)
         write_checkpoint(large, dict(meta={}, state_dict=model.state_dict()))
