@@ -77,6 +77,7 @@ class Study:
         baseline: Name of the variant that the others are compared with.
         variants: All of them, the baseline among them.
         seeds: Every variant is trained with each.
+        against: ``iterations``, or ``receptive_field``: what the figure draws the metric against.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Study:
     baseline: str
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
+    against: str = 'iterations'
 
     @property
     def runs(self) -> list[Run]:
@@ -94,17 +96,19 @@ class Study:
 
 _TRAINED = ('auto_scale_lr', 'custom_hooks', 'load_from', 'model', 'optim_wrapper',
             'param_scheduler', 'randomness', 'test_dataloader', 'train_cfg', 'train_dataloader')
-KEYS = {'title', 'config', 'variants', 'seeds', 'baseline', 'metric', 'options', 'full_size'}
+AGAINST = ('iterations', 'receptive_field')
+REQUIRED = {'baseline', 'config', 'metric', 'seeds', 'variants'}
+KEYS = REQUIRED | {'against', 'full_size', 'options', 'title'}
 
 
 def load_study(path: str | Path, full_size: bool = False) -> Study:
     """Read a study file, Python in the toolbox's config syntax.
 
     It assigns ``title``, ``config`` (of variants that name none), ``seeds``, ``baseline``,
-    ``metric``, ``options`` (for all variants) and ``variants``, a list of ``dict(name=...,
-    config=..., options=..., group=...)`` of which only the name is needed; ``full_size`` is a
-    ``dict(configs={small: large}, options=...)`` whose configs and options take the place of the
-    others on a machine with a GPU.
+    ``metric``, ``against``, ``options`` (for all variants) and ``variants``, a list of
+    ``dict(name=..., config=..., options=..., group=...)`` of which only the name is needed;
+    ``full_size`` is a ``dict(configs={small: large}, options=...)`` whose configs and options take
+    the place of the others on a machine with a GPU.
 
     Args:
         path: The file.
@@ -121,7 +125,7 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
     except Exception as error:
         raise UserError(f'study file {path} cannot be read: {type(error).__name__}: {error}; '
                         'correct the file.') from error
-    for wrong, word in ((KEYS - {'options', 'full_size', 'title'} - set(content), 'lacks'),
+    for wrong, word in ((REQUIRED - set(content), 'lacks'),
                         (set(content) - KEYS, 'has the unknown entry')):
         if wrong:
             raise UserError(f'study file {path} {word} {sorted(wrong)[0]}; expected '
@@ -142,9 +146,13 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
     if slug(content['baseline']) not in names:
         raise UserError(f'study file {path} names the baseline {content["baseline"]!r}, but its '
                         f'variants are {", ".join(v.name for v in variants)}; name one of these.')
+    against = content.get('against', 'iterations')
+    if against not in AGAINST:
+        raise UserError(f'study file {path} has against={against!r}; expected one of '
+                        f'{", ".join(AGAINST)}.')
     name = f'{path.stem}-full' if full_size else path.stem
     return Study(name, content.get('title', name), content['metric'], content['baseline'],
-                 variants, tuple(content['seeds']))
+                 variants, tuple(content['seeds']), against)
 
 
 def _variant(path: Path, entry: Mapping[str, Any], config: str, configs: Mapping[str, str],

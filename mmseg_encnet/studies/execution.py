@@ -25,6 +25,7 @@ from ..engine import EncNetRunner
 from ..engine.explain import exit_with_one_sentence
 from .definition import Run, Variant
 from .image_areas import ImageAreas
+from .receptive_field import receptive_field
 from .results import ResultFolder, RunResult, sparse_areas
 
 PROGRESS = 'progress'
@@ -109,6 +110,7 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
         areas=sparse_areas(image_areas),
         num_classes=image_areas.shape[2],
         parameters=sum(p.numel() for p in runner.model.parameters()),
+        receptive_field=receptive_field(runner.model.backbone),
         seconds_per_iteration=median(value for _, value in _history(work_dir, 'seconds')),
         peak_memory=peak,
         machine=', '.join(f'{value}' for value in (

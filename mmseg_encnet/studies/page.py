@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .definition import Study
@@ -19,11 +20,11 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 def markdown_table(study: Study, rows: Sequence[Summary]) -> str:
     """The table: metric, difference to the baseline, and what it costs."""
     header = (f'| | {study.metric} | seeds | against {study.baseline} | 95 % interval | parameters '
-              '| s per iteration | memory |')
-    lines = [header, '|---|---|---|---|---|---|---|---|']
+              '| receptive field | s per iteration | memory |')
+    lines = [header, '|---|---|---|---|---|---|---|---|---|']
     for group, members in groupby(rows, key=lambda row: row.variant.group):
         if group:
-            lines.append(f'| **{group}** | | | | | | | |')
+            lines.append(f'| **{group}** | | | | | | | | |')
         lines += [_row(study, row) for row in members]
     return '\n'.join(lines)
 
@@ -33,7 +34,7 @@ def _row(study: Study, row: Summary) -> str:
     if not results:
         reason = next(iter(row.crashes.values()), None)
         text = 'crashed' if reason else 'not run'
-        return f'| {row.variant.name} | {text} | 0 of {len(study.seeds)} | | | | | |'
+        return f'| {row.variant.name} | {text} | 0 of {len(study.seeds)} | | | | | | |'
     value = f'{row.mean:.1f}'
     if len(results) > 1:
         value += f' ± {row.deviation:.1f}'
@@ -47,7 +48,8 @@ def _row(study: Study, row: Summary) -> str:
     seconds = np.median([result.seconds_per_iteration for result in results])
     memory = np.median([result.peak_memory for result in results]) / 2**20
     return (f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | '
-            f'{results[0].parameters / 1e6:.2f} M | {seconds:.2f} | {memory:,.0f} MiB |')
+            f'{results[0].parameters / 1e6:.2f} M | {results[0].receptive_field} | {seconds:.2f} | '
+            f'{memory:,.0f} MiB |')
 
 
 def crash_list(rows: Sequence[Summary]) -> str:
@@ -57,31 +59,25 @@ def crash_list(rows: Sequence[Summary]) -> str:
 
 
 def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
-    """Draw every variant's metric, seed by seed, and the validation curves, to a file."""
+    """Draw every variant's metric, seed by seed, and what it is against, to a file."""
     rows = [row for row in rows if row.results]
     groups = [list(members) for _, members in groupby(rows, key=lambda row: row.variant.group)]
     figure = Figure(figsize=(13, max(0.34 * len(rows) + 1.6, 4.5)), dpi=110, layout='constrained')
     left, right = figure.subplots(1, 2)
-    for y, row in enumerate(rows):
-        colour = COLOURS[_group_of(groups, row) % len(COLOURS)]
+    colours = [_colour(index) for index, members in enumerate(groups) for _ in members]
+    for y, (row, colour) in enumerate(zip(rows, colours)):
         values = [result.metrics[study.metric] for result in row.results.values()]
         left.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
         left.plot([row.mean], [y], '|', color=colour, markersize=15, markeredgewidth=2.5)
-        curves = [dict(result.validation) for result in row.results.values()]
-        steps = sorted(set.intersection(*(set(curve) for curve in curves)))
-        means = [np.mean([curve[step] for curve in curves]) for step in steps]
-        right.plot(steps, means, '-', color=colour, linewidth=1.2, alpha=0.8)
         if row.variant.name == study.baseline:
             left.axvline(row.mean, color='0.6', linewidth=0.8, zorder=0)
-            right.plot(steps, means, '-', color='black', linewidth=2.2, zorder=5)
     left.set_yticks(range(len(rows)), [row.variant.name for row in rows])
     left.invert_yaxis()
     left.set_xlabel(f'{study.metric} (%): each seed, and their mean')
     left.grid(axis='x', color='0.9')
     left.set_axisbelow(True)
-    right.set_xlabel('iterations')
+    DRAWINGS[study.against](study, groups, right)
     right.set_ylabel(f'{study.metric} (%) on the validation images')
-    right.set_title(f'validation curves, mean over seeds; {study.baseline} in black', fontsize=10)
     right.grid(color='0.9')
     for axes in (left, right):
         axes.spines[['top', 'right']].set_visible(False)
@@ -89,8 +85,38 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
     figure.savefig(path)
 
 
-def _group_of(groups: Sequence[Sequence[Summary]], row: Summary) -> int:
-    return next(i for i, members in enumerate(groups) if row in members)
+def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], axes: Axes) -> None:
+    """The validation curves, mean over seeds."""
+    for index, members in enumerate(groups):
+        for row in members:
+            curves = [dict(result.validation) for result in row.results.values()]
+            steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+            means = [np.mean([curve[step] for curve in curves]) for step in steps]
+            baseline = row.variant.name == study.baseline
+            axes.plot(steps, means, color='black' if baseline else _colour(index),
+                      linewidth=2.2 if baseline else 1.2, zorder=5 if baseline else 2)
+    axes.set_xlabel('iterations')
+    axes.set_title(f'validation curves, mean over seeds; {study.baseline} in black', fontsize=10)
+
+
+def _draw_receptive_field(study: Study, groups: Sequence[Sequence[Summary]], axes: Axes) -> None:
+    """The metric of every seed over the backbone's receptive field, a line a group."""
+    for index, members in enumerate(groups):
+        points = sorted((result.receptive_field, result.metrics[study.metric])
+                        for row in members for result in row.results.values())
+        fields = sorted({field for field, _ in points})
+        means = [np.mean([value for f, value in points if f == field]) for field in fields]
+        axes.plot(*zip(*points), 'o', color=_colour(index), alpha=0.45, markersize=5)
+        axes.plot(fields, means, color=_colour(index), label=members[0].variant.group)
+    axes.set_xlabel('receptive field of the backbone (columns)')
+    axes.legend(frameon=False)
+
+
+DRAWINGS = {'iterations': _draw_validation, 'receptive_field': _draw_receptive_field}
+
+
+def _colour(group: int) -> str:
+    return COLOURS[group % len(COLOURS)]
 
 
 def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
@@ -102,8 +128,8 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
         f'# {study.title}', markdown_table(study, rows), f'![{study.title}]({study.name}.png)',
         f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. The '
         'interval of a difference comes from drawing the test images again, the same for both; '
-        'in bold where it does not hold 0. Seconds are processor time on a CPU. Trained on '
-        f'{"; ".join(machines)}.']
+        'in bold where it does not hold 0. The receptive field is the backbone\'s, in columns. '
+        f'Seconds are processor time on a CPU. Trained on {"; ".join(machines)}.']
     crashes = crash_list(rows)
     if crashes:
         parts.append(f'Crashed, and in no mean:\n\n{crashes}')

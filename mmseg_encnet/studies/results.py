@@ -27,6 +27,7 @@ class RunResult:
             have pixels there.
         num_classes: Number of classes.
         parameters: Number of parameters of the trained network.
+        receptive_field: Of the backbone, in columns of the network's input.
         seconds_per_iteration: Median; on the CPU processor time, which other work on the machine
             does not change.
         peak_memory: Largest memory of the process while training, in bytes; of the GPU, if on one.
@@ -40,6 +41,7 @@ class RunResult:
     areas: list[list[list[int]]]
     num_classes: int
     parameters: int
+    receptive_field: int
     seconds_per_iteration: float
     peak_memory: int
     machine: str

@@ -13,6 +13,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.studies.definition import Run, load_study
 from mmseg_encnet.studies.image_areas import ImageAreas, mean_iou
 from mmseg_encnet.studies.page import write_page
+from mmseg_encnet.studies.receptive_field import receptive_field
 from mmseg_encnet.studies.results import ResultFolder, RunResult, sparse_areas
 from mmseg_encnet.studies.statistics import paired_interval, summarise
 
@@ -51,8 +52,8 @@ def result(run: Run, right: float, miou: float) -> RunResult:
     return RunResult(
         digest=run.digest(), metrics=dict(mIoU=miou), validation=[(10, miou / 2), (20, miou)],
         loss=[(10, 2.0), (20, 1.0)], areas=sparse_areas(areas(right)), num_classes=4,
-        parameters=1_500_000, seconds_per_iteration=0.25, peak_memory=300 * 2**20,
-        machine='a machine')
+        parameters=1_500_000, receptive_field=99, seconds_per_iteration=0.25,
+        peak_memory=300 * 2**20, machine='a machine')
 
 
 def test_page_of_results(study_file: Path, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_page_of_results(study_file: Path, tmp_path: Path) -> None:
     assert np.isnan(empty.mean)
 
     page = write_page(study, [baseline, other, empty], tmp_path / 'page').read_text()
-    assert '| EncNet | 62.0 ± 2.8 | 2 of 2 | | | 1.50 M | 0.25 | 300 MiB |' in page.replace(
+    assert '| EncNet | 62.0 ± 2.8 | 2 of 2 | | | 1.50 M | 99 | 0.25 | 300 MiB |' in page.replace(
         '|  |', '| |').replace('|  |', '| |')
     assert '| 64 codewords | 81.0 ± 1.4 | 2 of 2 | +19.0 | **' in page
     assert '| never run | crashed | 0 of 2 |' in page
@@ -109,7 +110,7 @@ def test_image_areas_add_up_to_the_mean_iou() -> None:
     counted = metric.evaluate(2)['image_areas']
     # a: 2 right of 4, b: 1 of 2, c: 2 of 3.
     assert mean_iou(counted.sum(0)) == pytest.approx(100 * (2 / 4 + 1 / 2 + 2 / 3) / 3)
-    stored = RunResult('', {}, [], [], sparse_areas(counted), 4, 0, 0.0, 0, '')
+    stored = RunResult('', {}, [], [], sparse_areas(counted), 4, 0, 0, 0.0, 0, '')
     assert np.array_equal(stored.image_areas(), counted)
 
 
@@ -138,6 +139,25 @@ def test_says_what_is_wrong_with_a_study(study_file: Path, change, words) -> Non
     with pytest.raises(UserError) as raised:
         load_study(study_file)
     assert all(word in str(raised.value) for word in ['two.py', *words])
+
+
+@pytest.mark.parametrize(('layers', 'columns'), [
+    ([(3, 1, 1)], 3), ([(3, 1, 1), (3, 1, 2)], 7), ([(3, 2, 1), (3, 1, 1)], 7),
+    ([(1, 1, 1)], 1), ([(7, 2, 1), (3, 2, 4)], 23),
+])
+def test_receptive_field(layers, columns) -> None:
+    """Kernel, stride and dilation of each layer, counted by hand."""
+    convs = [torch.nn.Conv2d(3, 3, k, s, padding=d * (k // 2), dilation=d) for k, s, d in layers]
+
+    class Backbone(torch.nn.Sequential):
+        def forward(self, x):
+            return [super().forward(x)]
+
+    backbone = Backbone(*(part for conv in convs
+                          for part in (conv, torch.nn.BatchNorm2d(3), torch.nn.ReLU())))
+    weights = convs[0].weight.clone()
+    assert receptive_field(backbone, width=128) == columns
+    assert torch.equal(convs[0].weight, weights)
 
 
 def test_full_size_takes_other_configs_and_options(study_file: Path) -> None:
