@@ -11,7 +11,10 @@ import_toolbox()
 from . import checkpoints, datasets, evaluation, models, visualization  # noqa: E402, F401
 from .config_files import config_file  # noqa: E402
 from .engine import hooks  # noqa: E402, F401
+from .engine.safe_loading import guard_toolbox  # noqa: E402
 from .hub import get_encnet  # noqa: E402
 from .version import __version__  # noqa: E402
+
+guard_toolbox()
 
 __all__ = ['__version__', 'config_file', 'get_encnet']

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ..engine.checkpoint_check import plain_state_dict
 from ..engine.checkpoint_file import check_undamaged, write_whole
-from ..engine.safe_loading import allow_plain_data
+from ..engine.safe_loading import load_plain
 from ..errors import UserError
 
 
@@ -34,16 +33,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     if not path.is_file():
         raise UserError(f'checkpoint {path} does not exist; check the path.')
     check_undamaged(path)
-    allow_plain_data()
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(f'checkpoint {path} is no checkpoint, or holds more than plain weights; '
-                        'loading it could run code, so it is refused.') from error
-    except Exception as error:
-        # What is no pickle at all can fail in any way: its bytes are taken for instructions.
-        raise UserError(f'checkpoint {path} cannot be read ({type(error).__name__}): it is '
-                        'truncated or no checkpoint; fetch it again.') from error
+    content = load_plain(path, 'cpu')
     try:
         state_dict = plain_state_dict(content)
     except UserError as error:

@@ -11,9 +11,9 @@ from zipfile import ZIP_STORED, ZipFile
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import CheckpointLoader, find_latest_checkpoint
-from mmengine.runner.checkpoint import load_from_local
 
 from ..errors import UserError
+from .safe_loading import load_plain
 
 WHOLE_FILES = 'whole-files'
 _ZIP_MAGIC = b'PK\x03\x04'
@@ -109,9 +109,10 @@ def load_from_undamaged(filename: str, map_location: Any) -> Any:
     In place of the toolbox's own it reaches every way in which the toolbox reads weights.
     """
     path = Path(filename).expanduser()
-    if path.is_file():
-        check_undamaged(path)
-    return load_from_local(filename, map_location)
+    if not path.is_file():
+        raise FileNotFoundError(f'{filename} can not be found.')
+    check_undamaged(path)
+    return load_plain(path, map_location)
 
 
 def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from urllib.error import URLError
 
@@ -25,6 +24,7 @@ from ..errors import UserError
 from .checkpoint_check import FitCheckHook
 from .checkpoint_file import DamagedFileError, find_resumable
 from .hooks import LossCheckHook
+from .safe_loading import UnreadableFileError
 from .samples import build_checked_dataset
 
 # What of the toolbox is replaced in any config, by what has the same arguments and keeps more.
@@ -106,7 +106,7 @@ class EncNetRunner(Runner):
         with _broken_file_named(f'checkpoint {filename}'):
             try:
                 checkpoint = super().load_checkpoint(filename, *args, **kwargs)
-            except DamagedFileError:
+            except (DamagedFileError, UnreadableFileError):
                 raise
             except UserError as error:
                 raise UserError(f'checkpoint {filename} does not fit: {error}') from error
@@ -155,15 +155,14 @@ def _broken_file_named(file: str) -> Iterator[None]:
     """Turn the ways in which reading a file of weights fails into sentences that name it."""
     try:
         yield
+    except UnreadableFileError as error:
+        raise UserError(f'{file} {error.reason}') from error
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f'{file} does not exist; check the path.') from error
-    except UnpicklingError as error:
-        raise UserError(f'{file} is no checkpoint, or holds more than plain weights; loading it '
-                        'could run code, so it is refused.') from error
     except (RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        # The last two come from taking the bytes of another format for pickle instructions.
+        # What is read fits neither the model nor the state of a training.
         raise UserError(f'{file} cannot be read: {_first_line(error)}; it is truncated or no '
                         'checkpoint.') from error
 

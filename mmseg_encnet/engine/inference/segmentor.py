@@ -86,13 +86,7 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if not Path(checkpoint).is_file():
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
-    try:
-        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f'checkpoint {checkpoint} cannot be read as plain weights: it is '
-                        'truncated, no checkpoint, or could run code.') from error
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     model = MODELS.build(cfg.model)
     try:
         state_dict = plain_state_dict(content)
