@@ -87,7 +87,7 @@ class Converter:
     """
 
     title: str
-    configs: Mapping[str, tuple[int, int]]
+    configs: Mapping[str, tuple[int | None, int | None]]
     files: tuple[PublishedFile, ...]
     convert: Callable[[Workspace], None]
 

@@ -81,7 +81,7 @@ def convert(workspace: Workspace) -> None:
 
 CONVERTER = Converter(
     'Pascal Context',
-    {'encnet_r50_pcontext60': (4998, 5105), 'encnet_r50_pcontext': (4998, 5105)},
+    {'encnet_r50_pcontext60': (4996, 5104), 'encnet_r50_pcontext': (4996, 5104)},
     (IMAGES, ANNOTATIONS), convert)
 
 

@@ -26,7 +26,7 @@ class SplitCounts:
         config: Name of the config.
         split: ``'train'`` or ``'val'``.
         images: Number of images, each with a label of the same size.
-        published: Number of images that the publisher's data set has.
+        published: Number of images that the publisher's data set has, None if nobody says.
         classes: Names of the classes, in the order of their indices.
         pixels: Labelled pixels of each class, ``(classes,)`` int64.
         present_in: Images with at least one pixel of each class, ``(classes,)`` int64.
@@ -36,19 +36,20 @@ class SplitCounts:
     config: str
     split: str
     images: int
-    published: int
+    published: int | None
     classes: tuple[str, ...]
     pixels: np.ndarray
     present_in: np.ndarray
     ignored: int
 
 
-def verify(configs: Mapping[str, tuple[int, int]], data_root: Path, jobs: int) -> list[SplitCounts]:
+def verify(configs: Mapping[str, tuple[int | None, int | None]], data_root: Path,
+           jobs: int) -> list[SplitCounts]:
     """Read every label of the splits of some configs, and the size of its image.
 
     Args:
         configs: Names of shipped configs, each with the number of images that the publisher's
-            data set has in its train and its val split.
+            data set has in its train and its val split, None where nobody says.
         data_root: Where the data set lies.
         jobs: Number of processes.
 
@@ -85,9 +86,10 @@ def table(counts: list[SplitCounts]) -> str:
     width = max(len(count.config) for count in counts)
     lines = [f'{"config":{width}}  split   images  labels  published']
     for count in counts:
-        differs = '' if count.images == count.published else '  differs'
+        published = '-' if count.published is None else f'{count.published:,}'
+        differs = '' if count.published in (None, count.images) else '  differs'
         lines.append(f'{count.config:{width}}  {count.split:5}  {count.images:7,} '
-                     f'{count.images:7,} {count.published:10,}{differs}')
+                     f'{count.images:7,} {published:>10}{differs}')
     first = [count for count in counts if count.config == counts[0].config]
     width = max(len(name) for name in first[0].classes)
     lines += ['', f'{"class":{width + 4}}' + ''.join(
@@ -129,7 +131,7 @@ def _read_pair(pair: tuple[Path, Path]) -> tuple[tuple[Path, Path], np.ndarray]:
     return pair, np.bincount(label.ravel(), minlength=256)
 
 
-def _count(config: str, split: str, published: int, dataset,
+def _count(config: str, split: str, published: int | None, dataset,
            histograms: dict[Path, np.ndarray]) -> SplitCounts:
     classes = dataset.metainfo['classes']
     # With reduce_zero_label the value 0 is ignored and the first class is 1.
