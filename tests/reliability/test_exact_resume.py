@@ -13,16 +13,14 @@ import torch
 from conftest import clear_toolbox_state
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, Runner
+from same_to_the_bit import assert_same, without_timings
 
 from mmseg_encnet.engine import launch
 from mmseg_encnet.engine.checkpoint_file import find_resumable
 from mmseg_encnet.engine.runner import EncNetRunner
 from mmseg_encnet.errors import UserError
 
-# Times, and what depends on them.
-UNEQUAL = ('time', 'eta', 'memory')
 ITERS = 6
 OPTIONS = {
     'train_cfg.max_iters': ITERS,
@@ -30,36 +28,6 @@ OPTIONS = {
     'default_hooks.checkpoint.interval': 1,
     'default_hooks.checkpoint.max_keep_ckpts': -1,
 }
-
-
-def is_timing(key: str) -> bool:
-    return any(word in str(key) for word in UNEQUAL) or key == 'cfg'
-
-
-def assert_same(one: Any, other: Any, where: str = 'checkpoint') -> None:
-    """Hold two nested structures of plain data to each other, bit for bit."""
-    assert type(one) is type(other), where
-    if isinstance(one, dict):
-        keys = {key for key in one if not is_timing(key)}
-        assert keys == {key for key in other if not is_timing(key)}, where
-        for key in keys:
-            assert_same(one[key], other[key], f'{where}.{key}')
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), where
-        for index, (mine, yours) in enumerate(zip(one, other)):
-            assert_same(mine, yours, f'{where}[{index}]')
-    elif isinstance(one, torch.Tensor):
-        # As bytes, so that not even the sign of a zero may differ.
-        assert one.dtype == other.dtype and one.shape == other.shape, where
-        assert one.numpy().tobytes() == other.numpy().tobytes(), where
-    elif isinstance(one, np.ndarray):
-        assert one.tobytes() == other.tobytes(), where
-    elif isinstance(one, HistoryBuffer):
-        for mine, yours in zip(one.data, other.data):
-            assert_same(mine, yours, where)
-    else:
-        # The two trained in folders of different names.
-        assert str(one).rpartition('/')[2] == str(other).rpartition('/')[2], where
 
 
 def last_checkpoint(work_dir: str | Path) -> dict[str, Any]:
@@ -70,7 +38,7 @@ def logged(work_dir: str | Path) -> list[dict[str, Any]]:
     """All that a training wrote into its log, from each of its runs, without the times."""
     lines = [json.loads(line) for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
              for line in path.read_text().splitlines()]
-    return [{key: value for key, value in line.items() if not is_timing(key)} for line in lines]
+    return [without_timings(line) for line in lines]
 
 
 def train(cfg: Config, resume: bool = False) -> None:
@@ -143,6 +111,20 @@ def test_interrupted_validation_is_made_up_for(tiny_config, tmp_path):
     train(tiny_config(options, 'killed'), resume=True)
     assert_same(last_checkpoint(killed.work_dir), whole)
     assert logged(killed.work_dir) == whole_log
+
+
+def test_the_toolboxs_own_runner_resumes_as_well(tiny_config, tmp_path):
+    """What the config names does it, so ``mim train`` has it too."""
+    options = {**OPTIONS, **WORKERS, 'randomness.seed': 2,
+               'train_dataloader.sampler.type': 'SeededInfiniteSampler'}
+    for work_dir, resume in (('whole', False), ('cut', True)):
+        cfg = tiny_config(options, work_dir)
+        cfg.resume = resume
+        clear_toolbox_state()
+        if resume:
+            cut_short(tmp_path / 'whole', 3, tmp_path / work_dir)
+        Runner.from_cfg(cfg).train()
+    assert_same(last_checkpoint(tmp_path / 'cut'), last_checkpoint(tmp_path / 'whole'))
 
 
 def test_number_of_workers_changes_nothing(tiny_config):
