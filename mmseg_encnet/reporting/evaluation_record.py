@@ -104,7 +104,7 @@ def evaluation_record(cfg: Config, checkpoint: Path, folder: Path, title: str) -
     if kept.is_dir():
         return _load(kept)
     record = _evaluate(cfg, checkpoint, title)
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(OSError):
         _save(record, kept)
     return record
 

@@ -46,6 +46,7 @@ class Picture:
         width: In CSS pixels.
         height: In CSS pixels.
         caption: What stands above it.
+        scrolls: Whether it keeps its size in a frame that scrolls, as it could not be read smaller.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Picture:
     width: int
     height: int
     caption: str = ''
+    scrolls: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,23 @@ def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Pi
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     numbered = len(classes) <= _MOST_NUMBERED_CLASSES
-    cell = 0.26 if numbered else 0.15
+    # Inches of a cell and of a letter in the names.
+    cell, letter = (0.26, 0.085) if numbered else (0.15, 0.06)
     side = max(cell * len(classes), 2.2)
-    margin = 0.085 * max(map(len, classes)) + 0.5
-    width = side + margin + (0 if numbered else 0.7)
-    figure = Figure(figsize=(width, side + margin), layout='constrained')
+    margin = letter * max(map(len, classes)) + 0.4
+    # A large one has its columns named above too, and a scale instead of numbers.
+    size = (side + margin, side + margin) if numbered else (side + margin + 0.7, side + 2 * margin)
+    figure = Figure(figsize=size, layout='constrained')
     with matplotlib.rc_context({**_STYLE, 'axes.grid': False}):
         axes = figure.subplots()
         colours = matplotlib.colormaps['Blues'].with_extremes(bad='0.93')
         image = axes.imshow(shares * 100, vmin=0, vmax=100, cmap=colours)
-        size = 8 if numbered else 6
+        font = 8 if numbered else 6
         ticks = range(len(classes))
-        axes.set_xticks(ticks, classes, rotation=90, fontsize=size)
-        axes.set_yticks(ticks, classes, fontsize=size)
-        axes.tick_params(length=0)
+        axes.set_xticks(ticks, classes, rotation=90, fontsize=font)
+        axes.set_yticks(ticks, classes, fontsize=font)
+        axes.tick_params(length=0, labeltop=not numbered)
+        axes.tick_params('x', labelrotation=90)
         axes.spines[:].set_visible(False)
         axes.set_xlabel('predicted')
         axes.set_ylabel('true')
@@ -128,7 +133,8 @@ def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Pi
         recognised = np.diag(shares)
         best, worst = (classes[int(choose(recognised))] for choose in (np.nanargmax, np.nanargmin))
         return _svg(figure, f'Confusion matrix of {label}: shares of each true class (rows) by '
-                    f'predicted class (columns). Recognised best: {best}; worst: {worst}.', label)
+                    f'predicted class (columns). Recognised best: {best}; worst: {worst}.',
+                    label, not numbered)
 
 
 def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
@@ -161,10 +167,10 @@ def png_picture(content: bytes, alt: str, caption: str = '') -> Picture:
     return Picture(address, alt, width, height, caption)
 
 
-def _svg(figure: Figure, alt: str, caption: str = '') -> Picture:
+def _svg(figure: Figure, alt: str, caption: str = '', scrolls: bool = False) -> Picture:
     content = io.BytesIO()
     # Without a date the same run gives the same page.
     figure.savefig(content, format='svg', metadata=dict(Date=None))
     width, height = (math.ceil(96 * inches) for inches in figure.get_size_inches())
     address = f'data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}'
-    return Picture(address, alt, width, height, caption)
+    return Picture(address, alt, width, height, caption, scrolls)
