@@ -1,5 +1,5 @@
 from .bag_of_words import BagOfWords
-from .base import BaseEncoder, Clusters, DictionaryEncoder
+from .base import BaseEncoder, Clusters, DictionaryEncoder, SoftAssignmentEncoder
 from .encoding import Encoding
 from .encoding_dropout import EncodingDropout
 from .fisher_vector import FisherVector
@@ -8,5 +8,5 @@ from .vlad import VLAD
 
 __all__ = [
     'VLAD', 'BagOfWords', 'BaseEncoder', 'Clusters', 'DictionaryEncoder', 'Encoding',
-    'EncodingDropout', 'FisherVector', 'GlobalAverage'
+    'EncodingDropout', 'FisherVector', 'GlobalAverage', 'SoftAssignmentEncoder'
 ]

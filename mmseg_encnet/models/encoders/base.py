@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmseg_encnet.ops import assign
+
 
 class Clusters(NamedTuple):
     """A clustering of features, ``K`` clusters of ``C`` channels.
@@ -78,3 +80,32 @@ class DictionaryEncoder(BaseEncoder):
     @abstractmethod
     def set_clusters(self, clusters: Clusters) -> None:
         """Take a dictionary that was found in data instead of the random start."""
+
+
+class SoftAssignmentEncoder(DictionaryEncoder):
+    """A dictionary encoder with EncNet's soft assignment: learned smoothing factors.
+
+    ``a_ik = softmax_k(s_k |x_i - d_k|^2)`` with codewords d and smoothing factors s (equation 2).
+
+    Args:
+        channels: Channels C of the features.
+        num_codes: Codewords K in the dictionary.
+        scaled_smoothing: Whether the smoothing factors start uniform in ``(-1 / channels, 0)``
+            instead of ``(-1, 0)``, as published. Squared distances grow with the channels: at the
+            published start nearly all positions go to the codeword whose factor is nearest 0.
+    """
+
+    def __init__(self, channels: int, num_codes: int, scaled_smoothing: bool = False) -> None:
+        super().__init__(channels, num_codes)
+        # Negative, so a larger distance means a smaller assignment: the sign lives in the factor.
+        scale = torch.empty(num_codes).uniform_(-1, 0)
+        self.scale = nn.Parameter(scale / channels if scaled_smoothing else scale)
+
+    def _assign(self, x: Tensor) -> Tensor:
+        return assign(x, self.codewords, self.scale)
+
+    @torch.no_grad()
+    def set_clusters(self, clusters: Clusters) -> None:
+        """Codewords are the centres; features at a cluster's root mean square distance score -1."""
+        self.codewords.copy_(clusters.centres)
+        self.scale.copy_(-1 / clusters.variances.sum(dim=1))
