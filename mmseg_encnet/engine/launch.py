@@ -44,6 +44,11 @@ class _OptionsAction(DictAction):
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that every tool which runs a config has."""
     parser.add_argument('config', help='config file, or the name of a shipped one')
+    add_options_argument(parser)
+
+
+def add_options_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that overrides entries of a config."""
     parser.add_argument(
         '--cfg-options', nargs='+', action=_OptionsAction, default={}, metavar='KEY=VALUE',
         help='override entries of the config, e.g. data_root=DIR train_cfg.max_iters=100; '

@@ -19,9 +19,7 @@ def parse_args() -> argparse.Namespace:
                         help='which checkpoint to evaluate (%(default)s)')
     parser.add_argument('--no-evaluation', action='store_true',
                         help='read the logs alone, evaluate no checkpoint')
-    parser.add_argument('--cfg-options', nargs='+', action=launch._OptionsAction, default={},
-                        metavar='KEY=VALUE', help='override entries of the runs\' configs for the '
-                        'evaluation, e.g. data_root=DIR')
+    launch.add_options_argument(parser)
     return parser.parse_args()
 
 

@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from mmseg_encnet.engine import launch
 from mmseg_encnet.engine.explain import exit_with_one_sentence
-from mmseg_encnet.engine.launch import _OptionsAction as OptionsAction
 from mmseg_encnet.studies.definition import load_study
 from mmseg_encnet.studies.page import write_page
 from mmseg_encnet.studies.results import ResultFolder
@@ -26,9 +26,7 @@ def parse_args() -> argparse.Namespace:
                         'results/NAME beside the study file if not given')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/studies'),
                         help='folder for unfinished trainings (%(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, default={},
-                        metavar='KEY=VALUE', help='what is no part of the study, e.g. '
-                        'data_root=DIR')
+    launch.add_options_argument(parser)
     return parser.parse_args()
 
 
