@@ -28,6 +28,8 @@ from ..errors import UserError
 
 _FORCED = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _PLAIN_TYPE = re.compile(r'[biufcSU]\d{0,4}')
+# numpy's NPY_ITEM_REFCOUNT and NPY_LIST_PICKLE.
+_HOLDS_OBJECTS = 0b11
 _STATISTICS = ('mean', 'min', 'max', 'current')
 
 
@@ -69,6 +71,7 @@ def allow_plain_data() -> None:
     """Let ``torch.load(weights_only=True)`` read the plain data that training logs consist of."""
     names = {
         'mmengine.logging.history_buffer.HistoryBuffer': _History,
+        'builtins.bytes': _no_bytes,
         'builtins.getattr': _statistics_method,
         'numpy.ndarray': _Array,
         'numpy.dtype': _PlainDtype,
@@ -161,9 +164,9 @@ class _PlainDtype:
         self.value = np.dtype(name)
 
     def __setstate__(self, state: tuple) -> None:
-        order, *structure = state[1:5]
-        if order not in ('<', '>', '|', '=') or any(part is not None for part in structure):
-            raise UnpicklingError('arrays of structures are refused')
+        _, order, *structure, _, _, flags = state
+        if any(part is not None for part in structure) or flags & _HOLDS_OBJECTS:
+            raise UnpicklingError('arrays of structures or objects are refused')
         self.value = self.value.newbyteorder(order)
 
 
@@ -204,6 +207,13 @@ def _dtype(value: Any) -> np.dtype:
     if not isinstance(value, _PlainDtype):
         raise UnpicklingError(f'{type(value).__name__} is no type of numbers')
     return value.value
+
+
+def _no_bytes(*arguments: Any) -> bytes:
+    """In place of ``bytes``, by which pickle's second protocol writes an empty one."""
+    if arguments:
+        raise UnpicklingError('bytes of something are refused')
+    return b''
 
 
 def _plain_bytes(data: Any) -> bytes:
