@@ -7,12 +7,14 @@ program and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 import functools
+import hashlib
 import os
 import re
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import UserError
 
@@ -22,7 +24,6 @@ _MISSING_ARGUMENT = re.compile(
     r"(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
 _UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
 _WORKER_SENTENCE = re.compile(r'errors\.UserError: (.+)\Z', re.DOTALL)
-_SECONDS_A_PROCESS = 0.5
 
 
 def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., None]:
@@ -36,14 +37,28 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
             sentence = explain(error)
             if sentence is None:
                 raise
-            # Of processes that fail alike the first one's sentence is enough; the launcher ends
-            # the others meanwhile.
-            time.sleep(_SECONDS_A_PROCESS * int(os.environ.get('LOCAL_RANK', 0)))
-            print(f'error: {sentence}', file=sys.stderr)
+            if not _told(sentence):
+                print(f'error: {sentence}', file=sys.stderr)
             status = 2
         sys.exit(status)
 
     return run
+
+
+def _told(sentence: str) -> bool:
+    """Whether another process that torchrun started on this machine has told the same already."""
+    error_file = os.environ.get('TORCHELASTIC_ERROR_FILE')
+    if not error_file:
+        return False
+    # One folder a process, in one of this attempt.
+    folder = Path(error_file).parents[1]
+    try:
+        (folder / hashlib.sha256(sentence.encode()).hexdigest()).touch(exist_ok=False)
+    except FileExistsError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def explain(error: BaseException) -> str | None:
@@ -53,6 +68,9 @@ def explain(error: BaseException) -> str | None:
         # Raised in a data loading worker, the sentence comes at the end of the worker's traceback.
         in_worker = _WORKER_SENTENCE.search(message)
         return (in_worker.group(1) if in_worker else message).strip()
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (f'{error.filename or "a file"} cannot be written: {error.strerror}; free space on '
+                'its disk.')
     if isinstance(error, TypeError):
         match = _UNEXPECTED_ARGUMENT.search(message)
         if match:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -214,8 +213,8 @@ def _process_group(cfg: Config) -> Iterator[None]:
         # one said remains to be read.
         time.sleep(_SECONDS_TO_BE_ENDED)
         raise UserError(
-            f'process {os.environ.get("RANK", "0")} lost another process of this run, which ended '
-            'or does not answer; look for its error in the output of its machine.') from error
+            'this process lost another process of the run, which ended or does not answer; look '
+            'for its error in the output of its machine.') from error
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

@@ -40,27 +40,26 @@ def measure() -> dict[str, str | float]:
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        for processes in (2, 3):
-            data = draw_images(folder / f'data_{processes}')
-            for rank in sorted({0, processes - 1}):
-                where = f'process {rank} of {processes}'
-                figures[f'{where} killed'] = _seconds(
-                    folder, data, processes, lambda running, rank=rank: os.kill(
-                        running.process_of(rank), signal.SIGKILL), ['(SIGKILL)'])
-                figures[f'a process that loads data for {where} killed'] = _seconds(
-                    folder, data, processes, lambda running, rank=rank: os.kill(
-                        running.process_of(rank, loading=True), signal.SIGKILL),
-                    ['is killed by signal: Killed'])
-                config = _config_with_a_defect(folder, rank)
-                figures[f'exception in {where}'] = _seconds(
-                    folder, data, processes, None, ['RuntimeError: a defect'], config)
-            figures[f'wrong key, met by all {processes} processes'] = _seconds(
-                folder, data, processes, None, [], options={'model.decode_head.num_coedes': 3},
-                sentence='num_coedes')
-            image = data / 'images' / 'train' / '3.jpg'
-            image.write_bytes(b'no image')
-            figures[f'image broken that one process of {processes} loads'] = _seconds(
-                folder, data, processes, None, [], sentence=str(image))
+        data = draw_images(folder / 'data')
+        for processes, rank in ((2, 0), (2, 1), (3, 2)):
+            where = f'process {rank} of {processes}'
+            figures[f'{where} killed'] = _seconds(
+                folder, data, processes, lambda running, rank=rank: os.kill(
+                    running.process_of(rank), signal.SIGKILL), ['(SIGKILL)'])
+            figures[f'a process that loads data for {where} killed'] = _seconds(
+                folder, data, processes, lambda running, rank=rank: os.kill(
+                    running.process_of(rank, loading=True), signal.SIGKILL),
+                ['is killed by signal: Killed'])
+            figures[f'exception in {where}'] = _seconds(
+                folder, data, processes, None, ['RuntimeError: a defect'],
+                _config_with_a_defect(folder, rank))
+        figures['wrong key, met by both processes'] = _seconds(
+            folder, data, 2, None, [], options={'model.decode_head.num_coedes': 3},
+            sentence='num_coedes')
+        image = data / 'images' / 'train' / '3.jpg'
+        image.write_bytes(b'no image')
+        figures['broken image that one of 2 processes loads'] = _seconds(
+            folder, data, 2, None, [], sentence=str(image))
     slowest = max(figures.values())
     return {**{f'{fault} (s to the end of all processes)': round(seconds, 1)
                for fault, seconds in figures.items()}, 'slowest (s)': round(slowest, 1)}

@@ -11,6 +11,9 @@ from jobs import ENDLESS, free_port, job, train_command
 from nodes import NoNamespacesError, two_nodes
 from tiny_setup import ROOT, SHRUNK
 
+from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.errors import UserError
+
 # The promise is 30 s; the suite may run on a machine that does three other things.
 SECONDS = 90
 
@@ -45,6 +48,23 @@ def test_a_broken_image_in_one_process_ends_the_job_in_one_sentence(tiny_data, t
         assert str(broken) in sentence
         # What is left to read is torchrun's own.
         assert 'Connection closed by peer' not in running.output
+
+
+@pytest.mark.parametrize('launched, expected', [(True, 2), (False, 4)])
+def test_processes_that_fail_alike_tell_it_once(launched, expected, monkeypatch, capsys, tmp_path):
+    @exit_with_one_sentence
+    def fail(sentence: str) -> None:
+        raise UserError(sentence)
+
+    for rank, sentence in enumerate(['one', 'one', 'two', 'two']):
+        (tmp_path / str(rank)).mkdir()
+        if launched:
+            # As torchrun sets it.
+            monkeypatch.setenv(
+                'TORCHELASTIC_ERROR_FILE', str(tmp_path / str(rank) / 'error.json'))
+        with pytest.raises(SystemExit, match='2'):
+            fail(sentence)
+    assert capsys.readouterr().err.count('error: ') == expected
 
 
 def test_a_node_that_comes_back_resumes_the_job(nodes, tiny_data, tmp_path):
