@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from tiny_scenes import CONFIG, TINY_SCENES
 
 from mmseg_encnet.engine.checkpoint_file import check_undamaged, find_resumable
+from mmseg_encnet.engine.explain import explain
 
 CHECK = Path(__file__).with_name('check_killed_training.py')
 
@@ -28,7 +30,7 @@ def test_killed_training_goes_on_to_its_end(environment):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for two checkpoints and a half."""
+    """A folder with room for a few checkpoints of a tiny network."""
     folder = tmp_path / 'disk'
     folder.mkdir()
     mount = shutil.which('mount')
@@ -65,3 +67,10 @@ def test_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(run_tool, s
     options['train_cfg.max_iters'] = options['train_cfg.val_interval'] = done + 1
     assert run_tool(*train, '--resume', options=options).status == 0
     assert (work_dir / f'iter_{done + 1}.pth').is_file()
+
+
+def test_full_disk_before_training_ends_in_a_sentence():
+    error = OSError(errno.ENOSPC, 'No space left on device', 'out/0.png')
+    assert explain(error) == (
+        'out/0.png cannot be written: No space left on device; free space on its disk.')
+    assert explain(OSError(errno.EIO, 'Input/output error', 'out/0.png')) is None

@@ -20,7 +20,7 @@ from mmseg_encnet.engine.runner import EncNetRunner
 from mmseg_encnet.errors import UserError
 
 BURST = {'optim_wrapper.optimizer.lr': 1e12, 'train_cfg.max_iters': 6,
-         'default_hooks.checkpoint.interval': 1}
+         'default_hooks.checkpoint.interval': 1, 'randomness.seed': 0}
 
 
 @pytest.mark.parametrize('accumulated', [1, 2])
@@ -46,20 +46,22 @@ def test_loss_that_is_no_number(accumulated, run_tool, tiny_options, tiny_data, 
 class Overflow(Hook):
     """What an overflowing gradient does while the loss is still a number."""
 
-    def __init__(self, iteration: int) -> None:
+    def __init__(self, iteration: int, entry: str) -> None:
         self.iteration = iteration
+        self.entry = entry
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if batch_idx + 1 == self.iteration:
-            with torch.no_grad():
-                runner.model.decode_head.conv_seg.weight[0, 0] = math.inf
+            runner.model.state_dict()[self.entry][0] = math.inf
 
 
-def test_weights_that_are_no_numbers_reach_no_checkpoint(tiny_config):
+@pytest.mark.parametrize('entry', [
+    'decode_head.conv_seg.weight', 'decode_head.bottleneck.bn.running_var'])
+def test_weights_that_are_no_numbers_reach_no_checkpoint(entry, tiny_config):
     cfg = tiny_config({'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 1})
     runner = EncNetRunner.from_cfg(cfg)
-    runner.register_hook(Overflow(2))
-    with pytest.raises(UserError, match=r'decode_head\.conv_seg\.weight.*iteration 2'):
+    runner.register_hook(Overflow(2, entry))
+    with pytest.raises(UserError, match=f'{entry} holds.*iteration 2'):
         runner.train()
     assert [path.name for path in Path(cfg.work_dir).glob('*.pth')] == ['iter_1.pth']
 

@@ -56,8 +56,9 @@ class LossCheckHook(Hook):
         for name, value in checkpoint['state_dict'].items():
             if not torch.is_tensor(value) or not value.is_floating_point():
                 continue
-            # A buffer may hold infinities on purpose, as masks do.
-            fine = torch.isfinite(value) if name in parameters else ~torch.isnan(value)
+            # Another buffer may hold infinities on purpose, as masks do.
+            finite = name in parameters or name.endswith(('running_mean', 'running_var'))
+            fine = torch.isfinite(value) if finite else ~torch.isnan(value)
             if not fine.all():
                 raise UserError(
                     f'{name} holds values that are no finite numbers at iteration '
