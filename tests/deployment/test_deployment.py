@@ -125,7 +125,7 @@ def test_export_tool(tmp_path):
     config = tmp_path / 'small.py'
     config.write_text(
         f'_base_ = {str(ROOT / "configs/encnet_r18_msrc21.py")!r}\nmodel = {SMALL!r}\n'
-        'model["decode_head"]["num_classes"] = model["auxiliary_head"]["num_classes"] = 5\n')
+        'model["decode_head"]["num_classes"] = model["auxiliary_head"]["num_classes"] = 21\n')
     checkpoint = tmp_path / 'small.pth'
     model = MODELS.build(Config.fromfile(config).model)
     torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
