@@ -1,0 +1,50 @@
+"""How many cases a fuzz test tries, and damage to the bytes of a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+# Of all fuzz tests together; check_fuzz.py asks for more.
+TOTAL_IN_TESTS = 500
+TOTAL = int(os.environ.get('FUZZ_CASES', TOTAL_IN_TESTS))
+
+
+def cases(share: int) -> Callable:
+    """Settings of a fuzz test that gets this many of the 500 cases of ``make test``.
+
+    The cases are the same in every run: what fails once fails again.
+    """
+    return settings(
+        max_examples=max(1, share * TOTAL // TOTAL_IN_TESTS), derandomize=True, deadline=None,
+        database=None, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
+    """Ways in which a file breaks: cut off, bits flipped, a stretch overwritten or left out."""
+    kind = draw(st.sampled_from(['cut', 'flip', 'overwrite', 'leave out', 'other']))
+    places = draw(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4))
+    stretch = draw(st.binary(min_size=1, max_size=64))
+
+    def damage(data: bytes) -> bytes:
+        content = bytearray(data)
+        first = int(places[0] * len(content))
+        if kind == 'cut':
+            return bytes(content[:first])
+        if kind == 'flip':
+            for place in places:
+                bit = int(place * 8 * len(content))
+                content[bit // 8] ^= 1 << bit % 8
+        elif kind == 'overwrite':
+            content[first:first + len(stretch)] = stretch
+        elif kind == 'leave out':
+            del content[first:first + len(stretch)]
+        else:
+            return stretch
+        return bytes(content)
+
+    return damage

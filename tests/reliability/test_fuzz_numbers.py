@@ -1,0 +1,162 @@
+"""Whatever label map and feature map comes, the numbers stay numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fuzzing import cases
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from mmengine.structures import PixelData
+from mmseg.registry import METRICS, MODELS
+from mmseg.structures import SegDataSample
+
+from mmseg_encnet.ops import assign, encode, presence_targets
+
+DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.int64, np.uint16, np.uint32, np.bool_]
+IGNORE = 255
+# From denormal numbers to where the square of a norm leaves single precision.
+MAGNITUDES = [0.0, 1e-40, 1e-6, 1.0, 30.0, 1e4, 1e12, 1e25]
+
+
+@st.composite
+def label_maps(draw: st.DrawFn) -> torch.Tensor:
+    """Labels ``(B, H, W)`` of any integer dtype, any value and any size, also none."""
+    dtype = draw(st.sampled_from(DTYPES))
+    shape = draw(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 9)))
+    if dtype is np.bool_:
+        values = st.booleans()
+    else:
+        bounds = np.iinfo(dtype)
+        values = st.one_of(st.integers(0, min(25, bounds.max)), st.just(min(IGNORE, bounds.max)),
+                           st.integers(int(bounds.min), int(bounds.max)))
+    return torch.from_numpy(draw(npst.arrays(dtype, shape, elements=values)))
+
+
+@cases(90)
+@given(label_maps(), st.integers(1, 260))
+def test_presence_of_any_label_map(labels, num_classes):
+    present = presence_targets(labels, num_classes)
+    assert present.shape == (len(labels), num_classes)
+    for row, label in zip(present, labels.numpy()):
+        values = np.unique(label.astype(np.int64))
+        expected = values[(values >= 0) & (values < num_classes)]
+        np.testing.assert_array_equal(np.flatnonzero(row.numpy()), expected)
+
+
+@cases(70)
+@given(st.data())
+def test_encoding_of_any_features(data):
+    batch, positions = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 40))
+    channels, codes = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 40))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.float64, torch.float16,
+                                       torch.bfloat16]))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
+    factors = [data.draw(st.sampled_from(MAGNITUDES)) for _ in range(3)]
+    limit = 0.01 * torch.finfo(dtype).max
+    x, codewords, scale = (
+        (torch.randn(shape, generator=generator, dtype=torch.float64) * factor).clamp(
+            -limit, limit).to(dtype).requires_grad_()
+        for shape, factor in zip([(batch, channels, positions), (codes, channels), (codes, )],
+                                 factors))
+    # Squares that leave the range are said to be infinite by the equations themselves.
+    squares = channels * (factors[0] + factors[1]) ** 2 * max(factors[2], 1.0) * 100
+    computed_in = torch.float64 if dtype is torch.float64 else torch.float32
+    if squares * max(positions, 1) * codes > torch.finfo(computed_in).max ** 0.5:
+        with torch.no_grad():
+            encode(x, codewords, scale)
+        return
+    encoded = encode(x, codewords, scale)
+    assert encoded.shape == (batch, codes, channels)
+    assert encoded.isfinite().all()
+    encoded.sum().backward()
+    for tensor in (x, codewords, scale):
+        assert tensor.grad.isfinite().all()
+    weights = assign(x.detach(), codewords.detach(), scale.detach())
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(weights[:, 0]))
+
+
+WRONG_SHAPES = st.lists(st.integers(0, 4), min_size=0, max_size=5).map(tuple)
+
+
+@cases(30)
+@given(WRONG_SHAPES, WRONG_SHAPES, WRONG_SHAPES, st.sampled_from([torch.float32, torch.int64]))
+def test_encoding_refuses_shapes_that_do_not_fit(x, codewords, scale, dtype):
+    try:
+        encoded = encode(torch.zeros(x, dtype=dtype), torch.zeros(codewords), torch.zeros(scale))
+    except ValueError as error:
+        assert 'expected' in str(error)
+    else:
+        assert encoded.shape == (x[0], *codewords)
+
+
+@cases(50)
+@given(st.data())
+def test_losses_of_any_label_map(data):
+    num_classes = data.draw(st.sampled_from([1, 2, 3, 21, 150]))
+    channels, codes = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 9))
+    batch = data.draw(st.integers(1, 2))
+    size = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
+    kind = data.draw(st.sampled_from(['any', 'all ignored', 'one pixel']))
+    torch.manual_seed(0)
+    head = MODELS.build(dict(
+        type='EncodingHead', in_channels=[6, channels], in_index=[0, 1], channels=channels,
+        num_codes=codes, num_classes=num_classes, use_se_loss=data.draw(st.booleans()),
+        add_lateral=data.draw(st.booleans()), dropout_ratio=0.1,
+        norm_cfg=data.draw(st.sampled_from([dict(type='BN'), dict(type='GN', num_groups=1)])),
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)))
+    samples = []
+    for _ in range(batch):
+        label = torch.full((1, *size), IGNORE)
+        if kind == 'any':
+            label = torch.randint(num_classes, (1, *size))
+            label[torch.rand(label.shape) < 0.3] = IGNORE
+        elif kind == 'one pixel':
+            label[0, 0, 0] = num_classes - 1
+        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
+        sample.gt_sem_seg = PixelData(data=label)
+        samples.append(sample)
+    side = [-(-length // 8) for length in size]
+    maps = [torch.randn(batch, width, *side, requires_grad=True) for width in (6, channels)]
+    try:
+        losses = head.loss(maps, samples, train_cfg=None)
+    except ValueError as error:
+        # One value has no deviation.
+        assert 'more than 1 value per channel' in str(error)
+        assert batch * side[0] * side[1] == 1 or batch * channels == 1
+        return
+    total = sum(value for key, value in losses.items() if 'loss' in key)
+    assert total.isfinite()
+    if all((sample.gt_sem_seg.data == IGNORE).all() for sample in samples):
+        assert total == 0
+    total.backward()
+    for tensor in [*maps, *head.parameters()]:
+        assert tensor.grad is None or tensor.grad.isfinite().all()
+
+
+@pytest.mark.filterwarnings('ignore')
+@cases(40)
+@given(st.data())
+def test_metrics_of_any_prediction(data):
+    num_classes = data.draw(st.integers(2, 12))
+    size = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
+    metrics = [METRICS.build(dict(type=kind)) for kind in ('PresenceMetric', 'ContextConsistency')]
+    samples = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        label = torch.randint(num_classes, (1, *size), generator=generator)
+        label[torch.rand(label.shape, generator=generator) < data.draw(
+            st.sampled_from([0.0, 0.5, 1.1]))] = IGNORE
+        factor = data.draw(st.sampled_from([0.0, 1.0, 1e3]))
+        samples.append(dict(
+            gt_sem_seg=dict(data=label),
+            seg_logits=dict(data=factor * torch.randn(num_classes, *size, generator=generator)),
+            presence=torch.sigmoid(factor * torch.randn(num_classes, generator=generator))))
+    for metric in metrics:
+        metric.dataset_meta = dict(classes=tuple(map(str, range(num_classes))))
+        metric.process({}, samples)
+        for name, value in metric.evaluate(size=len(samples)).items():
+            # Of nothing there is no mean.
+            assert np.isnan(value) or 0 <= value <= 100, name

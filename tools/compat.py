@@ -1,0 +1,244 @@
+"""Try the project with other Pythons, PyTorches and toolboxes; writes docs/compatibility.md.
+
+Every cell of the matrix gets a virtual environment of its own, which is removed afterwards: PyTorch
+first, then the project with the toolbox, then a part of the tests. Needs git and the interpreters,
+and nothing installed. What is stated as the oldest is read from setup.cfg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'docs' / 'compatibility.json'
+PAGE = ROOT / 'docs' / 'compatibility.md'
+PYTHONS = ('3.10', '3.11', '3.12', '3.13')
+# The one that `make` installs.
+DEFAULT_TORCH = re.search(
+    r'^TORCH \?= torch==([\w.]+)', (ROOT / 'Makefile').read_text(), re.MULTILINE)[1]
+SHOWN = ('torch', 'numpy', 'onedl-mmcv', 'onedl-mmengine', 'onedl-mmsegmentation')
+SMOKE = (
+    'tests/ops/test_encode.py', 'tests/ops/test_presence.py', 'tests/engine/test_launch.py',
+    'tests/engine/test_inference.py', 'tests/apis', 'tests/reliability/test_strangers_files.py')
+SECONDS_A_STEP = 1800
+_HEAD = """# Compatibility
+
+Which versions work together, tried by `make compat`. Each row is an environment of its own:
+PyTorch, then the project with the toolbox, then the tests of the operators, of training, of
+inference, of the toolbox's interfaces and of files from strangers. It is not part of `make test`.
+
+`oldest` is the lower bound in `setup.cfg`, `newest` what pip chose on the day; `{torch}` is the
+PyTorch that `make` installs. A cell needs one core for about a quarter of an hour and the network;
+PyTorch's usual builds bring CUDA, several gigabytes a cell, which are removed when it is done.
+`make compat CELLS='NAME ...'` runs some cells, and `CELLS=--no-cuda` those whose PyTorch comes
+without CUDA.
+
+"""
+
+
+class Cell(NamedTuple):
+    """A row of the matrix.
+
+    Attributes:
+        python: Version of the interpreter, ``3.11``.
+        torch: ``oldest``, ``newest`` or a version.
+        toolbox: ``oldest`` or ``newest``.
+    """
+
+    python: str
+    torch: str
+    toolbox: str
+
+    @property
+    def name(self) -> str:
+        return f'python{self.python}-torch-{self.torch}-toolbox-{self.toolbox}'
+
+
+class NotTested(Exception):
+    """A cell cannot be tried here; the message says why."""
+
+
+def matrix() -> list[Cell]:
+    """For each Python both ends of what the project allows, and what ``make`` installs."""
+    ends = [Cell(python, end, end) for python in PYTHONS for end in ('oldest', 'newest')]
+    usual = [Cell('3.11', DEFAULT_TORCH, end) for end in ('oldest', 'newest')]
+    return sorted(ends + usual)
+
+
+def lower_bounds() -> dict[str, str]:
+    """The oldest versions that setup.cfg allows, of PyTorch and of the toolbox."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    lines = setup['options']['install_requires'] + setup['options.extras_require']['toolbox']
+    found = re.findall(r'^([\w-]+)>=([\w.]+)', lines, re.MULTILINE)
+    return {name: version for name, version in found if name in SHOWN and name != 'numpy'}
+
+
+def requirements(cell: Cell) -> tuple[str, list[str]]:
+    """What pip is asked for: PyTorch, and the toolbox."""
+    oldest = lower_bounds()
+    version = oldest['torch'] if cell.torch == 'oldest' else cell.torch
+    torch = 'torch' if cell.torch == 'newest' else f'torch=={version}'
+    toolbox = [name for name in SHOWN if name.startswith('onedl-')]
+    if cell.toolbox == 'oldest':
+        toolbox = [f'{name}=={oldest[name]}' for name in toolbox]
+    return torch, toolbox
+
+
+def run(cell: Cell, folder: Path, allow_cuda: bool) -> dict[str, Any]:
+    """Try a cell; what is known of it afterwards."""
+    result: dict[str, Any] = dict(cell=list(cell), day=date.today().isoformat(), versions={})
+    start = time.monotonic()
+    try:
+        python = _interpreter(cell.python)
+        shutil.rmtree(folder, ignore_errors=True)
+        result.update(_try(cell, python, folder, allow_cuda))
+    except NotTested as reason:
+        result.update(status='not tested', detail=str(reason))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return dict(result, seconds=round(time.monotonic() - start))
+
+
+def _try(cell: Cell, python: str, folder: Path, allow_cuda: bool) -> dict[str, Any]:
+    venv, source = folder / 'venv', folder / 'source'
+    _step([python, '-m', 'venv', str(venv)], 'venv failed')
+    pip = [str(venv / 'bin' / 'python'), '-m', 'pip', 'install', '--quiet']
+    torch, toolbox = requirements(cell)
+    if not allow_cuda:
+        report = _step([*pip, '--dry-run', '--report', '-', torch], f'pip found no {torch}')
+        cuda = [entry['metadata']['name'] for entry in json.loads(report)['install']
+                if entry['metadata']['name'].startswith('nvidia')]
+        if cuda:
+            raise NotTested(f'{torch} comes with {len(cuda)} CUDA packages there, and the run was '
+                            'told to leave those out')
+    _copy(source)
+    _step([*pip, torch], f'pip could not install {torch}')
+    tests = ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime', 'onnxscript']
+    _step([*pip, f'{source}[toolbox]', *toolbox, *tests], 'pip could not install the project')
+    versions = dict(
+        line.split('==') for line in _step(
+            [*pip[:-2], 'list', '--format', 'freeze'], 'pip failed').splitlines() if '==' in line)
+    versions = {name: versions.get(name, '?') for name in SHOWN}
+    command = [str(venv / 'bin' / 'python'), '-m', 'pytest', '-q', '--no-header',
+               '-p', 'no:cacheprovider', *SMOKE]
+    environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    try:
+        ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True,
+                               timeout=SECONDS_A_STEP, check=False)
+        output, status = ended.stdout, 'failed' if ended.returncode else 'passed'
+    except subprocess.TimeoutExpired:
+        output, status = f'no end after {SECONDS_A_STEP} s', 'failed'
+    lines = output.strip().splitlines() or ['no output']
+    failed = [line.split(' - ')[0].removeprefix('FAILED ').removeprefix('ERROR ')
+              for line in lines if line.startswith(('FAILED', 'ERROR'))]
+    counts = next((line.strip('= ') for line in reversed(lines)
+                   if re.search(r'\d+ (passed|failed|error)', line)), lines[-1])
+    detail = re.sub(r',? *\d* warnings?| in .*', '', counts)
+    detail += ': ' * bool(failed) + ', '.join(failed[:3]) + ', ...' * (len(failed) > 3)
+    return dict(status=status, detail=detail, versions=versions)
+
+
+def _interpreter(version: str) -> str:
+    """An interpreter of a version, on the path or among those that pyenv built."""
+    candidates = [shutil.which(f'python{version}')]
+    pyenv = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv')) / 'versions'
+    candidates += sorted(map(str, pyenv.glob(f'{version}.*/bin/python')))
+    for candidate in filter(None, candidates):
+        ended = subprocess.run([candidate, '-c', 'import sys, venv; print(sys.version)'],
+                               capture_output=True, text=True, check=False)
+        if not ended.returncode and ended.stdout.startswith(f'{version}.'):
+            return candidate
+    raise NotTested(f'no Python {version} on this machine')
+
+
+def _copy(target: Path) -> None:
+    """Copy the project: building a wheel leaves files in its source."""
+    listed = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True,
+                            check=True)
+    for name in filter(None, listed.stdout.split('\0')):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+def _step(command: list[str], otherwise: str) -> str:
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_A_STEP,
+                               check=False)
+    except subprocess.TimeoutExpired:
+        raise NotTested(f'{otherwise} in {SECONDS_A_STEP} s') from None
+    if ended.returncode:
+        lines = [line for line in ended.stderr.splitlines() if line.startswith('ERROR')]
+        # A message may tell where packages come from.
+        reason = re.sub(r'\S+://\S+', '...', (lines or ['no message'])[-1].removeprefix('ERROR: '))
+        raise NotTested(f'{otherwise}: {reason}')
+    return ended.stdout
+
+
+def stored() -> dict[str, dict[str, Any]]:
+    """The last result of each cell."""
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+
+
+def render(results: dict[str, dict[str, Any]]) -> str:
+    """The page ``docs/compatibility.md``."""
+    return _HEAD.format(torch=DEFAULT_TORCH) + '\n'.join(_table(matrix(), results)) + '\n'
+
+
+def _table(cells: Iterable[Cell], results: dict[str, dict[str, Any]]) -> Iterator[str]:
+    yield f'| Python | PyTorch | toolbox | result | {" | ".join(SHOWN)} | day | minutes |'
+    yield '|' + '---|' * (6 + len(SHOWN))
+    for cell in cells:
+        result = results.get(cell.name, dict(
+            status='not tested', detail='not run', versions={}, day='', seconds=0))
+        versions = [result['versions'].get(name, '') for name in SHOWN]
+        minutes = f'{result["seconds"] / 60:.0f}' if result['versions'] else ''
+        row = [*cell, f'**{result["status"]}** ({result["detail"]})', *versions, result['day'],
+               minutes]
+        yield f'| {" | ".join(row)} |'
+
+
+def main() -> None:
+    cells = {cell.name: cell for cell in matrix()}
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog='cells: ' + ', '.join(cells),
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('cells', nargs='*', metavar='CELL', help='which to run; all if not given')
+    parser.add_argument('--no-cuda', action='store_true',
+                        help='leave out cells whose PyTorch comes with CUDA packages')
+    parser.add_argument('--folder', type=Path, default=ROOT / '.compat',
+                        help='where environments are made and removed again (%(default)s)')
+    args = parser.parse_args()
+    unknown = set(args.cells) - set(cells)
+    if unknown:
+        parser.error(f'no cell {", ".join(sorted(unknown))}; there are {", ".join(cells)}')
+    failed = []
+    for name in args.cells or cells:
+        print(f'--- {name}', flush=True)
+        result = run(cells[name], args.folder / name, not args.no_cuda)
+        print(f'{result["status"]}: {result["detail"]}', flush=True)
+        # Read again, so that runs side by side keep each other's results.
+        results = dict(stored(), **{name: result})
+        RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=2) + '\n')
+        PAGE.write_text(render(results))
+        if result['status'] == 'failed':
+            failed.append(name)
+    if failed:
+        sys.exit(f'failed: {", ".join(failed)}')
+
+
+if __name__ == '__main__':
+    main()
