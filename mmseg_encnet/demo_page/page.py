@@ -56,16 +56,20 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
             photograph: panels.photograph_panel(context, Path(path).name),
             codewords: panels.codewords_panel(context),
             channels: panels.channels_panel(context),
-            labels: panels.labels_panel(session, threshold),
-            presence: panels.presence_panel(session, threshold),
+            **_labelled(session, threshold),
         }
 
     def remove(session: Session | None, threshold: float) -> dict:
         """Label the photograph again from what is kept of it."""
         if session is None:
             return _tell('This photograph is not kept any longer; drop it again.')
+        return _labelled(session, threshold)
+
+    def _labelled(session: Session, threshold: float) -> dict:
+        prediction_html, legend_html = panels.labels_panels(session, threshold)
         return {
-            labels: panels.labels_panel(session, threshold),
+            prediction: prediction_html,
+            legend: legend_html,
             presence: panels.presence_panel(session, threshold),
         }
 
@@ -73,9 +77,12 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
         return {message: gradio.update(value=panels.message_panel(sentence), visible=True)}
 
     with gradio.Blocks(title=f'{title}: context of a photograph', analytics_enabled=False,
-                       delete_cache=(SECONDS_TO_KEEP, SECONDS_TO_KEEP)) as page:
+                       fill_width=True, delete_cache=(SECONDS_TO_KEEP, SECONDS_TO_KEEP)) as page:
         kept = gradio.State(time_to_live=SECONDS_TO_KEEP)
-        gradio.Markdown(f'## What {title} sees in a photograph')
+        gradio.Markdown(
+            f'## What {title} sees in a photograph\n'
+            'Drop one: the model labels it, and shows the context that it labels it from. '
+            'Point at a picture to name the place.')
         message = gradio.HTML(visible=False)
         with gradio.Row():
             with gradio.Column(scale=2, min_width=300):
@@ -86,15 +93,18 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
                     label='Presence threshold',
                     info='Classes whose presence is below it label no pixel.')
                 presence = gradio.HTML()
-            with gradio.Column(scale=7, min_width=640, visible=False) as results:
-                with gradio.Row():
-                    photograph, labels, codewords = (gradio.HTML(min_width=200) for _ in range(3))
-                channels = gradio.HTML()
-        outputs = [kept, upload, message, slider, results, photograph, labels, codewords,
-                   channels, presence]
-        upload.upload(show, [upload, slider], outputs, concurrency_limit=1, api_visibility='private')
-        slider.input(remove, [kept, slider], [labels, presence, message], show_progress='hidden',
-                     trigger_mode='always_last', concurrency_limit=4, api_visibility='private')
+            with gradio.Column(scale=6, min_width=640, visible=False) as results:
+                with gradio.Row(elem_id='em-top'):
+                    photograph, prediction = (gradio.HTML(min_width=200) for _ in range(2))
+                legend, codewords, channels = (gradio.HTML() for _ in range(3))
+        labelled = [prediction, legend, presence, message]
+        upload.upload(
+            show, [upload, slider],
+            [kept, upload, slider, results, photograph, codewords, channels, *labelled],
+            concurrency_limit=1, api_visibility='private')
+        slider.input(
+            remove, [kept, slider], labelled, show_progress='hidden', trigger_mode='always_last',
+            concurrency_limit=4, api_visibility='private')
     return page
 
 

@@ -32,7 +32,7 @@ from ..visualization.context_sheet import (
 from .session import Session
 
 # Inches.
-MAP_WIDTH, TALLEST_MAP = 4.0, 6.0
+MAP_WIDTH, TALLEST_MAP = 5.0, 7.0
 
 
 class Bar(NamedTuple):
@@ -50,16 +50,17 @@ def photograph_panel(context: ContextPrediction, name: str) -> str:
     return _template().photograph(name, _jpeg(context.image))
 
 
-def labels_panel(session: Session, threshold: float) -> str:
-    """The labels that a threshold leaves, with a legend of the classes and their areas."""
+def labels_panels(session: Session, threshold: float) -> tuple[str, str]:
+    """The labels that a threshold leaves, and their legend with the areas of the classes."""
     labels = session.labels(threshold)
+    prediction = _template().prediction(
+        _png(colour(labels, session.palette)), _index_png(labels), list(session.classes))
     areas = np.bincount(labels.ravel(), minlength=len(session.classes)) / labels.size
     legend = [Bar(session.classes[index], areas[index], _percent(areas[index]),
                   _css(session.palette[index]))
               for index in np.argsort(-areas, kind='stable') if areas[index]]
-    return _template().labels(
-        _png(colour(labels, session.palette)), _index_png(labels), list(session.classes), legend,
-        threshold, int(session.removed(threshold).sum()),
+    return prediction, _template().legend(
+        legend, threshold, int(session.removed(threshold).sum()), len(session.classes),
         _percent(float((labels != session.unchanged).mean())))
 
 
@@ -84,8 +85,8 @@ def codewords_panel(context: ContextPrediction) -> str:
     shares = context.codeword_shares
     colours = codeword_colours(len(shares))
     order = np.argsort(-shares, kind='stable')[:MAX_CODEWORD_BARS]
-    bars = [Bar(f'codeword {code}', float(shares[code]), _percent(shares[code]),
-                _css(colours[code])) for code in order]
+    bars = [Bar(str(code), float(shares[code]), _percent(shares[code]), _css(colours[code]))
+            for code in order]
     parts = sheet_parts(context)
     strongest = context.assignments.max(axis=0)
     return _template().codewords(

@@ -1,0 +1,1 @@
+from browser import browser, browser_process  # noqa: F401
