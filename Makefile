@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 # What a good environment was made from; a change to any of it makes a new one.
 RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test reliability lint clean
 
 help:
 	@echo 'make demo   train FCN and EncNet on the embedded data set and compare them (5 minutes)'
 	@echo 'make test   run the test suite (10 minutes)'
 	@echo 'make lint   check the code with ruff'
+	@echo 'make reliability  run the long checks and write docs/reliability.md (2 hours)'
 	@echo 'make clean  remove the environment and everything the targets wrote'
 
 setup:
@@ -36,6 +37,9 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
+
+reliability: setup
+	$(BIN)/python tools/analysis_tools/reliability.py
 
 lint: setup
 	$(BIN)/ruff check .

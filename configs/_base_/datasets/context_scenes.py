@@ -37,7 +37,7 @@ train_dataloader = dict(
     persistent_workers=True,
     # In order: a batch then holds two layouts in opposite settings, so that what a layout looks
     # like cancels out of the gradient and what its cues say remains.
-    sampler=dict(type='InfiniteSampler', shuffle=False),
+    sampler=dict(type='SeededInfiniteSampler', shuffle=False),
     dataset=dict(
         type=dataset_type, split='train', num_scenes=4000, pipeline=train_pipeline))
 val_dataloader = dict(

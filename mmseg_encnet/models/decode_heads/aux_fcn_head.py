@@ -33,7 +33,7 @@ class AuxFCNHead(FCNHead):
                  loss_decode: dict | list[dict] | None = None,
                  **kwargs) -> None:
         if loss_decode is None:
-            loss_decode = dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.2)
+            loss_decode = dict(type='SyncCrossEntropyLoss', loss_weight=0.2)
         super().__init__(
             in_channels=in_channels,
             channels=in_channels // 4 if channels is None else channels,
