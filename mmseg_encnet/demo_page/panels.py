@@ -32,7 +32,7 @@ from ..visualization.context_sheet import (
 from .session import Session
 
 # Inches.
-MAP_WIDTH, TALLEST_MAP = 5.0, 7.0
+MAP_WIDTH, TALLEST_MAP = 5.0, 5.0
 
 
 class Bar(NamedTuple):
@@ -47,14 +47,15 @@ class Bar(NamedTuple):
 
 def photograph_panel(context: ContextPrediction, name: str) -> str:
     """The photograph under its file's name."""
-    return _template().photograph(name, _jpeg(context.image))
+    return _template().photograph(name, _jpeg(context.image), _ratio(context.image))
 
 
 def labels_panels(session: Session, threshold: float) -> tuple[str, str]:
     """The labels that a threshold leaves, and their legend with the areas of the classes."""
     labels = session.labels(threshold)
     prediction = _template().prediction(
-        _png(colour(labels, session.palette)), _index_png(labels), list(session.classes))
+        _png(colour(labels, session.palette)), _ratio(labels), _index_png(labels),
+        list(session.classes))
     areas = np.bincount(labels.ravel(), minlength=len(session.classes)) / labels.size
     legend = [Bar(session.classes[index], areas[index], _percent(areas[index]),
                   _css(session.palette[index]))
@@ -90,18 +91,18 @@ def codewords_panel(context: ContextPrediction) -> str:
     parts = sheet_parts(context)
     strongest = context.assignments.max(axis=0)
     return _template().codewords(
-        parts['codewords'].title, _bare(parts['codewords'], context.image.shape),
+        parts['codewords'].title, _bare(parts['codewords'], context.image), _ratio(context.image),
         _index_png(context.codewords, strongest), [_percent(share) for share in shares], bars,
         len(shares) - len(bars))
 
 
 def channels_panel(context: ContextPrediction) -> str:
     """The channels that the gate lets through most and least."""
-    maps = [(part.title, _bare(part, context.image.shape))
+    maps = [(part.title, _bare(part, context.image))
             for name, part in sheet_parts(context).items() if name.startswith(('strong', 'weak'))]
     if not maps:
         return _template().note('This model has no gate over its channels to show.')
-    return _template().channels(maps)
+    return _template().channels(maps, _ratio(context.image))
 
 
 def message_panel(sentence: str) -> str:
@@ -118,11 +119,16 @@ def _template() -> Any:
     return template.module
 
 
-def _bare(part: Part, shape: Sequence[int]) -> str:
+def _ratio(picture: np.ndarray) -> float:
+    """Width over height."""
+    return round(picture.shape[1] / picture.shape[0], 4)
+
+
+def _bare(part: Part, image: np.ndarray) -> str:
     """A map without margins, so that its places are the image's."""
-    ratio = shape[0] / shape[1]
-    width = min(MAP_WIDTH, TALLEST_MAP / ratio)
-    figure = Figure(figsize=(width, width * ratio), dpi=DPI)
+    ratio = _ratio(image)
+    width = min(MAP_WIDTH, TALLEST_MAP * ratio)
+    figure = Figure(figsize=(width, width / ratio), dpi=DPI)
     FigureCanvasAgg(figure)
     part.draw(figure.add_axes((0, 0, 1, 1)))
     return _png(pixels(figure))
