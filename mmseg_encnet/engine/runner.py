@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from torch.utils.data import DataLoader
 from ..errors import UserError
 from .checkpoint_check import FitCheckHook
 from .checkpoint_file import DamagedFileError, find_resumable
+from .explain import explain
 from .hooks import LossCheckHook
 from .safe_loading import UnreadableFileError
 from .samples import build_checked_dataset
@@ -31,6 +34,32 @@ from .samples import build_checked_dataset
 _REPLACED_HOOKS = {'CheckpointHook': 'ResumableCheckpointHook'}
 _REPLACED_SAMPLERS = {'InfiniteSampler': 'SeededInfiniteSampler'}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WHILE_BUILDING = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError,
+                   RuntimeError, TypeError, ValueError)
+
+
+def _built_from(part: str) -> Callable[[Callable], Callable]:
+    """Decorate what builds a part of the config: what fails there names the part."""
+
+    def decorate(build: Callable) -> Callable:
+        @functools.wraps(build)
+        def build_or_tell(*args, **kwargs) -> Any:
+            try:
+                return build(*args, **kwargs)
+            except _WHILE_BUILDING as error:
+                # Of several processes another one may be the reason.
+                lost = isinstance(error, RuntimeError) and torch.distributed.is_initialized()
+                if lost or explain(error) is not None:
+                    raise
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                raise UserError(
+                    f'{part} of the config cannot be built: {type(error).__name__}: '
+                    f'{" ".join(_first_line(error).split())} ({Path(place.filename).name}, line '
+                    f'{place.lineno}); correct it in the config or in --cfg-options.') from error
+
+        return build_or_tell
+
+    return decorate
 
 
 class EncNetRunner(Runner):
@@ -46,6 +75,18 @@ class EncNetRunner(Runner):
       file of that name in an editable install, and ``mim`` refuses to choose between two.
     """
 
+    from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
+    setup_env = _built_from('env_cfg')(Runner.setup_env)
+    set_randomness = _built_from('randomness')(Runner.set_randomness)
+    build_visualizer = _built_from('visualizer')(Runner.build_visualizer)
+    build_model = _built_from('model')(Runner.build_model)
+    build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
+    build_param_scheduler = _built_from('param_scheduler')(Runner.build_param_scheduler)
+    build_train_loop = _built_from('train_cfg or train_dataloader')(Runner.build_train_loop)
+    build_val_loop = _built_from('val_cfg, val_dataloader or val_evaluator')(Runner.build_val_loop)
+    build_test_loop = _built_from('test_cfg, test_dataloader or test_evaluator')(
+        Runner.build_test_loop)
+
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict[str, Any],
                          seed: int | None = None,
@@ -57,6 +98,7 @@ class EncNetRunner(Runner):
                 dataloader['sampler'] = _replaced(sampler, _REPLACED_SAMPLERS)
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
+    @_built_from('default_hooks or custom_hooks')
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         if default_hooks is not None:
             default_hooks = {name: hook if hook is None else _replaced(hook, _REPLACED_HOOKS)
