@@ -50,11 +50,12 @@ class CheckedPipeline(Compose):
             except UserError:
                 raise
             except Exception as error:
-                raise UserError(_what_is_broken(files, error)) from error
+                raise UserError(what_is_broken(files, error)) from error
             if data is None:
                 return None
             if not loaded and 'gt_seg_map' in data:
                 loaded = True
+                data['gt_seg_map'] = _unsqueezed(data['gt_seg_map'], files)
                 self._check_label(data['gt_seg_map'], data.get('ori_shape'), files)
         samples = data.get('data_samples') if isinstance(data, Mapping) else None
         # Under test-time augmentation the labels are loaded out of sight: a list of equal ones,
@@ -121,8 +122,14 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
     return dataset
 
 
-def _what_is_broken(files: dict[str, str], error: Exception) -> str:
-    """Find the file at fault; only called once something has gone wrong."""
+def what_is_broken(files: dict[str, str], error: Exception) -> str:
+    """The sentence for a sample that cannot be used; only called once something has gone wrong.
+
+    Args:
+        files: The sample's ``img_path`` and, if it has a label, ``seg_map_path``.
+        error: What a transform raised.
+    """
+    sizes = []
     for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
         if key not in files:
             continue
@@ -133,12 +140,23 @@ def _what_is_broken(files: dict[str, str], error: Exception) -> str:
             backend = 'pillow' if kind == 'label' else 'cv2'
             content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
             decoded = content is not None
+            sizes += [_size(content.shape[:2])] if decoded else []
         except Exception:
             decoded = False
         if not decoded:
             return f'{kind} file {path} cannot be decoded: it is broken or no image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
-    return f'sample {files.get("img_path")} cannot be prepared: {reason}.'
+    shown = f'image {files.get("img_path")}' + f' of {sizes[0]} pixels' * bool(sizes)
+    return f'{shown} cannot be prepared (height x width; {reason}); take it off the list.'
+
+
+def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:
+    """A label in the shape that its file has: the toolbox drops sides of one pixel."""
+    path = files.get('seg_map_path')
+    if label.ndim >= 2 or path is None or not Path(path).is_file():
+        return label
+    with Image.open(path) as picture:
+        return label.reshape(picture.height, picture.width)
 
 
 def _value_beyond_a_byte(path: str | None) -> int | float | None:

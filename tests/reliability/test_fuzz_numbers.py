@@ -35,7 +35,7 @@ def label_maps(draw: st.DrawFn) -> torch.Tensor:
     return torch.from_numpy(draw(npst.arrays(dtype, shape, elements=values)))
 
 
-@cases(90)
+@cases(70)
 @given(label_maps(), st.integers(1, 260))
 def test_presence_of_any_label_map(labels, num_classes):
     present = presence_targets(labels, num_classes)
@@ -46,7 +46,7 @@ def test_presence_of_any_label_map(labels, num_classes):
         np.testing.assert_array_equal(np.flatnonzero(row.numpy()), expected)
 
 
-@cases(70)
+@cases(50)
 @given(st.data())
 def test_encoding_of_any_features(data):
     batch, positions = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 40))
@@ -81,7 +81,7 @@ def test_encoding_of_any_features(data):
 WRONG_SHAPES = st.lists(st.integers(0, 4), min_size=0, max_size=5).map(tuple)
 
 
-@cases(30)
+@cases(20)
 @given(WRONG_SHAPES, WRONG_SHAPES, WRONG_SHAPES, st.sampled_from([torch.float32, torch.int64]))
 def test_encoding_refuses_shapes_that_do_not_fit(x, codewords, scale, dtype):
     try:
@@ -92,7 +92,7 @@ def test_encoding_refuses_shapes_that_do_not_fit(x, codewords, scale, dtype):
         assert encoded.shape == (x[0], *codewords)
 
 
-@cases(50)
+@cases(40)
 @given(st.data())
 def test_losses_of_any_label_map(data):
     num_classes = data.draw(st.sampled_from([1, 2, 3, 21, 150]))
@@ -137,7 +137,7 @@ def test_losses_of_any_label_map(data):
 
 
 @pytest.mark.filterwarnings('ignore')
-@cases(40)
+@cases(30)
 @given(st.data())
 def test_metrics_of_any_prediction(data):
     num_classes = data.draw(st.integers(2, 12))

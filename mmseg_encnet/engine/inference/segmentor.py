@@ -21,6 +21,7 @@ from mmseg.structures import SegDataSample
 from ...errors import UserError
 from ...models.segmentors import ContextEncoderDecoder
 from ..checkpoint_check import check_fits, plain_state_dict
+from ..samples import what_is_broken
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ class Segmentor:
             try:
                 packed = self.pipeline(dict(img_path=str(image)))
             except Exception as error:
-                raise UserError(f'image file {image} cannot be decoded: it is broken, missing or '
-                                'no image; replace it.') from error
+                raise UserError(what_is_broken(dict(img_path=str(image)), error)) from error
         if context_maps:
             packed['data_samples'].set_metainfo(dict(context_maps=True))
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
