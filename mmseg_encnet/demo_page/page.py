@@ -117,6 +117,9 @@ def open_page(page: gradio.Blocks, host: str, port: int) -> str:
     Raises:
         UserError: If the port cannot be had.
     """
+    # Gradio asks itself whether it is there, through a proxy if the machine has one.
+    around = os.environ.get('no_proxy') or os.environ.get('NO_PROXY')
+    os.environ['no_proxy'] = ','.join(filter(None, [around, host, 'localhost']))
     pointer = (STATIC / 'pointer.js').read_text(encoding='utf-8')
     try:
         return page.launch(
@@ -124,6 +127,7 @@ def open_page(page: gradio.Blocks, host: str, port: int) -> str:
             prevent_thread_lock=True, ssr_mode=False, footer_links=[], max_file_size='64mb',
             state_session_capacity=SESSIONS_TO_KEEP, theme=THEME,
             css_paths=STATIC / 'page.css', head=f'<script>{pointer}</script>')[1]
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise UserError(f'port {port} of {host} cannot be had: another program uses it or it is '
-                        'not allowed; choose another one with --port.') from error
+                        'not allowed; choose another one, from 1024 to 65535, with --port.'
+                        ) from error

@@ -169,10 +169,10 @@ def test_page(browser, address, checkpoint, segmentor, photograph, tiny_options,
     assert all(asked.startswith((address, 'blob:', 'about:'))
                for asked in requested_addresses(browser))
 
-    # Another one cannot have the same port.
-    port = address.rstrip('/').rpartition(':')[2]
-    sentence = run_tool('demo_app', MSRC21, path, '--port', port, options=tiny_options).sentence
-    assert f'port {port} of 127.0.0.1' in sentence
+    # Another page cannot have the same port, nor one that is none.
+    for port in (address.rstrip('/').rpartition(':')[2], 99999):
+        tool = run_tool('demo_app', MSRC21, path, '--port', port, options=tiny_options)
+        assert f'port {port} of 127.0.0.1' in tool.sentence
 
 
 def test_sessions_keep_apart(browser, address, photograph, tmp_path):
