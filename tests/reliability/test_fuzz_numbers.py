@@ -70,10 +70,15 @@ def test_encoding_of_any_features(data):
         return
     encoded = encode(x, codewords, scale)
     assert encoded.shape == (batch, codes, channels)
-    assert encoded.isfinite().all()
     encoded.sum().backward()
-    for tensor in (x, codewords, scale):
-        assert tensor.grad.isfinite().all()
+    wide = [tensor.detach().double().requires_grad_() for tensor in (x, codewords, scale)]
+    exact = encode(*wide)
+    exact.sum().backward()
+    for found, expected in [(encoded, exact), *(
+            (one.grad, other.grad) for one, other in zip((x, codewords, scale), wide))]:
+        # A number that half precision cannot hold is infinite in it.
+        held = expected.abs() < 0.5 * torch.finfo(found.dtype).max
+        assert (found.isfinite() | ~held).all() and not found.isnan().any()
     weights = assign(x.detach(), codewords.detach(), scale.detach())
     torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(weights[:, 0]))
 
