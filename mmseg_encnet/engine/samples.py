@@ -14,7 +14,7 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 from mmengine.dataset import BaseDataset, Compose
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from ..errors import UserError
@@ -109,6 +109,7 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     except (AssertionError, FileNotFoundError) as error:
+        _check_transforms(cfg)
         reason = ' '.join(str(error).split()) or 'its image folder or list of images is missing'
         raise UserError(f'data set {_place(cfg)} cannot be opened: {reason}; check data_root, '
                         'data_prefix and ann_file.') from error
@@ -173,6 +174,20 @@ def _value_beyond_a_byte(path: str | None) -> int | float | None:
 
 def _size(shape: tuple[int, ...]) -> str:
     return 'x'.join(map(str, shape))
+
+
+def _check_transforms(cfg: dict[str, Any]) -> None:
+    """Name a transform that cannot be built: the toolbox's say so with bare assertions."""
+    for part in _leaf_configs(cfg):
+        for index, step in enumerate(part.get('pipeline', ())):
+            try:
+                TRANSFORMS.build(step)
+            except AssertionError as error:
+                options = ', '.join(f'{key}={value!r}' for key, value in step.items())
+                raise UserError(
+                    f'pipeline.{index} of {part["type"]} ({options}) refuses an argument'
+                    f'{": " * bool(str(error))}{" ".join(str(error).split())}; correct it in the '
+                    'config or in --cfg-options.') from error
 
 
 def _leaf_configs(cfg: dict[str, Any]):
