@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 # What a good environment was made from; a change to any of it makes a new one.
 RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
 
-.PHONY: help setup demo test reliability lint clean
+.PHONY: help setup demo test reliability compat lint clean
 
 help:
 	@echo 'make demo   train FCN and EncNet on the embedded data set and compare them (5 minutes)'
 	@echo 'make test   run the test suite (10 minutes)'
 	@echo 'make lint   check the code with ruff'
 	@echo 'make reliability  run the long checks and write docs/reliability.md (2 hours)'
+	@echo 'make compat  try other Pythons, PyTorches and toolboxes (hours, gigabytes)'
 	@echo 'make clean  remove the environment and everything the targets wrote'
 
 setup:
@@ -40,6 +41,9 @@ test: setup
 
 reliability: setup
 	$(BIN)/python tools/analysis_tools/reliability.py
+
+compat:
+	$(PYTHON) tools/compat.py $(CELLS)
 
 lint: setup
 	$(BIN)/ruff check .

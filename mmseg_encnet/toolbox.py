@@ -20,7 +20,7 @@ MAINTAINED = 'onedl-'
 # Versions that work together without compiled operators (earlier onedl-mmsegmentation imports
 # them), and those that OpenMMLab's mmsegmentation accepts. The extras in setup.cfg say the same.
 SUPPORTED = {
-    'onedl-mmcv': '>=2.3.0,<3',
+    'onedl-mmcv': '>=2.3.1,<3',
     'onedl-mmengine': '>=0.10.8,<1',
     'onedl-mmsegmentation': '>=1.4.0,<2',
     'mmcv': '>=2.0.0,<2.2.0',

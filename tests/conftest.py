@@ -13,12 +13,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope, init_default_scope
-from mmengine.visualization import Visualizer
-from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 from tiny_setup import MSRC21, ROOT, SHRUNK, option_strings
+from toolbox_state import clear_toolbox_state
 
 import mmseg_encnet  # noqa: F401  (registers the parts)
 
@@ -35,13 +32,6 @@ def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     clear_toolbox_state()
     torch.set_num_threads(threads)
-
-
-def clear_toolbox_state() -> None:
-    """Forget the loggers, visualisers and default scopes of the runs so far."""
-    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
-        manager._instance_dict.clear()
-    init_default_scope('mmseg')
 
 
 def draw_photographs(root: Path, split: str, count: int, num_classes: int = 21) -> None:

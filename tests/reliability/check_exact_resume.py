@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import record
 import torch
-from conftest import clear_toolbox_state
 from mmengine.runner import CheckpointLoader
 from same_to_the_bit import assert_same, without_timings
 from tiny_scenes import CONFIG, TINY_SCENES
+from toolbox_state import clear_toolbox_state
 
 from mmseg_encnet.engine import launch
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import clear_toolbox_state
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import CheckpointLoader, Runner
 from same_to_the_bit import assert_same, without_timings
+from toolbox_state import clear_toolbox_state
 
 from mmseg_encnet.engine import launch
 from mmseg_encnet.engine.checkpoint_file import find_resumable

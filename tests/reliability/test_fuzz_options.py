@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import clear_toolbox_state
 from fuzzing import cases
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import DictAction
 from tiny_setup import MSRC21
+from toolbox_state import clear_toolbox_state
 
 from mmseg_encnet.engine.explain import explain
 from mmseg_encnet.engine.launch import load_config

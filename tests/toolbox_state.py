@@ -1,0 +1,15 @@
+"""The toolbox's process-wide registers."""
+
+from __future__ import annotations
+
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.visualization import Visualizer
+from mmseg.visualization import SegLocalVisualizer
+
+
+def clear_toolbox_state() -> None:
+    """Forget the loggers, visualisers and default scopes of the runs so far."""
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
+        manager._instance_dict.clear()
+    init_default_scope('mmseg')
