@@ -12,12 +12,12 @@ RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
 .PHONY: help setup demo test reliability compat lint clean
 
 help:
-	@echo 'make demo   train FCN and EncNet on the embedded data set and compare them (5 minutes)'
-	@echo 'make test   run the test suite (10 minutes)'
-	@echo 'make lint   check the code with ruff'
+	@echo 'make demo         train FCN and EncNet on the embedded data set and compare them (5 minutes)'
+	@echo 'make test         run the test suite (10 minutes)'
+	@echo 'make lint         check the code with ruff'
 	@echo 'make reliability  run the long checks and write docs/reliability.md (2 hours)'
-	@echo 'make compat  try other Pythons, PyTorches and toolboxes (hours, gigabytes)'
-	@echo 'make clean  remove the environment and everything the targets wrote'
+	@echo 'make compat       try other Pythons, PyTorches and toolboxes (hours, gigabytes)'
+	@echo 'make clean        remove the environment and everything the targets wrote'
 
 setup:
 	@if [ "$$(cat $(VENV)/recipe 2>/dev/null)" != '$(RECIPE)' ] || ! $(BIN)/python -c '' 2>/dev/null; then \

@@ -20,7 +20,7 @@ MAINTAINED = {'onedl-mmcv': '2.3.6', 'onedl-mmengine': '0.10.12', 'onedl-mmsegme
 OPENMMLAB = {'mmcv': '2.1.0', 'mmengine': '0.10.7', 'mmsegmentation': '1.2.2'}
 
 INSTALL_MAINTAINED = (
-    'pip install "onedl-mmcv>=2.3.0,<3" "onedl-mmengine>=0.10.8,<1" '
+    'pip install "onedl-mmcv>=2.3.1,<3" "onedl-mmengine>=0.10.8,<1" '
     '"onedl-mmsegmentation>=1.4.0,<2"')
 INSTALL_OPENMMLAB = (
     'pip install "setuptools<80" wheel "mmengine>=0.10.0,<1" "mmsegmentation>=1.2.0,<1.3" '
@@ -78,7 +78,7 @@ def test_a_broken_toolbox_is_told_with_the_command_that_mends_it(versions, expla
 
 @pytest.mark.parametrize('versions', [
     MAINTAINED,
-    MAINTAINED | {'onedl-mmsegmentation': '1.4.0', 'onedl-mmcv': '2.3.0.post1'},
+    MAINTAINED | {'onedl-mmsegmentation': '1.4.0', 'onedl-mmcv': '2.3.1.post1'},
     OPENMMLAB,
     OPENMMLAB | {'mmcv': '2.1.0+cu121'},
 ], ids=['maintained', 'maintained, oldest', 'OpenMMLab\'s', 'OpenMMLab\'s, local build'])
