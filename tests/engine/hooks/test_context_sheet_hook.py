@@ -31,6 +31,8 @@ class Witness(Hook):
 def train(cfg: Config, hooks: list[dict]) -> tuple[EncNetRunner, Witness, tuple]:
     cfg.custom_hooks = hooks
     cfg.randomness = dict(seed=1)
+    # Two runs of one name that start in the same second would share their log's history.
+    cfg.experiment_name = Path(cfg.work_dir).name
     runner = EncNetRunner.from_cfg(cfg)
     witness = Witness()
     runner.register_hook(witness, priority='VERY_LOW')
