@@ -22,9 +22,9 @@ import torch
 from mmengine.dist import barrier, get_rank
 from mmengine.runner import CheckpointLoader
 
+from ..engine.checkpoint_file import write_whole
 from ..errors import UserError
 from .conversion import convert_checkpoint
-from .files import write_whole
 
 SCHEME = 'pytorch-encoding://'
 BASE_URL = 'https://s3.us-west-1.wasabisys.com/encoding/models/'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..engine.checkpoint_file import write_whole
 from ..engine.explain import explain
 from ..errors import UserError
 from .evaluation_record import EvaluationRecord, evaluation_record
@@ -48,7 +48,7 @@ def write_report(folders: Sequence[Path], out: Path, evaluate: bool = True,
     _check_writable(out)
     runs = [_reported(record, name, evaluate, which, options or {})
             for record, name in zip(records, _names(folders))]
-    _write_whole(render_page(runs), out)
+    write_whole(out, render_page(runs).encode())
     return [f'{run.name}: {problem}' for run in runs for problem in run.problems]
 
 
@@ -105,10 +105,3 @@ def _check_writable(out: Path) -> None:
     if not os.access(folder, os.W_OK):
         raise UserError(f'--out {out} cannot be written: no permission to write into {folder}; '
                         'choose another place.')
-
-
-def _write_whole(text: str, out: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix='.report') as staging:
-        whole = Path(staging, out.name)
-        whole.write_text(text, encoding='utf-8')
-        whole.replace(out)

@@ -8,6 +8,8 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
+from ..reporting.confusion import count_pixels
+
 
 @METRICS.register_module()
 class ImageAreas(BaseMetric):
@@ -21,13 +23,10 @@ class ImageAreas(BaseMetric):
         """Count one batch."""
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
-            truth = sample['gt_sem_seg']['data'].flatten()
-            prediction = sample['pred_sem_seg']['data'].flatten().to(truth.device)
-            counted = (truth >= 0) & (truth < num_classes)
-            truth, prediction = truth[counted], prediction[counted]
-            parts = truth[truth == prediction], prediction, truth
-            self.results.append(np.stack([
-                part.bincount(minlength=num_classes).cpu().numpy() for part in parts]))
+            truth = sample['gt_sem_seg']['data']
+            counts = count_pixels(truth, sample['pred_sem_seg']['data'], num_classes)
+            self.results.append(np.stack(
+                [counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)]))
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, np.ndarray]:
         return dict(image_areas=np.stack(results))

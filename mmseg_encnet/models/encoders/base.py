@@ -25,6 +25,10 @@ class Clusters(NamedTuple):
     variances: Tensor
     shares: Tensor
 
+    def smoothing_factors(self) -> Tensor:
+        """Smoothing factors ``(K,)``: at a cluster's root mean square distance logits are -1."""
+        return -1 / self.variances.sum(dim=1)
+
 
 class BaseEncoder(nn.Module, ABC):
     """Features of an image in, statistics of their distribution out.
@@ -106,6 +110,6 @@ class SoftAssignmentEncoder(DictionaryEncoder):
 
     @torch.no_grad()
     def set_clusters(self, clusters: Clusters) -> None:
-        """Codewords are the centres; features at a cluster's root mean square distance score -1."""
+        """Codewords are the centres, with the clusters' smoothing factors."""
         self.codewords.copy_(clusters.centres)
-        self.scale.copy_(-1 / clusters.variances.sum(dim=1))
+        self.scale.copy_(clusters.smoothing_factors())

@@ -48,4 +48,4 @@ class EncodingDropout(DictionaryEncoder):
     def set_clusters(self, clusters: Clusters) -> None:
         """As in :class:`Encoding`, for the mean of the factors."""
         self.codewords.copy_(clusters.centres)
-        self.mean_scale.copy_(-1 / clusters.variances.sum(dim=1))
+        self.mean_scale.copy_(clusters.smoothing_factors())
