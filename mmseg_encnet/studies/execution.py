@@ -6,6 +6,7 @@ checkpoint from which the next attempt goes on.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import resource
@@ -126,7 +127,7 @@ def _end_with_parent() -> None:
 
 @exit_with_one_sentence
 def main() -> None:
-    order = json.loads(sys.stdin.readline())
+    order = ast.literal_eval(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run = Run(Variant(**order['variant']), order['seed'])
     work_dir = Path(order['work_dir'])

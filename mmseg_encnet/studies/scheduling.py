@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -59,8 +58,9 @@ class _Workers:
                     stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, text=True,
                     env=dict(os.environ, OMP_NUM_THREADS=str(self.threads)))
                 self._processes.add(process)
-            # The pipe stays open: the process ends when it closes.
-            process.stdin.write(json.dumps(order, default=str) + '\n')
+            # As Python literals: JSON would turn the tuples of configs into lists. The pipe
+            # stays open: the process ends when it closes.
+            process.stdin.write(f'{order!r}\n')
             process.stdin.flush()
             process.wait()
             process.stdin.close()
