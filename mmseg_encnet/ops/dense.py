@@ -31,6 +31,9 @@ _NEGLIGIBLE = 1e-20
 # long steps are faster, up to a fifth of the features.
 _SCRATCH_CPU = 3 * 2**17
 _SCRATCH_SHARE = 5
+# Where steps begin off a cache line, the product that writes the features' gradient takes twice as
+# long on the CPU.
+_STEP_MULTIPLE = 64
 _NORM_BLOCK = 128
 
 
@@ -53,7 +56,7 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
     scratch = _SCRATCH_CPU
     if x.device.type != 'cpu':
         scratch = max(scratch, x.numel() // _SCRATCH_SHARE)
-    length = max(256, scratch // (batch * per_position + 1))
+    length = max(256, scratch // (batch * per_position + 1) // _STEP_MULTIPLE * _STEP_MULTIPLE)
     images = max(1, scratch // (min(length, positions) * per_position + 1))
     for image in range(0, batch, images):
         for position in range(0, positions, length):
@@ -73,7 +76,10 @@ def _squared_norms(x: Tensor) -> Tensor:
     """``(B, C, n)`` -> ``(B, 1, n)``."""
     if x.stride(1) == 1:
         return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_()
-    return sum(part.square().sum(dim=1, keepdim=True) for part in x.split(_NORM_BLOCK, dim=1))
+    squares = x.new_zeros(x.shape[0], min(x.shape[1], _NORM_BLOCK), x.shape[2])
+    for part in x.split(_NORM_BLOCK, dim=1):
+        squares[:, :part.shape[1]].addcmul_(part, part)
+    return squares.sum(dim=1, keepdim=True)
 
 
 def _weights(distances: Tensor, scale: Tensor) -> Tensor:
