@@ -31,20 +31,20 @@ POLL_SECONDS = 2.0
 class _Workers:
     """Trainings in processes of their own, which end when this one does."""
 
-    def __init__(self, study: Study, folder: ResultFolder, work_dir: Path, threads: int,
-                 options: Mapping[str, Any]) -> None:
+    def __init__(self, study: Study, folder: ResultFolder, folders: Mapping[Run, Path],
+                 threads: int, options: Mapping[str, Any]) -> None:
         self.study = study
         self.folder = folder
-        self.work_dir = work_dir
         self.threads = threads
         self.options = options
+        self._folders = folders
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen] = set()
         self._stopped = False
 
     def train(self, run: Run) -> str | None:
         """Train one run to its end; None, or why it crashed."""
-        work_dir = self.work_dir / run.name
+        work_dir = self._folders[run]
         work_dir.mkdir(parents=True, exist_ok=True)
         order = dict(
             variant=asdict(run.variant), seed=run.seed, metric=self.study.metric,
@@ -75,7 +75,7 @@ class _Workers:
     def iteration(self, run: Run) -> int:
         """How far a run has come."""
         try:
-            return int((self.work_dir / run.name / PROGRESS).read_text() or 0)
+            return int((self._folders[run] / PROGRESS).read_text() or 0)
         except (FileNotFoundError, ValueError):
             return 0
 
@@ -107,7 +107,9 @@ def run_missing(study: Study, folder: ResultFolder, work_dir: Path, workers: int
     missing = folder.missing(study.runs)
     lengths = {run: run.load(work_dir).train_cfg.max_iters for run in missing}
     threads = max((os.cpu_count() or 1) // workers, 1)
-    pool = _Workers(study, folder, work_dir, threads, options)
+    # With the digest: what a former config left behind is not gone on with.
+    folders = {run: work_dir / f'{run.name}_{run.digest()}' for run in missing}
+    pool = _Workers(study, folder, folders, threads, options)
     crashed: list[Run] = []
     progress = Progress(
         TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
