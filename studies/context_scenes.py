@@ -12,7 +12,7 @@ options = {
     for split in ('train', 'val', 'test')
     for key, value in dict(num_workers=0, persistent_workers=False).items()
 }
-options['train_cfg.val_interval'] = 180
+options['train_cfg.val_interval'] = 108
 
 # Dilation in the last stage alone widens the view at the same parameters and the same work.
 variants = [

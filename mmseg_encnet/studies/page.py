@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from .definition import Study
 from .statistics import Summary
@@ -19,12 +18,12 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 
 def markdown_table(study: Study, rows: Sequence[Summary]) -> str:
     """The table: metric, difference to the baseline, and what it costs."""
-    header = (f'| | {study.metric} | seeds | against {study.baseline} | 95 % interval | parameters '
-              '| receptive field | s per iteration | memory |')
-    lines = [header, '|---|---|---|---|---|---|---|---|---|']
+    header = (f'| | {study.metric} | seeds | against {study.baseline} | 95 % interval '
+              '| last fifth | parameters | receptive field | s per iteration | memory |')
+    lines = [header, '|---' * 10 + '|']
     for group, members in groupby(rows, key=lambda row: row.variant.group):
         if group:
-            lines.append(f'| **{group}** | | | | | | | | |')
+            lines.append(f'| **{group}**' + ' |' * 10)
         lines += [_row(study, row) for row in members]
     return '\n'.join(lines)
 
@@ -34,7 +33,7 @@ def _row(study: Study, row: Summary) -> str:
     if not results:
         reason = next(iter(row.crashes.values()), None)
         text = 'crashed' if reason else 'not run'
-        return f'| {row.variant.name} | {text} | 0 of {len(study.seeds)} | | | | | | |'
+        return f'| {row.variant.name} | {text} | 0 of {len(study.seeds)}' + ' |' * 8
     value = f'{row.mean:.1f}'
     if len(results) > 1:
         value += f' ± {row.deviation:.1f}'
@@ -47,9 +46,16 @@ def _row(study: Study, row: Summary) -> str:
         interval = f'**{interval}**'
     seconds = np.median([result.seconds_per_iteration for result in results])
     memory = np.median([result.peak_memory for result in results]) / 2**20
-    return (f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | '
+    rise = np.mean([_last_fifth(result.validation) for result in results])
+    return (f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | {rise:+.1f} | '
             f'{results[0].parameters / 1e6:.2f} M | {results[0].receptive_field} | {seconds:.2f} | '
             f'{memory:,.0f} MiB |')
+
+
+def _last_fifth(validation: Sequence[tuple[int, float]]) -> float:
+    """How far the metric still rose in the last fifth of the training; nan if it is not known."""
+    end, last = validation[-1]
+    return last - next((value for step, value in validation if 5 * step == 4 * end), float('nan'))
 
 
 def crash_list(rows: Sequence[Summary]) -> str:
@@ -62,45 +68,54 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
     """Draw every variant's metric, seed by seed, and what it is against, to a file."""
     rows = [row for row in rows if row.results]
     groups = [list(members) for _, members in groupby(rows, key=lambda row: row.variant.group)]
-    figure = Figure(figsize=(13, max(0.34 * len(rows) + 1.6, 4.5)), dpi=110, layout='constrained')
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(14, max(0.4 * len(rows) + 1.6, 4.5)), dpi=110, layout='constrained')
+    left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
+    axes = left.subplots()
     colours = [_colour(index) for index, members in enumerate(groups) for _ in members]
     for y, (row, colour) in enumerate(zip(rows, colours)):
         values = [result.metrics[study.metric] for result in row.results.values()]
-        left.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
-        left.plot([row.mean], [y], '|', color=colour, markersize=15, markeredgewidth=2.5)
+        axes.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
+        axes.plot([row.mean], [y], '|', color=colour, markersize=15, markeredgewidth=2.5)
         if row.variant.name == study.baseline:
-            left.axvline(row.mean, color='0.6', linewidth=0.8, zorder=0)
-    left.set_yticks(range(len(rows)), [row.variant.name for row in rows])
-    left.invert_yaxis()
-    left.set_xlabel(f'{study.metric} (%): each seed, and their mean')
-    left.grid(axis='x', color='0.9')
-    left.set_axisbelow(True)
+            axes.axvline(row.mean, color='0.6', linewidth=0.8, zorder=0)
+    axes.set_yticks(range(len(rows)), [row.variant.name for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f'{study.metric} (%): each seed, and their mean')
+    axes.grid(axis='x', color='0.9')
     DRAWINGS[study.against](study, groups, right)
-    right.set_ylabel(f'{study.metric} (%) on the validation images')
-    right.grid(color='0.9')
-    for axes in (left, right):
+    for axes in figure.axes:
+        axes.set_axisbelow(True)
         axes.spines[['top', 'right']].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], axes: Axes) -> None:
-    """The validation curves, mean over seeds."""
-    for index, members in enumerate(groups):
-        for row in members:
+def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase) -> None:
+    """The validation curves, mean over seeds, a panel a group; the baseline in each."""
+    panels = figure.subplots(-(-len(groups) // 2), 2, sharex=True, sharey=True, squeeze=False)
+    baseline = [row for row in chain(*groups) if row.variant.name == study.baseline]
+    for axes, members in zip_longest(panels.flat, groups):
+        if members is None:
+            axes.remove()
+            continue
+        others = [row for row in members if row.variant.name != study.baseline]
+        for row, colour in chain(zip(others, COLOURS), zip(baseline, ['black'])):
             curves = [dict(result.validation) for result in row.results.values()]
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
             means = [np.mean([curve[step] for curve in curves]) for step in steps]
-            baseline = row.variant.name == study.baseline
-            axes.plot(steps, means, color='black' if baseline else _colour(index),
-                      linewidth=2.2 if baseline else 1.2, zorder=5 if baseline else 2)
-    axes.set_xlabel('iterations')
-    axes.set_title(f'validation curves, mean over seeds; {study.baseline} in black', fontsize=10)
+            axes.plot(steps, means, color=colour, linewidth=1.4, label=row.variant.name)
+        axes.set_title(members[0].variant.group, fontsize=10)
+        axes.grid(color='0.9')
+        axes.legend(frameon=False, fontsize=8, loc='lower right')
+    figure.supxlabel('iterations', fontsize=10)
+    figure.supylabel(f'{study.metric} (%) on the validation images, mean over seeds', fontsize=10)
 
 
-def _draw_receptive_field(study: Study, groups: Sequence[Sequence[Summary]], axes: Axes) -> None:
+def _draw_receptive_field(
+    study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase
+) -> None:
     """The metric of every seed over the backbone's receptive field, a line a group."""
+    axes = figure.subplots()
     for index, members in enumerate(groups):
         points = sorted((result.receptive_field, result.metrics[study.metric])
                         for row in members for result in row.results.values())
@@ -109,6 +124,8 @@ def _draw_receptive_field(study: Study, groups: Sequence[Sequence[Summary]], axe
         axes.plot(*zip(*points), 'o', color=_colour(index), alpha=0.45, markersize=5)
         axes.plot(fields, means, color=_colour(index), label=members[0].variant.group)
     axes.set_xlabel('receptive field of the backbone (columns)')
+    axes.set_ylabel(f'{study.metric} (%) on the validation images')
+    axes.grid(color='0.9')
     axes.legend(frameon=False)
 
 
@@ -128,7 +145,8 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
         f'# {study.title}', markdown_table(study, rows), f'![{study.title}]({study.name}.png)',
         f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. The '
         'interval of a difference comes from drawing the test images again, the same for both; '
-        'in bold where it does not hold 0. The receptive field is the backbone\'s, in columns. '
+        'in bold where it does not hold 0. "Last fifth" is what the last fifth of the training '
+        'added, the mean over the seeds. The receptive field is the backbone\'s, in columns. '
         f'Seconds are processor time on a CPU. Trained on {"; ".join(machines)}.']
     crashes = crash_list(rows)
     if crashes:

@@ -50,7 +50,7 @@ def areas(right: float, images: int = 12, seed: int = 0) -> np.ndarray:
 
 def result(run: Run, right: float, miou: float) -> RunResult:
     return RunResult(
-        digest=run.digest(), metrics=dict(mIoU=miou), validation=[(10, miou / 2), (20, miou)],
+        digest=run.digest(), metrics=dict(mIoU=miou), validation=[(16, miou / 2), (20, miou)],
         loss=[(10, 2.0), (20, 1.0)], areas=sparse_areas(areas(right)), num_classes=4,
         parameters=1_500_000, receptive_field=99, seconds_per_iteration=0.25,
         peak_memory=300 * 2**20, machine='a machine')
@@ -77,8 +77,8 @@ def test_page_of_results(study_file: Path, tmp_path: Path) -> None:
     assert np.isnan(empty.mean)
 
     page = write_page(study, [baseline, other, empty], tmp_path / 'page').read_text()
-    assert '| EncNet | 62.0 ± 2.8 | 2 of 2 | | | 1.50 M | 99 | 0.25 | 300 MiB |' in page.replace(
-        '|  |', '| |').replace('|  |', '| |')
+    page = page.replace('|  |', '| |').replace('|  |', '| |')
+    assert '| EncNet | 62.0 ± 2.8 | 2 of 2 | | | +31.0 | 1.50 M | 99 | 0.25 | 300 MiB |' in page
     assert '| 64 codewords | 81.0 ± 1.4 | 2 of 2 | +19.0 | **' in page
     assert '| never run | crashed | 0 of 2 |' in page
     assert '- never run, seed 0: exit status 1: out of memory' in page
