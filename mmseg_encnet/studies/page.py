@@ -46,16 +46,17 @@ def _row(study: Study, row: Summary) -> str:
         interval = f'**{interval}**'
     seconds = np.median([result.seconds_per_iteration for result in results])
     memory = np.median([result.peak_memory for result in results]) / 2**20
-    rise = np.mean([_last_fifth(result.validation) for result in results])
-    return (f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | {rise:+.1f} | '
+    rises = [_last_fifth(result.validation) for result in results]
+    rise = '' if None in rises else f'{np.mean(rises):+.1f}'
+    return (f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | {rise} | '
             f'{results[0].parameters / 1e6:.2f} M | {results[0].receptive_field} | {seconds:.2f} | '
             f'{memory:,.0f} MiB |')
 
 
-def _last_fifth(validation: Sequence[tuple[int, float]]) -> float:
-    """How far the metric still rose in the last fifth of the training; nan if it is not known."""
+def _last_fifth(validation: Sequence[tuple[int, float]]) -> float | None:
+    """How far the metric still rose in the last fifth of the training; None if it is not known."""
     end, last = validation[-1]
-    return last - next((value for step, value in validation if 5 * step == 4 * end), float('nan'))
+    return next((last - value for step, value in validation if 5 * step == 4 * end), None)
 
 
 def crash_list(rows: Sequence[Summary]) -> str:
