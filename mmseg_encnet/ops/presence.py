@@ -29,7 +29,7 @@ def presence_targets(labels: Tensor, num_classes: int) -> Tensor:
     if num_classes < 1:
         raise ValueError(f'num_classes is {num_classes}, expected at least 1; count the classes.')
     # What is no class goes to one column more at either end; both are cut off.
-    columns = labels[:, None].flatten(1).long().clamp(-1, num_classes) + 1
+    columns = labels[:, None].flatten(1).long().clamp(-1, num_classes).add_(1)
     present = torch.zeros(columns.shape[0], num_classes + 2, device=columns.device)
     ones = present.new_ones(()).expand_as(columns)
     return present.scatter_(1, columns, ones)[:, 1:-1].contiguous()
