@@ -1,0 +1,20 @@
+"""docs/study.md says what the results in studies/results/ say."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_setup import ROOT
+
+from mmseg_encnet.studies.definition import load_study
+from mmseg_encnet.studies.page import markdown_table
+from mmseg_encnet.studies.results import ResultFolder
+from mmseg_encnet.studies.statistics import summarise
+
+
+@pytest.mark.parametrize('name', ['msrc21'])
+def test_tables_are_those_of_the_results(name: str) -> None:
+    study = load_study(ROOT / 'studies' / f'{name}.py')
+    rows = summarise(study, ResultFolder(ROOT / 'studies' / 'results' / name))
+    table = markdown_table(study, rows)
+    assert table in (ROOT / 'docs' / 'study.md').read_text(), \
+        f'run: python tools/analysis_tools/study.py studies/{name}.py --only-summary'
