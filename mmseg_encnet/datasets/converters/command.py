@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.checkpoint_file import write_whole
+from ...engine.checkpoint_file import remove_leftovers, write_whole
 from ...engine.launch import load_config
 from ...errors import UserError
 from . import archives, labels
@@ -69,7 +69,10 @@ class Workspace:
 
     def write_list(self, path: str, names: Iterable[str]) -> None:
         """Write a list of images, one name a line, to a path under ``out``."""
-        write_whole(self.out / path, ''.join(f'{name}\n' for name in names).encode())
+        target = self.out / path
+        if target.parent.is_dir():
+            remove_leftovers(target.parent)
+        write_whole(target, ''.join(f'{name}\n' for name in names).encode())
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from ...engine.checkpoint_file import write_whole
+from ...engine.checkpoint_file import remove_leftovers, write_whole
 from ...errors import UserError
 
 # What has come of a chunk is lost when the connection breaks.
@@ -58,12 +58,15 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
         UserError: If the file needs an account or cannot be fetched, or the checksum is wrong.
     """
     target = folder / file.name
+    part = _Part(folder / f'{file.name}.part', file.url)
+    if folder.is_dir():
+        remove_leftovers(folder)
     if target.is_file():
+        part.discard()
         return target
     if file.account:
         raise UserError(f'{file.name} needs an account: register at {file.url}, {file.by_hand}')
     folder.mkdir(parents=True, exist_ok=True)
-    part = _Part(folder / f'{file.name}.part', file.url)
     # A connection that breaks is taken up again, for as long as each brings something.
     while True:
         size_before = part.size

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import multiprocessing
 import signal
 from pathlib import Path
 
+import killable
 import numpy as np
 import pytest
 from publisher_files import jpeg, png, write_zip
@@ -89,9 +89,8 @@ def test_killed_again_and_again(server, tmp_path):
     run(converter(server.url), [str(tmp_path / 'undisturbed'), '--jobs', '2'])
     delay, status = 0.005, None
     while status != 0:
-        process = multiprocessing.get_context('fork').Process(
-            target=run, args=(converter(server.url), [str(tmp_path / 'out'), '--jobs', '2']))
-        process.start()
+        process = killable.start(
+            run, converter(server.url), [str(tmp_path / 'out'), '--jobs', '2'])
         process.join(delay)
         process.kill()
         process.join()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import random
 import time
 
+import killable
 import pytest
 from range_server import serve
 
@@ -63,9 +63,7 @@ def test_goes_on_when_the_connection_breaks(server, tmp_path):
 
 def test_goes_on_after_being_killed(server, tmp_path):
     server.break_after, server.hang = 2_500_000, True
-    process = multiprocessing.get_context('fork').Process(
-        target=fetch, args=(published(server), tmp_path))
-    process.start()
+    process = killable.start(fetch, published(server), tmp_path)
     part = tmp_path / 'archive.tar.part'
     while not part.is_file() or not part.stat().st_size:
         time.sleep(0.01)
@@ -82,6 +80,17 @@ def test_complete_part_is_not_asked_for_again(server, tmp_path):
     (tmp_path / 'archive.tar.part').write_bytes(CONTENT)
     assert fetch(published(server), tmp_path).read_bytes() == CONTENT
     assert server.asked == []
+
+
+@pytest.mark.parametrize('left', [
+    ['archive.tar.part.json.123.part'],
+    ['archive.tar', 'archive.tar.part.json'],
+], ids=['killed while it noted the origin', 'killed before it forgot the origin'])
+def test_what_a_killed_download_left_is_removed(server, tmp_path, left):
+    for name in left:
+        (tmp_path / name).write_bytes(CONTENT)
+    assert fetch(published(server), tmp_path).read_bytes() == CONTENT
+    assert names(tmp_path) == ['archive.tar']
 
 
 @pytest.mark.parametrize('headers', [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
 import traceback
 from pathlib import Path
 
+import killable
 import numpy as np
 import pytest
 from PIL import Image
@@ -124,9 +124,7 @@ def test_killed_with_its_workers_and_started_again(tasks, tmp_path):
     pids.mkdir()
     many = [LabelTask(tasks[0].image, tmp_path / 'labels' / f'{value}.png', (value, pids))
             for value in range(100)]
-    process = multiprocessing.get_context('fork').Process(target=write_labels,
-                                                          args=(slow, many, 2))
-    process.start()
+    process = killable.start(write_labels, slow, many, 2)
     while len(list(tmp_path.glob('labels/*.png'))) < 5:
         time.sleep(0.005)
     process.kill()
