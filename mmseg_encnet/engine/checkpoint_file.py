@@ -49,8 +49,11 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed in :func:`write_whole` left in a folder."""
-    for path in folder.iterdir():
+    """Remove what processes that were killed in :func:`write_whole` left in a folder.
+
+    A folder that does not exist holds none.
+    """
+    for path in folder.glob('*.part'):
         if _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

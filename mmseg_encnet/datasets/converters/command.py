@@ -70,8 +70,7 @@ class Workspace:
     def write_list(self, path: str, names: Iterable[str]) -> None:
         """Write a list of images, one name a line, to a path under ``out``."""
         target = self.out / path
-        if target.parent.is_dir():
-            remove_leftovers(target.parent)
+        remove_leftovers(target.parent)
         write_whole(target, ''.join(f'{name}\n' for name in names).encode())
 
 

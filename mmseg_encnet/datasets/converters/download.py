@@ -59,8 +59,7 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
     """
     target = folder / file.name
     part = _Part(folder / f'{file.name}.part', file.url)
-    if folder.is_dir():
-        remove_leftovers(folder)
+    remove_leftovers(folder)
     if target.is_file():
         part.discard()
         return target

@@ -51,7 +51,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if local and not self.backend_args:
             self.backend_args = dict(backend=WHOLE_FILES)
             self.file_backend = get_file_backend(self.out_dir, backend_args=self.backend_args)
-        if local and is_main_process() and Path(self.out_dir).is_dir():
+        if local and is_main_process():
             remove_leftovers(Path(self.out_dir))
         if self.max_keep_ckpts > 0:
             # The outdated one is listed until it is removed, so no limit here.
