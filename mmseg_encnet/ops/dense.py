@@ -15,6 +15,7 @@ precision, whatever the dtype of the inputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -26,6 +27,7 @@ from mmseg_encnet.ops.plain import compute_dtype, result_dtype
 # Saturated assignments underflow to denormal numbers, over which CPU matrix products run ten times
 # slower. Weights this small change no digit of the sums, not even in double precision.
 _NEGLIGIBLE = 1e-20
+_SMALLEST_LOGIT = math.log(_NEGLIGIBLE) - 1
 
 # Elements of scratch memory per step. On the CPU a step has to stay in the cache; elsewhere few
 # long steps are faster, up to a fifth of the features.
@@ -34,7 +36,7 @@ _SCRATCH_SHARE = 5
 # Where steps begin off a cache line, the product that writes the features' gradient takes twice as
 # long on the CPU.
 _STEP_MULTIPLE = 64
-_NORM_BLOCK = 128
+_NORM_BLOCK = 32
 
 
 def _centre(codewords: Tensor) -> Tensor | None:
@@ -56,7 +58,10 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
     scratch = _SCRATCH_CPU
     if x.device.type != 'cpu':
         scratch = max(scratch, x.numel() // _SCRATCH_SHARE)
-    length = max(256, scratch // (batch * per_position + 1) // _STEP_MULTIPLE * _STEP_MULTIPLE)
+    longest = max(256, scratch // (batch * per_position + 1))
+    # Steps of one length: a short last one costs as many calls as a long one.
+    length = math.ceil(positions / max(1, math.ceil(positions / longest)))
+    length = max(1, math.ceil(length / _STEP_MULTIPLE)) * _STEP_MULTIPLE
     images = max(1, scratch // (min(length, positions) * per_position + 1))
     for image in range(0, batch, images):
         for position in range(0, positions, length):
@@ -76,14 +81,20 @@ def _squared_norms(x: Tensor) -> Tensor:
     """``(B, C, n)`` -> ``(B, 1, n)``."""
     if x.stride(1) == 1:
         return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_()
-    squares = x.new_zeros(x.shape[0], min(x.shape[1], _NORM_BLOCK), x.shape[2])
-    for part in x.split(_NORM_BLOCK, dim=1):
+    first, *others = x.split(_NORM_BLOCK, dim=1)
+    squares = first.square()
+    for part in others:
         squares[:, :part.shape[1]].addcmul_(part, part)
     return squares.sum(dim=1, keepdim=True)
 
 
-def _weights(distances: Tensor, scale: Tensor) -> Tensor:
-    return torch.threshold_((distances * scale).softmax(dim=1), _NEGLIGIBLE, 0.0)
+def _weights(distances: Tensor, scale: Tensor, out: Tensor) -> Tensor:
+    """Assignment weights, written to `out`; it may be the distances themselves."""
+    logits = torch.mul(distances, scale, out=out)
+    logits -= logits.amax(dim=1, keepdim=True)
+    weights = logits.clamp_(min=_SMALLEST_LOGIT).exp_()
+    weights /= weights.sum(dim=1, keepdim=True)
+    return torch.threshold_(weights, _NEGLIGIBLE, 0.0)
 
 
 def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
@@ -102,7 +113,7 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
     kept = x.new_empty((batch, codes, positions) if keep else 0, dtype=dtype)
     sums = x.new_zeros((batch, codes, channels), dtype=dtype)
     mass = x.new_zeros((batch, codes, 1), dtype=dtype)
-    per_position = 3 * codes + _NORM_BLOCK + (channels if copied else 0)
+    per_position = max(codes, _NORM_BLOCK) + 2 + (channels if copied else 0)
     with torch.autocast(x.device.type, enabled=False):
         for images, span in _steps(x, per_position):
             part = x[images, :, span]
@@ -111,7 +122,7 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
             distances = torch.baddbmm(_squared_norms(part) + norms, products[images], part)
             if keep:
                 kept[images, :, span] = distances
-            weights = _weights(distances, scale)
+            weights = _weights(distances, scale, out=distances)
             sums[images].baddbmm_(weights, part.transpose(1, 2))
             mass[images] += weights.sum(dim=2, keepdim=True)
         sums.addcmul_(mass, codewords, value=-1)
@@ -150,7 +161,7 @@ def _backward(
     # One product of twice the inner size gives both terms of the features' gradient.
     both = torch.cat([grad, (-2 * codewords).expand_as(grad)], dim=1).transpose(1, 2)
     with torch.autocast(x.device.type, enabled=False):
-        for images, span in _steps(x, 6 * codes + (channels if converted else 0)):
+        for images, span in _steps(x, 3 * codes + (channels if converted else 0)):
             part, result = x[images, :, span], grad_x[images, :, span]
             # The gradient's own memory holds the centred features until they are used up.
             scratch = torch.empty_like(part, dtype=dtype) if converted else result
@@ -159,21 +170,25 @@ def _backward(
             elif converted:
                 part = scratch.copy_(part)
             r = distances[images, :, span]
-            pair = r.new_empty(r.shape[0], 2 * codes, r.shape[2])
-            weights, q = pair[:, :codes], pair[:, codes:]
-            weights.copy_(_weights(r, scale))
             change = torch.baddbmm(offsets[images], grad[images], part, beta=-1)
+            pair = r.new_empty(r.shape[0], 2 * codes, r.shape[2])
+            # The second half is scratch memory until the last factor is in.
+            weights, q = pair[:, :codes], pair[:, codes:]
+            _weights(r, scale, out=weights)
             # Saturated weights leave the difference to the mean far below it; the second pass
             # brings back the digits that the first one rounds away.
-            change -= (weights * change).sum(dim=1, keepdim=True)
-            change -= (weights * change).sum(dim=1, keepdim=True)
+            for _ in range(2):
+                change -= torch.mul(weights, change, out=q).sum(dim=1, keepdim=True)
             change *= weights
             grad_scale[images] += torch.mul(change, r, out=q).sum(dim=2)
             torch.mul(change, scale, out=q)
             mass[images] += pair.sum(dim=2, keepdim=True)
             sums[images].baddbmm_(q, part.transpose(1, 2))
-            torch.mul(part, 2 * q.sum(dim=1, keepdim=True), out=scratch)
-            scratch.baddbmm_(both[images], pair)
+            factor = 2 * q.sum(dim=1, keepdim=True)
+            if part is scratch:
+                scratch.mul_(factor).baddbmm_(both[images], pair)
+            else:
+                torch.bmm(both[images], pair, out=scratch).addcmul_(part, factor)
             if converted:
                 result.copy_(scratch)
         weights_mass, q_mass = mass.split(codes, dim=1)
