@@ -36,7 +36,9 @@ _SCRATCH_SHARE = 5
 # Where steps begin off a cache line, the product that writes the features' gradient takes twice as
 # long on the CPU.
 _STEP_MULTIPLE = 64
-_NORM_BLOCK = 32
+# Channels squared at a time, and the elements of a block that are worth a second thread.
+_NORM_CHANNELS = 32
+_NORM_BLOCK = 2**17
 
 
 def _centre(codewords: Tensor) -> Tensor | None:
@@ -81,7 +83,8 @@ def _squared_norms(x: Tensor) -> Tensor:
     """``(B, C, n)`` -> ``(B, 1, n)``."""
     if x.stride(1) == 1:
         return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_()
-    first, *others = x.split(_NORM_BLOCK, dim=1)
+    block = max(_NORM_CHANNELS, _NORM_BLOCK // (x.shape[0] * x.shape[2]))
+    first, *others = x.split(block, dim=1)
     squares = first.square()
     for part in others:
         squares[:, :part.shape[1]].addcmul_(part, part)
@@ -113,13 +116,13 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
     kept = x.new_empty((batch, codes, positions) if keep else 0, dtype=dtype)
     sums = x.new_zeros((batch, codes, channels), dtype=dtype)
     mass = x.new_zeros((batch, codes, 1), dtype=dtype)
-    per_position = max(codes, _NORM_BLOCK) + 2 + (channels if copied else 0)
+    per_position = max(codes, _NORM_CHANNELS) + 2 + (channels if copied else 0)
     with torch.autocast(x.device.type, enabled=False):
         for images, span in _steps(x, per_position):
             part = x[images, :, span]
             if copied:
                 part = part.to(dtype) if centre is None else part - centre
-            distances = torch.baddbmm(_squared_norms(part) + norms, products[images], part)
+            distances = (_squared_norms(part) + norms).baddbmm_(products[images], part)
             if keep:
                 kept[images, :, span] = distances
             weights = _weights(distances, scale, out=distances)
@@ -191,6 +194,8 @@ def _backward(
                 torch.bmm(both[images], pair, out=scratch).addcmul_(part, factor)
             if converted:
                 result.copy_(scratch)
+            # Else they are still in memory when the next step takes as much again.
+            del change, pair, weights, q, scratch, part
         weights_mass, q_mass = mass.split(codes, dim=1)
         grad_codewords = (2 * (q_mass * codewords - sums) - weights_mass * grad).sum(dim=0)
     return grad_x, grad_codewords.to(codewords_dtype), grad_scale.sum(dim=0).to(scale_dtype)
