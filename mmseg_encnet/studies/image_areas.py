@@ -1,4 +1,4 @@
-"""What each test image adds to the mean IoU, so that it can be drawn again."""
+"""What each test image adds to a metric, so that it can be drawn again."""
 
 from __future__ import annotations
 
@@ -38,3 +38,9 @@ def mean_iou(areas: np.ndarray) -> np.ndarray:
     union = predicted + true - intersection
     iou = np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0)
     return 100 * np.nanmean(iou, axis=-1)
+
+
+def accuracy(areas: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Accuracy, in percent, over the true pixels of some classes, of areas ``(..., 3, classes)``."""
+    intersection, _, true = np.moveaxis(areas[..., list(classes)].sum(axis=-1), -1, 0)
+    return 100 * intersection / true

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from mmseg.registry import DATASETS
 
 from .definition import Run, Study, Variant
-from .image_areas import mean_iou
+from .image_areas import accuracy, mean_iou
 from .results import ResultFolder, RunResult
 
 RESAMPLES = 4000
+
+AreaMetric = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,9 @@ class Summary:
         deviation: Standard deviation over the seeds (n - 1); nan for fewer than two.
         difference: Mean difference to the baseline over the seeds that both have; None for the
             baseline itself or without such seeds.
-        interval: The 95 % interval of the difference in mean IoU under resampling of the test
-            images, the same images for both; None where there is no difference.
+        interval: The 95 % interval of the difference under resampling of the test images, the
+            same images for both; None where there is no difference, or where the metric does not
+            follow from the areas of :class:`ImageAreas`.
     """
 
     variant: Variant
@@ -50,14 +56,32 @@ def summarise(study: Study, folder: ResultFolder) -> list[Summary]:
         reasons = {run.seed: folder.crash(run) for run in runs}
         crashes[variant.name] = {s: reason for s, reason in reasons.items() if reason is not None}
     baseline = results[study.baseline]
+    metric = area_metric(study)
     return [
-        _summary(study, variant, results[variant.name], crashes[variant.name], baseline)
+        _summary(study, metric, variant, results[variant.name], crashes[variant.name], baseline)
         for variant in study.variants
     ]
 
 
-def _summary(study: Study, variant: Variant, results: dict[int, RunResult],
-             crashes: dict[int, str], baseline: dict[int, RunResult]) -> Summary:
+def area_metric(study: Study) -> AreaMetric | None:
+    """How a study's metric follows from areas ``(..., 3, classes)``, summed over images.
+
+    Returns:
+        The function, or None for a metric other than ``mIoU`` and ``twinAcc``.
+    """
+    if study.metric == 'mIoU':
+        return mean_iou
+    if study.metric != 'twinAcc':
+        return None
+    dataset = study.runs[0].load(Path()).test_dataloader.dataset.type
+    meta = DATASETS.get(dataset).METAINFO
+    twins = [meta['classes'].index(name) for pair in meta['twins'] for name in pair]
+    return partial(accuracy, classes=twins)
+
+
+def _summary(study: Study, metric: AreaMetric | None, variant: Variant,
+             results: dict[int, RunResult], crashes: dict[int, str],
+             baseline: dict[int, RunResult]) -> Summary:
     values = [result.metrics[study.metric] for result in results.values()]
     mean = float(np.mean(values)) if values else float('nan')
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float('nan')
@@ -68,15 +92,16 @@ def _summary(study: Study, variant: Variant, results: dict[int, RunResult],
         results[seed].metrics[study.metric] - baseline[seed].metrics[study.metric]
         for seed in shared]))
     interval = None
-    if study.metric == 'mIoU':
+    if metric is not None:
         interval = paired_interval([results[seed].image_areas() for seed in shared],
-                                   [baseline[seed].image_areas() for seed in shared])
+                                   [baseline[seed].image_areas() for seed in shared], metric)
     return Summary(variant, results, crashes, mean, deviation, difference, interval)
 
 
 def paired_interval(areas: Sequence[np.ndarray], baseline: Sequence[np.ndarray],
-                    resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """A 95 % bootstrap interval of a difference in mean IoU, in percentage points.
+                    metric: AreaMetric = mean_iou, resamples: int = RESAMPLES,
+                    seed: int = 0) -> tuple[float, float]:
+    """A 95 % bootstrap interval of a difference in a metric, in percentage points.
 
     Test images are drawn with replacement, the same for both sides and all seeds; the difference
     is the mean over the seeds. It says what another draw of test images would change, not what
@@ -85,6 +110,7 @@ def paired_interval(areas: Sequence[np.ndarray], baseline: Sequence[np.ndarray],
     Args:
         areas: For each seed, integers ``(images, 3, classes)`` of :class:`ImageAreas`.
         baseline: The same of the baseline, for the same seeds and images.
+        metric: What is compared, of areas summed over images.
         resamples: Number of draws.
         seed: Of the draws.
 
@@ -98,6 +124,6 @@ def paired_interval(areas: Sequence[np.ndarray], baseline: Sequence[np.ndarray],
     for ours, theirs in zip(areas, baseline):
         for sign, part in ((1, ours), (-1, theirs)):
             sums = (draws @ part.reshape(images, -1)).reshape(resamples, *part.shape[1:])
-            difference += sign * mean_iou(sums) / len(areas)
+            difference += sign * metric(sums) / len(areas)
     low, high = np.percentile(difference, [2.5, 97.5])
     return float(low), float(high)
