@@ -41,6 +41,6 @@ def mean_iou(areas: np.ndarray) -> np.ndarray:
 
 
 def accuracy(areas: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Accuracy, in percent, over the true pixels of some classes, of areas ``(..., 3, classes)``."""
+    """Accuracy, in percent, over the true pixels of some classes; areas as in `mean_iou`."""
     intersection, _, true = np.moveaxis(areas[..., list(classes)].sum(axis=-1), -1, 0)
     return 100 * intersection / true

@@ -10,7 +10,6 @@ from mmseg_encnet.studies.page import markdown_table
 from mmseg_encnet.studies.results import ResultFolder
 from mmseg_encnet.studies.statistics import area_metric, summarise
 
-
 NAMES = ('msrc21', 'context_scenes')
 
 
