@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, groupby, zip_longest
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
@@ -21,14 +22,21 @@ def markdown_table(study: Study, rows: Sequence[Summary]) -> str:
     header = (f'| | {study.metric} | seeds | against {study.baseline} | 95 % interval '
               '| last fifth | parameters | receptive field | s per iteration | memory |')
     lines = [header, '|---' * 10 + '|']
+    letters = machine_letters(rows)
     for group, members in groupby(rows, key=lambda row: row.variant.group):
         if group:
             lines.append(f'| **{group}**' + ' |' * 10)
-        lines += [_row(study, row) for row in members]
+        lines += [_row(study, row, letters) for row in members]
     return '\n'.join(lines)
 
 
-def _row(study: Study, row: Summary) -> str:
+def machine_letters(rows: Sequence[Summary]) -> dict[str, str]:
+    """A letter for each machine that trained: times of two machines cannot be compared."""
+    machines = sorted({result.machine for row in rows for result in row.results.values()})
+    return dict(zip(machines, ascii_lowercase))
+
+
+def _row(study: Study, row: Summary, letters: Mapping[str, str]) -> str:
     results = list(row.results.values())
     if not results:
         reason = next(iter(row.crashes.values()), None)
@@ -44,12 +52,15 @@ def _row(study: Study, row: Summary) -> str:
     interval = '' if row.interval is None else '{:+.1f} to {:+.1f}'.format(*row.interval)
     if row.interval and (row.interval[0] > 0 or row.interval[1] < 0):
         interval = f'**{interval}**'
-    seconds = np.median([result.seconds_per_iteration for result in results])
     memory = np.median([result.peak_memory for result in results]) / 2**20
+    seconds = ', '.join(
+        f'{np.median(times):.2f}' + (f' {letter}' if len(letters) > 1 else '')
+        for machine, letter in letters.items()
+        if (times := [r.seconds_per_iteration for r in results if r.machine == machine]))
     rises = [_last_fifth(result.validation) for result in results]
     rise = '' if None in rises else f'{np.mean(rises):+.1f}'
     return (f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | {rise} | '
-            f'{results[0].parameters / 1e6:.2f} M | {results[0].receptive_field} | {seconds:.2f} | '
+            f'{results[0].parameters / 1e6:.2f} M | {results[0].receptive_field} | {seconds} | '
             f'{memory:,.0f} MiB |')
 
 
@@ -141,7 +152,9 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
     """Write ``NAME.md`` and ``NAME.png`` into a folder; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     draw(study, rows, folder / f'{study.name}.png')
-    machines = sorted({result.machine for row in rows for result in row.results.values()})
+    letters = machine_letters(rows)
+    machines = [f'{letter}: {machine}' if len(letters) > 1 else machine
+                for machine, letter in letters.items()]
     parts = [
         f'# {study.title}', markdown_table(study, rows), f'![{study.title}]({study.name}.png)',
         f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. The '

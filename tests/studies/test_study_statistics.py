@@ -85,6 +85,17 @@ def test_page_of_results(study_file: Path, tmp_path: Path) -> None:
     assert (tmp_path / 'page' / 'two.png').stat().st_size > 10_000
 
 
+def test_seconds_name_their_machine_where_there_are_two(study_file: Path, tmp_path: Path) -> None:
+    study, folder = load_study(study_file), ResultFolder(tmp_path / 'results')
+    for run, machine, seconds in zip(study.runs[::3] + study.runs[1:2], 'BAA', (0.5, 0.25, 0.3)):
+        folder.write(run, replace(result(run, 0.5, 50.0), machine=machine,
+                                  seconds_per_iteration=seconds))
+    page = write_page(study, summarise(study, folder), tmp_path / 'page').read_text()
+    assert '| 0.25 a, 0.50 b |' in page
+    assert '| 0.30 a |' in page
+    assert 'Trained on a: A; b: B.' in page
+
+
 def test_interval_is_paired_by_image() -> None:
     """Images differ much, the two sides by the same in each: the interval is narrow."""
     rng = np.random.default_rng(0)
