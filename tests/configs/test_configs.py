@@ -34,7 +34,7 @@ NAMES = [
     'encnet_r101_pcontext60', 'encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug',
     'encnet_r101_voc12aug_from-coco', 'encnet_r101v1c_ade20k', 'encnet_r101v1c_cityscapes',
     'encnet_r152_ade20k', 'encnet_r18_camvid', 'encnet_r18_context-scenes', 'encnet_r18_msrc21',
-    'encnet_r18_wide_context-scenes',
+    'encnet_r18_scaled-smoothing_msrc21', 'encnet_r18_wide_context-scenes',
     'encnet_r50_ade20k', 'encnet_r50_camvid', 'encnet_r50_cityscapes',
     'encnet_r50_cocostuff164k', 'encnet_r50_jpu-fastfcn_ade20k',
     'encnet_r50_jpu-fastfcn_pcontext', 'encnet_r50_jpu_ade20k', 'encnet_r50_jpu_pcontext',
