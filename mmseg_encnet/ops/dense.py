@@ -62,8 +62,8 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
         scratch = max(scratch, x.numel() // _SCRATCH_SHARE)
     longest = max(256, scratch // (batch * per_position + 1))
     # Steps of one length: a short last one costs as many calls as a long one.
-    length = math.ceil(positions / max(1, math.ceil(positions / longest)))
-    length = max(1, math.ceil(length / _STEP_MULTIPLE)) * _STEP_MULTIPLE
+    steps = max(1, math.ceil(positions / longest))
+    length = max(1, math.ceil(positions / (steps * _STEP_MULTIPLE))) * _STEP_MULTIPLE
     images = max(1, scratch // (min(length, positions) * per_position + 1))
     for image in range(0, batch, images):
         for position in range(0, positions, length):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from mmseg.registry import DATASETS
 
+from ..evaluation.metrics.twin_pixel_accuracy import twin_indices
 from .definition import Run, Study, Variant
 from .image_areas import accuracy, mean_iou
 from .results import ResultFolder, RunResult
@@ -74,9 +76,8 @@ def area_metric(study: Study) -> AreaMetric | None:
     if study.metric != 'twinAcc':
         return None
     dataset = study.runs[0].load(Path()).test_dataloader.dataset.type
-    meta = DATASETS.get(dataset).METAINFO
-    twins = [meta['classes'].index(name) for pair in meta['twins'] for name in pair]
-    return partial(accuracy, classes=twins)
+    pairs = twin_indices(DATASETS.get(dataset).METAINFO)
+    return partial(accuracy, classes=list(chain.from_iterable(pairs)))
 
 
 def _summary(study: Study, metric: AreaMetric | None, variant: Variant,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class TwinPixelAccuracy(BaseMetric):
         Raises:
             UserError: If the data set names no twins, or names one that is not among its classes.
         """
-        pairs = self._twin_indices()
+        pairs = twin_indices(self.dataset_meta)
         for sample in data_samples:
             truth = sample['gt_sem_seg']['data']
             right = sample['pred_sem_seg']['data'].to(truth.device) == truth
@@ -53,20 +54,26 @@ class TwinPixelAccuracy(BaseMetric):
             metrics[f'twinAcc_{"_".join(names)}'] = _percentage(*pair_counts)
         return metrics
 
-    def _twin_indices(self) -> list[list[int]]:
-        meta = self.dataset_meta or {}
-        if not meta.get('twins'):
-            raise UserError(
-                "TwinPixelAccuracy needs metainfo['twins'], pairs of class names, but the data set "
-                'has none; use it with ContextScenesDataset, or name twins in the metainfo of '
-                'yours.')
-        classes = list(meta['classes'])
-        strangers = [name for pair in meta['twins'] for name in pair if name not in classes]
-        if strangers:
-            raise UserError(
-                f"metainfo['twins'] names {strangers[0]!r}, but the classes are "
-                f'{", ".join(classes)}; name twins that are among them.')
-        return [[classes.index(name) for name in pair] for pair in meta['twins']]
+
+def twin_indices(meta: Mapping[str, Any] | None) -> list[list[int]]:
+    """The class indices of each pair of twins that a data set's metainfo names.
+
+    Raises:
+        UserError: If it names no twins, or names one that is not among its classes.
+    """
+    meta = meta or {}
+    if not meta.get('twins'):
+        raise UserError(
+            "TwinPixelAccuracy needs metainfo['twins'], pairs of class names, but the data set "
+            'has none; use it with ContextScenesDataset, or name twins in the metainfo of '
+            'yours.')
+    classes = list(meta['classes'])
+    strangers = [name for pair in meta['twins'] for name in pair if name not in classes]
+    if strangers:
+        raise UserError(
+            f"metainfo['twins'] names {strangers[0]!r}, but the classes are "
+            f'{", ".join(classes)}; name twins that are among them.')
+    return [[classes.index(name) for name in pair] for pair in meta['twins']]
 
 
 def _percentage(right: int, total: int) -> float:
