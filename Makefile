@@ -6,7 +6,8 @@ VENV ?= .venv
 JOBS ?= auto
 
 BIN := $(VENV)/bin
-# What a good environment was made from; a change to any of it makes a new one.
+# What a good environment was made from; a change to any of it makes a new one. The kernels are built
+# anew where they have changed.
 RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
 
 .PHONY: help setup demo test reliability compat lint clean
@@ -23,6 +24,7 @@ setup:
 	@if [ "$$(cat $(VENV)/recipe 2>/dev/null)" != '$(RECIPE)' ] || ! $(BIN)/python -c '' 2>/dev/null; then \
 	    $(MAKE) --no-print-directory $(VENV)/recipe; \
 	fi
+	@$(BIN)/python setup.py --quiet build_ext --inplace
 
 # torch first: the toolbox must not pull another one in.
 .PHONY: $(VENV)/recipe
@@ -50,3 +52,4 @@ lint: setup
 
 clean:
 	rm -rf $(VENV) build dist work_dirs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -f mmseg_encnet/ops/*.so

@@ -1,14 +1,15 @@
-"""Puts configs, tools and the model index into the wheel, where mim looks for them.
+"""Puts configs, tools and the model index into the wheel, where mim looks for them, and builds the
+CPU's encoding kernels.
 
-They join at installation, not in ``build/lib``: mim searches the clone of an editable install by
-file name, and copies left behind by an earlier build would make it give up. For the same reason
-an editable install has no copies of its own.
+Configs, tools and index join at installation, not in ``build/lib``: mim searches the clone of an
+editable install by file name, and copies left behind by an earlier build would make it give up. For
+the same reason an editable install has no copies of its own.
 """
 
 import shutil
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.install_lib import install_lib
 
 ROOT = Path(__file__).parent
@@ -26,4 +27,17 @@ class InstallWithMim(install_lib):
         return installed
 
 
-setup(cmdclass={'install_lib': InstallWithMim})
+# Loaded as a plain shared library: it needs neither torch nor Python's headers. Optional: without a
+# compiler that knows these options the package installs all the same, and encodes in matrix
+# products.
+KERNELS = Extension(
+    'mmseg_encnet.ops.native_kernels',
+    sources=['mmseg_encnet/ops/native_kernels.cpp'],
+    depends=['mmseg_encnet/ops/native_kernels.inc'],
+    language='c++',
+    extra_compile_args=['-std=c++17', '-O3', '-g0', '-fno-math-errno', '-fopenmp'],
+    extra_link_args=['-fopenmp'],
+    optional=True,
+)
+
+setup(cmdclass={'install_lib': InstallWithMim}, ext_modules=[KERNELS])

@@ -19,7 +19,7 @@ from mmseg_encnet.benchmarks.measure import (
     peak_bytes,
     peak_flops,
 )
-from mmseg_encnet.ops import encode, presence_targets, triton_kernels
+from mmseg_encnet.ops import encode, native_backend, presence_targets, triton_kernels
 
 PRODUCTS = 'matrix products'
 MMSEG = 'mmseg Encoding'
@@ -157,6 +157,12 @@ def _without_cuda(device: torch.device) -> str | None:
     return None if device.type == 'cuda' else 'no CUDA GPU'
 
 
+def _without_native(device: torch.device) -> str | None:
+    if not native_backend.AVAILABLE:
+        return 'its kernels were not built'
+    return None if device.type == 'cpu' else 'for the CPU only'
+
+
 def _without_triton(device: torch.device) -> str | None:
     if not triton_kernels.AVAILABLE:
         return 'triton is not installed'
@@ -173,6 +179,7 @@ def _without_mmcv(device: torch.device) -> str | None:
 
 CONTENDERS = {
     PRODUCTS: Contender(_two_products, _six_products, operator=False),
+    'native': Contender(_backend('native'), missing=_without_native),
     'dense': Contender(_backend('dense')),
     'triton': Contender(_backend('triton'), missing=_without_triton),
     'mmcv': Contender(_backend('mmcv'), missing=_without_mmcv),
@@ -203,8 +210,8 @@ def run(
     Args:
         device: Where to measure.
         shapes: Cases for all contenders.
-        growth: For the operator that ``backend='auto'`` takes and the bare products: by size, the
-            cases along which it grows.
+        growth: For the operators that ``backend='auto'`` takes and the bare products: by size, the
+            cases along which they grow.
         contenders: By name; those that cannot run here are listed as not measured.
         rounds: Repetitions; medians are reported.
         progress: Called as ``tqdm`` is, with ``total`` and ``desc``; None for no display.
@@ -215,7 +222,7 @@ def run(
     """
     missing = {name: contender.missing(device) for name, contender in contenders.items()}
     present = {name: c for name, c in contenders.items() if missing[name] is None}
-    growing = {name: present[name] for name in (PRODUCTS, 'dense') if name in present}
+    growing = {name: present[name] for name in (PRODUCTS, 'native', 'dense') if name in present}
     grown = [shape for axis in growth.values() for shape in axis]
     entries = [
         (shape, {name: c for name, c in present.items() if not (c.only_first and i)})

@@ -87,7 +87,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 COLORS = {
     PRODUCTS: '0.6',
-    'dense': '#1f6fb4',
+    'native': '#1f6fb4',
+    'dense': '#7fb3da',
     'triton': '#2a9d5c',
     'mmcv': '#8e5ea2',
     MMSEG: '#d1603d',

@@ -1,4 +1,4 @@
-"""The encoding as matrix products: the backend that runs everywhere.
+"""The encoding as matrix products: the backend that runs everywhere, in every precision.
 
 The paper's equations hold a residual for every position, codeword and channel. Expanding the
 square, ``|x_i - d_k|^2 = |x_i|^2 - 2 x_i.d_k + |d_k|^2``, and the sum,
@@ -41,7 +41,7 @@ _NORM_CHANNELS = 32
 _NORM_BLOCK = 2**17
 
 
-def _centre(codewords: Tensor) -> Tensor | None:
+def shared_offset(codewords: Tensor) -> Tensor | None:
     """The offset to take off features and codewords, ``(C,)``, or None where it is not worth it."""
     centre = codewords.mean(dim=0)
     if codewords.device.type == 'cpu':
@@ -105,7 +105,7 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
     codes = codewords.shape[0]
     dtype, out_dtype = compute_dtype(x, codewords), result_dtype(x, codewords)
     codewords, scale = codewords.to(dtype), scale.to(dtype)[:, None]
-    centre = _centre(codewords)
+    centre = shared_offset(codewords)
     if centre is not None:
         codewords = codewords - centre
         centre = centre[:, None]
@@ -150,7 +150,7 @@ def _backward(
     codes, dtype = codewords.shape[0], distances.dtype
     codewords_dtype, scale_dtype = codewords.dtype, scale.dtype
     grad, codewords, scale = grad.to(dtype), codewords.to(dtype), scale.to(dtype)[:, None]
-    centre = _centre(codewords)
+    centre = shared_offset(codewords)
     if centre is not None:
         codewords = codewords - centre
         centre = centre[:, None]

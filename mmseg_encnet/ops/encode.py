@@ -5,18 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmseg_encnet.ops import dense, mmcv_backend, plain, reference, triton_kernels
+from mmseg_encnet.ops import (
+    dense,
+    mmcv_backend,
+    native_backend,
+    plain,
+    reference,
+    triton_kernels,
+)
 
 BACKENDS = {
+    'native': native_backend.encode,
     'dense': dense.encode,
     'triton': triton_kernels.encode,
     'mmcv': mmcv_backend.encode,
     'reference': reference.encode,
 }
 
-# The fastest backend that the benchmark has measured. It has run on CPUs only, and a backend that
-# nobody has timed on a device is not chosen there.
-AUTO = 'dense'
+
+def _fastest(x: Tensor, codewords: Tensor, scale: Tensor) -> str:
+    """The fastest backend that the benchmark has measured and that takes these tensors.
+
+    It has run on CPUs only, and a backend that nobody has timed on a device is not chosen there.
+    """
+    return 'native' if native_backend.takes(x, codewords, scale) else 'dense'
 
 
 def _features(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
@@ -56,10 +68,11 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
             and W may be 0.
         codewords: ``(K, C)``, floating.
         scale: Smoothing factors, ``(K,)``, floating.
-        backend: ``'dense'`` (matrix products, every device), ``'triton'`` (fused kernels for
-            CUDA), ``'mmcv'`` (the sum through ``mmcv.ops.assign_score_withk``, CUDA),
-            ``'reference'`` (the equations literally; slow and large) or ``'auto'`` (the fastest
-            that the benchmark has measured: ``'dense'``).
+        backend: ``'native'`` (fused kernels for float32 on the CPU, built at installation),
+            ``'dense'`` (matrix products, every device), ``'triton'`` (fused kernels for CUDA),
+            ``'mmcv'`` (the sum through ``mmcv.ops.assign_score_withk``, CUDA), ``'reference'``
+            (the equations literally; slow and large) or ``'auto'`` (the fastest that the benchmark
+            has measured: ``'native'`` where it can be had, else ``'dense'``).
 
     Returns:
         ``(B, K, C)`` in the promoted dtype of ``x`` and ``codewords``; differentiable in all three
@@ -76,7 +89,7 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
             'name one of these.'
         )
     features = _features(x, codewords, scale)
-    run = BACKENDS[AUTO if backend == 'auto' else backend]
+    run = BACKENDS[_fastest(x, codewords, scale) if backend == 'auto' else backend]
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return run(features, codewords, scale)

@@ -7,19 +7,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmseg_encnet.ops import assign, encode
+from mmseg_encnet.ops import assign, encode, native_backend
 from mmseg_encnet.ops.encode import BACKENDS
 
 cuda = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU'),
 ]
-TARGETS = [
+built = pytest.mark.skipif(
+    not native_backend.AVAILABLE, reason='needs the kernels that a C++ compiler builds'
+)
+ANY_PRECISION = [
     pytest.param('dense', 'cpu', id='dense-cpu'),
     pytest.param('dense', 'cuda', id='dense-cuda', marks=cuda),
     pytest.param('triton', 'cuda', id='triton-cuda', marks=cuda),
     pytest.param('mmcv', 'cuda', id='mmcv-cuda', marks=cuda),
 ]
+TARGETS = [pytest.param('native', 'cpu', id='native-cpu', marks=built), *ANY_PRECISION]
 LAYOUTS = {
     'contiguous': lambda x: x,
     'channels_last': lambda x: x.to(memory_format=torch.channels_last),
@@ -65,6 +69,8 @@ def errors(results, references):
         dict(batch=3, channels=5, height=40, width=50, codes=3),
         dict(batch=3, channels=64, height=30, width=30, codes=32),
         dict(batch=1, channels=512, codes=32, smoothing=1 / 512),
+        dict(channels=37, codes=17, height=30),
+        dict(batch=1, channels=1100, codes=40, height=12, smoothing=1 / 512),
     ],
     ids=str,
 )
@@ -109,6 +115,8 @@ def test_any_shape(batch, channels, height, width, codes, offset):
     expected = run('reference', *case, dtype=torch.float64)
     for result, value in zip(run('dense', *case, dtype=torch.float64), expected):
         torch.testing.assert_close(result, value, rtol=1e-8, atol=1e-8)
+    for result, value in zip(run('auto', *case), expected):
+        torch.testing.assert_close(result, value.float(), rtol=1e-4, atol=1e-4)
 
 
 def test_derivatives_of_first_and_second_order():
@@ -123,7 +131,7 @@ def test_gradients_of_some_inputs_only(wanted):
     case = problem(smoothing=0.1)
     inputs = [t.clone().requires_grad_(i in wanted) for i, t in enumerate(case[:3])]
     encode(*inputs).backward(case[3])
-    everything = run('dense', *case)[1:]
+    everything = run('auto', *case)[1:]
     for i, tensor in enumerate(inputs):
         if i in wanted:
             torch.testing.assert_close(tensor.grad, everything[i])
@@ -132,7 +140,7 @@ def test_gradients_of_some_inputs_only(wanted):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(('backend', 'device'), TARGETS)
+@pytest.mark.parametrize(('backend', 'device'), ANY_PRECISION)
 def test_half_precision_features_of_large_norm(backend, device, dtype):
     x, codewords, scale, grad = problem(channels=100, smoothing=1e-2)
     x = (x * 1e4 / x.norm(dim=1).max()).to(dtype)
@@ -218,7 +226,7 @@ def test_compiles_in_one_graph():
         inputs = [t.clone().requires_grad_() for t in problem(height=height, width=width)[:3]]
         encoded = compiled(*inputs)
         results = encoded, *torch.autograd.grad(encoded, inputs, case[3])
-        expected = run('dense', *inputs, case[3])
+        expected = run('auto', *inputs, case[3])
         torch.testing.assert_close(results, expected)
 
 
@@ -260,7 +268,7 @@ def test_exports_to_onnx_with_any_height_and_width(tmp_path):
         (dict(codewords=torch.zeros(8, 5)), r'codewords have shape \(8, 5\), expected \(K, 64\)'),
         (dict(codewords=torch.zeros(0, 64)), r'K of at least 1'),
         (dict(scale=torch.zeros(3)), r'scale has shape \(3,\), expected \(8,\)'),
-        (dict(backend='cudnn'), "backend is 'cudnn', expected one of auto, dense"),
+        (dict(backend='cudnn'), "backend is 'cudnn', expected one of auto, native"),
     ],
 )
 def test_names_what_does_not_fit(change, message):
@@ -269,8 +277,12 @@ def test_names_what_does_not_fit(change, message):
         encode(**{**dict(x=x, codewords=codewords, scale=scale), **change})
 
 
-def test_auto_is_a_backend_that_needs_nothing_installed():
-    x, codewords, scale, _ = problem()
-    assert torch.equal(
-        encode(x, codewords, scale), BACKENDS['dense'](x.flatten(2), codewords, scale)
-    )
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_auto_takes_what_the_machine_and_the_tensors_allow(dtype, monkeypatch):
+    inputs = [t.to(dtype) for t in problem()[:3]]
+    features = inputs[0].flatten(2), *inputs[1:]
+    name = 'native' if native_backend.takes(*inputs) else 'dense'
+    assert name == ('native' if native_backend.AVAILABLE and dtype == torch.float32 else 'dense')
+    assert torch.equal(encode(*inputs), BACKENDS[name](*features))
+    monkeypatch.setattr(native_backend, 'AVAILABLE', False)
+    assert torch.equal(encode(*inputs), BACKENDS['dense'](*features))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -44,9 +46,32 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
                if file.parts[0] in ('configs', 'tools') or file.name == 'model-index.yml'}
     package = {file for file in project_files if file.parts[0] == 'mmseg_encnet'}
     inside = {path for path in held if path.parts[0] == 'mmseg_encnet'}
-    assert inside == package | {PurePosixPath('mmseg_encnet/.mim') / file for file in for_mim}
+    kernels = {path for path in inside if path.name.startswith('native_kernels.') and
+               path.suffix in ('.so', '.pyd')}
+    expected = package | {PurePosixPath('mmseg_encnet/.mim') / file for file in for_mim}
+    assert inside - kernels == expected
+    assert len(kernels) == (1 if shutil.which('c++') else 0)
     scripts = [info for path, info in held.items() if path.suffix == '.sh']
     assert scripts
     assert all(script.external_attr >> 16 & 0o111 for script in scripts)
     # mim takes the folder of the first file recorded for the package's own.
     assert recorded[0][0].startswith('mmseg_encnet/')
+
+
+def test_a_wheel_without_a_compiler_lacks_the_kernels_alone(copy_project, tmp_path):
+    project = copy_project(tmp_path / 'project')
+    built = subprocess.run(
+        [sys.executable, '-m', 'build', '--no-isolation', '--wheel', '--outdir', tmp_path, project],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=dict(os.environ, CC='no-such-compiler', CXX='no-such-compiler'))
+    assert built.returncode == 0, built.stdout
+    assert 'building extension "mmseg_encnet.ops.native_kernels" failed' in built.stdout
+    with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as archive:
+        archive.extractall(tmp_path / 'installed')
+    code = ("import torch; from mmseg_encnet.ops import encode, native_backend; "
+            "assert not native_backend.AVAILABLE, native_backend.__file__; "
+            "print(encode(torch.ones(1, 4, 3), torch.zeros(2, 4), torch.zeros(2)).tolist())")
+    printed = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path / 'installed', check=True,
+        capture_output=True, text=True).stdout
+    assert '[[[1.5, 1.5, 1.5, 1.5], [1.5, 1.5, 1.5, 1.5]]]' in printed
