@@ -10,6 +10,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 // In step with the structure of the same name in native_backend.py.
 struct Problem {
@@ -37,10 +40,20 @@ int64_t up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
-}  // namespace
+// The C library gives a large gradient's memory back when it is freed, and the system hands it out
+// again page by page: a third of a step's time, unless the pages are large.
+void ask_for_large_pages(const Problem &p) {
+#ifdef MADV_HUGEPAGE
+    constexpr uintptr_t PAGE = 1 << 21;
+    const auto begin = reinterpret_cast<uintptr_t>(p.grad_x);
+    const uintptr_t first = (begin + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t end = (begin + 4 * p.batch * p.channels * p.positions) / PAGE * PAGE;
+    // Advice: where it is not taken, nothing else changes.
+    if (first < end) madvise(reinterpret_cast<void *>(first), end - first, MADV_HUGEPAGE);
+#endif
+}
 
-#define CONCATENATE_(a, b) a##b
-#define CONCATENATE(a, b) CONCATENATE_(a, b)
+}  // namespace
 
 #if defined(__x86_64__)
 #if defined(__clang__)
@@ -128,5 +141,8 @@ int64_t scratch_floats(int64_t set, const Problem *problem, int64_t backward) {
 
 void encode_forward(int64_t set, const Problem *problem) { SETS[set].forward(*problem); }
 
-void encode_backward(int64_t set, const Problem *problem) { SETS[set].backward(*problem); }
+void encode_backward(int64_t set, const Problem *problem) {
+    ask_for_large_pages(*problem);
+    SETS[set].backward(*problem);
+}
 }
