@@ -10,9 +10,6 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 // In step with the structure of the same name in native_backend.py.
 struct Problem {
@@ -38,19 +35,6 @@ constexpr int64_t CACHE_LINE = 16;  // floats
 
 int64_t up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
-}
-
-// The C library gives a large gradient's memory back when it is freed, and the system hands it out
-// again page by page: a third of a step's time, unless the pages are large.
-void ask_for_large_pages(const Problem &p) {
-#ifdef MADV_HUGEPAGE
-    constexpr uintptr_t PAGE = 1 << 21;
-    const auto begin = reinterpret_cast<uintptr_t>(p.grad_x);
-    const uintptr_t first = (begin + PAGE - 1) / PAGE * PAGE;
-    const uintptr_t end = (begin + 4 * p.batch * p.channels * p.positions) / PAGE * PAGE;
-    // Advice: where it is not taken, nothing else changes.
-    if (first < end) madvise(reinterpret_cast<void *>(first), end - first, MADV_HUGEPAGE);
-#endif
 }
 
 }  // namespace
@@ -141,8 +125,5 @@ int64_t scratch_floats(int64_t set, const Problem *problem, int64_t backward) {
 
 void encode_forward(int64_t set, const Problem *problem) { SETS[set].forward(*problem); }
 
-void encode_backward(int64_t set, const Problem *problem) {
-    ask_for_large_pages(*problem);
-    SETS[set].backward(*problem);
-}
+void encode_backward(int64_t set, const Problem *problem) { SETS[set].backward(*problem); }
 }
