@@ -32,8 +32,8 @@ class InstallWithMim(install_lib):
 # products.
 KERNELS = Extension(
     'mmseg_encnet.ops.native_kernels',
-    sources=['mmseg_encnet/ops/native_kernels.cpp'],
-    depends=['mmseg_encnet/ops/native_kernels.inc'],
+    sources=['mmseg_encnet/ops/native/kernels.cpp'],
+    depends=[str(file.relative_to(ROOT)) for file in ROOT.glob('mmseg_encnet/ops/native/*.inc')],
     language='c++',
     extra_compile_args=['-std=c++17', '-O3', '-g0', '-fno-math-errno', '-fopenmp'],
     extra_link_args=['-fopenmp'],

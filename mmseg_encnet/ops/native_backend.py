@@ -1,6 +1,6 @@
 """The encoding as one fused pass forward and one backward on the CPU, compiled at installation.
 
-``native_kernels.cpp`` holds the arithmetic: tiles of positions stay in the cache from the distances
+The arithmetic is in ``native/``: tiles of positions stay in the cache from the distances
 over the softmax to the sums, in vector instructions of the processor at hand. It is built where a
 C++ compiler is found when the package is installed; without it `dense` does the same in more
 passes. For the equations and their precision see `dense`.
@@ -23,7 +23,7 @@ _CACHE_LINE = 64
 
 
 class _Problem(ctypes.Structure):
-    """In step with the structure of the same name in ``native_kernels.cpp``."""
+    """In step with the structure of the same name in ``native/kernels.cpp``."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in (

@@ -1,7 +1,8 @@
 // The encoding fused for the CPU, for whichever vector instructions the processor has.
 //
 // native_backend.py loads this as a plain shared library; it needs neither torch nor Python to
-// compile. native_kernels.inc holds the arithmetic and is compiled once per instruction set.
+// compile. Each .inc file builds on those before it; all of them are compiled once per instruction
+// set, into a namespace of its own.
 
 #include <algorithm>
 #include <cstdint>
@@ -49,7 +50,9 @@ int64_t up(int64_t value, int64_t multiple) {
 #define INSTRUCTIONS avx512
 #define LANES 16
 #define REGISTERS 32
-#include "native_kernels.inc"
+#include "product.inc"
+#include "tiles.inc"
+#include "passes.inc"
 #undef INSTRUCTIONS
 #undef LANES
 #undef REGISTERS
@@ -64,7 +67,9 @@ int64_t up(int64_t value, int64_t multiple) {
 #define INSTRUCTIONS avx2
 #define LANES 8
 #define REGISTERS 16
-#include "native_kernels.inc"
+#include "product.inc"
+#include "tiles.inc"
+#include "passes.inc"
 #undef INSTRUCTIONS
 #undef LANES
 #undef REGISTERS
@@ -78,7 +83,9 @@ int64_t up(int64_t value, int64_t multiple) {
 #define INSTRUCTIONS baseline
 #define LANES 4
 #define REGISTERS 16
-#include "native_kernels.inc"
+#include "product.inc"
+#include "tiles.inc"
+#include "passes.inc"
 
 namespace {
 
