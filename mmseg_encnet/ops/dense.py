@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mmseg_encnet.ops.operator import make_operator
+from mmseg_encnet.ops.operator import make_encode
 from mmseg_encnet.ops.plain import compute_dtype, result_dtype
 
 # Saturated assignments underflow to denormal numbers, over which CPU matrix products run ten times
@@ -70,7 +70,7 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
             yield slice(image, image + images), slice(position, position + length)
 
 
-def _exact_inner(left: Tensor, right: Tensor) -> Tensor:
+def exact_inner(left: Tensor, right: Tensor) -> Tensor:
     """Inner products over the channels, rounded once.
 
     They enter every position alike, so that their rounding would not average out.
@@ -79,11 +79,11 @@ def _exact_inner(left: Tensor, right: Tensor) -> Tensor:
     return (left.to(wide) * right).sum(dim=-1).to(left.dtype)
 
 
-def _squared_norms(x: Tensor) -> Tensor:
+def squared_norms(x: Tensor) -> Tensor:
     """``(B, C, n)`` -> ``(B, 1, n)``."""
     if x.stride(1) == 1:
         return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_()
-    block = max(_NORM_CHANNELS, _NORM_BLOCK // (x.shape[0] * x.shape[2]))
+    block = max(_NORM_CHANNELS, _NORM_BLOCK // max(1, x.shape[0] * x.shape[2]))
     first, *others = x.split(block, dim=1)
     squares = first.square()
     for part in others:
@@ -111,7 +111,7 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
         centre = centre[:, None]
     copied = centre is not None or x.dtype != dtype
 
-    norms = _exact_inner(codewords, codewords)[:, None]
+    norms = exact_inner(codewords, codewords)[:, None]
     products = (-2 * codewords).expand(batch, codes, channels)
     kept = x.new_empty((batch, codes, positions) if keep else 0, dtype=dtype)
     sums = x.new_zeros((batch, codes, channels), dtype=dtype)
@@ -122,7 +122,7 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
             part = x[images, :, span]
             if copied:
                 part = part.to(dtype) if centre is None else part - centre
-            distances = (_squared_norms(part) + norms).baddbmm_(products[images], part)
+            distances = (squared_norms(part) + norms).baddbmm_(products[images], part)
             if keep:
                 kept[images, :, span] = distances
             weights = _weights(distances, scale, out=distances)
@@ -160,7 +160,7 @@ def _backward(
     grad_scale = grad.new_zeros(batch, codes)
     sums = torch.zeros_like(grad)
     mass = grad.new_zeros(batch, 2 * codes, 1)
-    offsets = _exact_inner(grad, codewords)[:, :, None]
+    offsets = exact_inner(grad, codewords)[:, :, None]
     # One product of twice the inner size gives both terms of the features' gradient.
     both = torch.cat([grad, (-2 * codewords).expand_as(grad)], dim=1).transpose(1, 2)
     with torch.autocast(x.device.type, enabled=False):
@@ -201,4 +201,4 @@ def _backward(
     return grad_x, grad_codewords.to(codewords_dtype), grad_scale.sum(dim=0).to(scale_dtype)
 
 
-encode = make_operator('encode', _forward, _backward)
+encode = make_encode('encode', _forward, _backward)

@@ -9,10 +9,10 @@ from mmseg_encnet.ops import (
     dense,
     mmcv_backend,
     native_backend,
-    plain,
     reference,
     triton_kernels,
 )
+from mmseg_encnet.ops.distances import squared_distances
 
 BACKENDS = {
     'native': native_backend.encode,
@@ -113,5 +113,10 @@ def assign(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     features = _features(x, codewords, scale)
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
-            return plain.assign(features, codewords, scale)
-    return plain.assign(features, codewords, scale)
+            return _weights(features, codewords, scale)
+    return _weights(features, codewords, scale)
+
+
+def _weights(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
+    distances = squared_distances(x, codewords)
+    return (scale.to(distances.dtype)[:, None] * distances).softmax(dim=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmseg_encnet.ops.plain import compute_dtype
+from mmseg_encnet.ops.plain import compute_dtype, soft_assignment
 
 
 def mixture_assign(x: Tensor, means: Tensor, deviations: Tensor, log_priors: Tensor) -> Tensor:
@@ -32,6 +32,9 @@ def mixture_assign(x: Tensor, means: Tensor, deviations: Tensor, log_priors: Ten
         features = features.to(dtype) - centre[:, None]
         means, deviations = means.to(dtype) - centre, deviations.to(dtype)
         precisions = deviations**-2
-        distances = precisions @ features.square() - 2 * ((precisions * means) @ features)
         constants = log_priors - deviations.log().sum(1) - (precisions * means**2).sum(1) / 2
-        return (constants[:, None] - distances / 2).softmax(dim=1)
+        batch = len(features)
+        logits = torch.baddbmm(
+            constants[:, None], (-precisions / 2).expand(batch, -1, -1), features.square())
+        return soft_assignment(
+            logits.baddbmm((precisions * means).expand(batch, -1, -1), features))

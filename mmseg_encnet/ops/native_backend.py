@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mmseg_encnet.ops.dense import shared_offset
-from mmseg_encnet.ops.operator import make_operator
+from mmseg_encnet.ops.operator import make_encode
 
 _CACHE_LINE = 64
 
@@ -158,7 +158,7 @@ def _backward(
     return grad_x, grad_codewords, grad_scale
 
 
-_fused = make_operator('encode_native', _forward, _backward)
+_fused = make_encode('encode_native', _forward, _backward)
 
 
 def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmseg_encnet.ops.operator import make_operator
+from mmseg_encnet.ops.operator import make_encode
 from mmseg_encnet.ops.plain import result_dtype
 
 try:
@@ -233,7 +233,7 @@ def _backward(
     return grad_x, grad_codewords.to(codewords_dtype), grad_scale.sum(dim=(0, 1)).to(scale_dtype)
 
 
-_fused = make_operator('encode_triton', _forward, _backward)
+_fused = make_encode('encode_triton', _forward, _backward)
 
 
 def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:

@@ -119,11 +119,13 @@ def test_any_shape(batch, channels, height, width, codes, offset):
         torch.testing.assert_close(result, value.float(), rtol=1e-4, atol=1e-4)
 
 
-def test_derivatives_of_first_and_second_order():
-    x, codewords, scale, _ = problem(2, 5, 3, 2, 4, smoothing=0.3)
+@pytest.mark.parametrize('offset', [0.0, 3.0])
+@pytest.mark.parametrize('function', [encode, assign])
+def test_derivatives_of_first_and_second_order(function, offset):
+    x, codewords, scale, _ = problem(2, 5, 3, 2, 4, smoothing=0.3, offset=offset)
     inputs = [t.double().requires_grad_() for t in (x + 0.1, codewords, scale)]
-    assert torch.autograd.gradcheck(encode, inputs)
-    assert torch.autograd.gradgradcheck(encode, inputs)
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
 
 
 @pytest.mark.parametrize('wanted', [(0,), (1,), (2,), (0, 2)])
@@ -197,6 +199,16 @@ def test_channels_last_is_not_copied():
         torch.autograd.grad(encode(*inputs), inputs, grad)
     largest = sorted(event.self_cpu_memory_usage for event in profiler.events())[-2:]
     # The gradient of the features is the one tensor of their size.
+    assert largest[1] >= x.numel() * 4 > 5 * largest[0]
+
+
+@pytest.mark.parametrize('layout', ['contiguous', 'channels_last'])
+def test_assignment_does_not_copy_the_features(layout):
+    x, codewords, scale, _ = problem(2, 512, 60, 60, 32)
+    inputs = [t.requires_grad_() for t in (LAYOUTS[layout](x), codewords, scale)]
+    with torch.profiler.profile(profile_memory=True) as profiler:
+        torch.autograd.grad(assign(*inputs).square().sum(), inputs)
+    largest = sorted(event.self_cpu_memory_usage for event in profiler.events())[-2:]
     assert largest[1] >= x.numel() * 4 > 5 * largest[0]
 
 

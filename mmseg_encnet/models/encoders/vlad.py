@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_encnet.ops import aggregate
+from mmseg_encnet.ops import aggregate, soft_assignment
 
 from .base import Clusters, DictionaryEncoder
 
@@ -49,7 +49,8 @@ class VLAD(DictionaryEncoder):
         dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             weight, bias = (t.to(dtype) for t in (self.assignment.weight, self.assignment.bias))
-            return (weight @ x.to(dtype) + bias[:, None]).softmax(dim=1)
+            weight = weight.expand(len(x), *weight.shape)
+            return soft_assignment(torch.baddbmm(bias[:, None], weight, x.to(dtype)))
 
     @torch.no_grad()
     def set_clusters(self, clusters: Clusters) -> None:
