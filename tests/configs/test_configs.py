@@ -26,7 +26,8 @@ from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 NAMES = [
-    'deeplabv3_r18_msrc21', 'deeplabv3_r50_msrc21', 'deeplabv3_r50_pcontext',
+    'deeplabv3_r18_msrc21', 'deeplabv3_r18_narrow_msrc21', 'deeplabv3_r50_msrc21',
+    'deeplabv3_r50_pcontext',
     'encnet_mit-b0_ade20k',
     'encnet_r101_ade20k', 'encnet_r101_cityscapes', 'encnet_r101_coco21',
     'encnet_r101_jpu-fastfcn_ade20k', 'encnet_r101_jpu-fastfcn_pcontext',
@@ -34,15 +35,17 @@ NAMES = [
     'encnet_r101_pcontext60', 'encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug',
     'encnet_r101_voc12aug_from-coco', 'encnet_r101v1c_ade20k', 'encnet_r101v1c_cityscapes',
     'encnet_r152_ade20k', 'encnet_r18_camvid', 'encnet_r18_context-scenes', 'encnet_r18_msrc21',
-    'encnet_r18_scaled-smoothing_msrc21', 'encnet_r18_wide_context-scenes',
+    'encnet_r18_narrow_msrc21', 'encnet_r18_scaled-smoothing_msrc21',
+    'encnet_r18_wide_context-scenes',
     'encnet_r50_ade20k', 'encnet_r50_camvid', 'encnet_r50_cityscapes',
     'encnet_r50_cocostuff164k', 'encnet_r50_jpu-fastfcn_ade20k',
     'encnet_r50_jpu-fastfcn_pcontext', 'encnet_r50_jpu_ade20k', 'encnet_r50_jpu_pcontext',
     'encnet_r50_msrc21', 'encnet_r50_pcontext', 'encnet_r50_pcontext60',
     'encnet_r50_pcontext_no-se', 'encnet_r50_voc12aug', 'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes', 'encnet_resnest50_ade20k', 'encnet_swin-t_ade20k',
-    'fcn_r18_context-scenes', 'fcn_r18_msrc21', 'fcn_r50_msrc21', 'fcn_r50_pcontext',
-    'pspnet_r18_msrc21', 'pspnet_r50_msrc21',
+    'fcn_r18_context-scenes', 'fcn_r18_msrc21', 'fcn_r18_narrow_msrc21',
+    'fcn_r50_msrc21', 'fcn_r50_pcontext',
+    'pspnet_r18_msrc21', 'pspnet_r18_narrow_msrc21', 'pspnet_r50_msrc21',
     'pspnet_r50_pcontext',
 ]
 # One config for each data set base that reads files.
