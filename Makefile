@@ -52,4 +52,4 @@ lint: setup
 
 clean:
 	rm -rf $(VENV) build dist work_dirs *.egg-info .pytest_cache .ruff_cache .hypothesis
-	rm -f mmseg_encnet/ops/*.so
+	rm -f mmseg_encnet/ops/encode/native/*.so

@@ -16,13 +16,16 @@ ROOT = Path(__file__).parent
 
 
 class InstallWithMim(install_lib):
-
     def install(self) -> list[str]:
         installed = super().install()
         target = Path(self.install_dir) / 'mmseg_encnet' / '.mim'
         for folder in ('configs', 'tools'):
-            shutil.copytree(ROOT / folder, target / folder, dirs_exist_ok=True,
-                            ignore=shutil.ignore_patterns('__pycache__'))
+            shutil.copytree(
+                ROOT / folder,
+                target / folder,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns('__pycache__'),
+            )
         shutil.copy(ROOT / 'model-index.yml', target)
         return installed
 
@@ -31,9 +34,11 @@ class InstallWithMim(install_lib):
 # compiler that knows these options the package installs all the same, and encodes in matrix
 # products.
 KERNELS = Extension(
-    'mmseg_encnet.ops.native_kernels',
-    sources=['mmseg_encnet/ops/native/kernels.cpp'],
-    depends=[str(file.relative_to(ROOT)) for file in ROOT.glob('mmseg_encnet/ops/native/*.inc')],
+    'mmseg_encnet.ops.encode.native.kernels',
+    sources=['mmseg_encnet/ops/encode/native/kernels.cpp'],
+    depends=[
+        str(file.relative_to(ROOT)) for file in ROOT.glob('mmseg_encnet/ops/encode/native/*.inc')
+    ],
     language='c++',
     extra_compile_args=['-std=c++17', '-O3', '-g0', '-fno-math-errno', '-fopenmp'],
     extra_link_args=['-fopenmp'],

@@ -4,4 +4,5 @@ _base_ = './deeplabv3_r18_msrc21.py'
 model = dict(
     backbone=dict(stem_channels=32, base_channels=16),
     decode_head=dict(in_channels=128),
-    auxiliary_head=dict(in_channels=64))
+    auxiliary_head=dict(in_channels=64),
+)

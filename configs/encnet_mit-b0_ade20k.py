@@ -18,9 +18,12 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/segformer/'
-            'mit_b0_20220624-7e0fe6dd.pth')),
+            'mit_b0_20220624-7e0fe6dd.pth',
+        ),
+    ),
     neck=dict(in_channels=(64, 160, 256)),
     decode_head=dict(in_channels=[64, 160, 2048], num_classes=_base_.num_classes),
     auxiliary_head=dict(in_channels=160, num_classes=_base_.num_classes),
-    test_cfg=dict(_delete_=True, mode='whole'))
+    test_cfg=dict(_delete_=True, mode='whole'),
+)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10.0))))

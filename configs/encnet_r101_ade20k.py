@@ -10,4 +10,5 @@ model = dict(
     backbone=dict(depth=101, init_cfg=dict(checkpoint='pytorch-encoding://resnet101s')),
     decode_head=dict(num_classes=_base_.num_classes),
     auxiliary_head=dict(num_classes=_base_.num_classes),
-    test_cfg=dict(crop_size=_base_.crop_size, stride=(384, 384)))
+    test_cfg=dict(crop_size=_base_.crop_size, stride=(384, 384)),
+)

@@ -10,4 +10,5 @@ _base_ = [
 model = dict(
     backbone=dict(depth=101, init_cfg=dict(checkpoint='pytorch-encoding://resnet101s')),
     decode_head=dict(num_classes=_base_.num_classes, add_lateral=True),
-    auxiliary_head=dict(num_classes=_base_.num_classes))
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)

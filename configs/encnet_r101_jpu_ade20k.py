@@ -1,4 +1,3 @@
 _base_ = './encnet_r50_jpu_ade20k.py'
 
-model = dict(
-    backbone=dict(depth=101, init_cfg=dict(checkpoint='pytorch-encoding://resnet101s')))
+model = dict(backbone=dict(depth=101, init_cfg=dict(checkpoint='pytorch-encoding://resnet101s')))

@@ -9,5 +9,6 @@ _base_ = [
 model = dict(
     backbone=dict(depth=101, init_cfg=None),
     decode_head=dict(num_classes=_base_.num_classes, add_lateral=True),
-    auxiliary_head=dict(num_classes=_base_.num_classes))
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)
 load_from = 'work_dirs/encnet_r101_voc12aug_from-coco/iter_56720.pth'

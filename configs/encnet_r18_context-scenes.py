@@ -10,11 +10,8 @@ model = dict(
     # Two stages: no convolution reaches from a twin to a cue (docs/context_scenes.md), so what
     # EncNet knows of the cues it knows from its encoding.
     backbone=dict(
-        num_stages=2,
-        stem_channels=32,
-        strides=(1, 2),
-        dilations=(1, 1),
-        out_indices=(0, 1)),
+        num_stages=2, stem_channels=32, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1)
+    ),
     decode_head=dict(
         in_channels=[32, 64],
         in_index=[0, 1],
@@ -23,10 +20,12 @@ model = dict(
         num_classes=_base_.num_classes,
         # Five times the published weight: so short a training has to learn the cues, 0.6 %
         # of the pixels for each class, from it.
-        loss_se_decode=dict(loss_weight=1.0)),
+        loss_se_decode=dict(loss_weight=1.0),
+    ),
     # A quarter of 32 channels would not hold 16 classes.
     auxiliary_head=dict(in_channels=32, in_index=0, channels=32, num_classes=_base_.num_classes),
-    test_cfg=dict(_delete_=True, mode='whole'))
+    test_cfg=dict(_delete_=True, mode='whole'),
+)
 
 # The rate of the schedule is meant for this batch.
 auto_scale_lr = dict(base_batch_size=_base_.train_dataloader.batch_size)

@@ -7,4 +7,5 @@ _base_ = [
 
 model = dict(
     decode_head=dict(num_classes=_base_.num_classes),
-    auxiliary_head=dict(num_classes=_base_.num_classes))
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)

@@ -8,7 +8,8 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     decode_head=dict(num_classes=_base_.num_classes),
-    auxiliary_head=dict(num_classes=_base_.num_classes))
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)
 
 # MMSegmentation's rate for Cityscapes is for 4 GPUs x 2 images.
 auto_scale_lr = dict(base_batch_size=8)

@@ -19,10 +19,14 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/'
-            'swin_tiny_patch4_window7_224_20220317-1cdeb081.pth')),
+            'swin_tiny_patch4_window7_224_20220317-1cdeb081.pth',
+        ),
+    ),
     neck=dict(in_channels=(192, 384, 768)),
     decode_head=dict(in_channels=[192, 384, 2048], num_classes=_base_.num_classes),
     auxiliary_head=dict(in_channels=384, num_classes=_base_.num_classes),
-    test_cfg=dict(_delete_=True, mode='whole'))
+    test_cfg=dict(_delete_=True, mode='whole'),
+)
 optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0))))
+    paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0)))
+)

@@ -15,4 +15,6 @@ model = dict(
         norm_cfg=__encnet.norm_cfg,
         align_corners=__encnet.align_corners,
         num_classes=__encnet.num_classes,
-        loss_decode=__encnet.loss_decode))
+        loss_decode=__encnet.loss_decode,
+    )
+)

@@ -11,4 +11,5 @@ model = dict(
     backbone=dict(depth=18, stem_channels=64, base_channels=32, init_cfg=None),
     decode_head=dict(in_channels=256, channels=128, num_classes=_base_.num_classes),
     auxiliary_head=dict(in_channels=128, num_classes=_base_.num_classes),
-    test_cfg=dict(crop_size=_base_.crop_size, stride=(96, 96)))
+    test_cfg=dict(crop_size=_base_.crop_size, stride=(96, 96)),
+)

@@ -1,20 +1,44 @@
-"""EncNet, Context Encoding for Semantic Segmentation, as a plugin of MMSegmentation.
+"""EncNet (Context Encoding for Semantic Segmentation, CVPR 2018) as a plugin of MMSegmentation.
 
-Importing the package registers its models, data sets and metrics with the toolbox.
+Importing the package registers its models, data sets, metrics, hooks and visualizer with the
+toolbox. Where no toolbox is installed, :mod:`mmseg_encnet.ops` and :mod:`mmseg_encnet.nn` still
+work, and everything else raises one sentence that says how to install it.
 """
 
-from .toolbox import check_toolbox, import_toolbox
+from __future__ import annotations
 
-check_toolbox()
-import_toolbox()
+from typing import TYPE_CHECKING, Any
 
-from . import checkpoints, datasets, evaluation, models, visualization  # noqa: E402, F401
-from .config_files import config_file  # noqa: E402
-from .engine import hooks  # noqa: E402, F401
-from .engine.safe_loading import guard_toolbox  # noqa: E402
-from .hub import get_encnet  # noqa: E402
-from .version import __version__  # noqa: E402
+from mmseg_encnet.configuration.shipped import config_file
+from mmseg_encnet.toolbox import require_toolbox, toolbox_missing
+from mmseg_encnet.version import __version__
 
-guard_toolbox()
+if TYPE_CHECKING:
+    from mmseg_encnet.hub import get_encnet
 
 __all__ = ['__version__', 'config_file', 'get_encnet']
+
+if not toolbox_missing():
+    require_toolbox()
+    from mmseg_encnet import (  # noqa: F401  (registers their parts)
+        datasets,
+        evaluation,
+        models,
+        resuming,
+        toolbox_changes,
+        visualization,
+    )
+    from mmseg_encnet.checkpoints import pytorch_encoding  # noqa: F401  (a checkpoint scheme)
+    from mmseg_encnet.running import hooks  # noqa: F401
+
+    toolbox_changes.apply()
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: training from a config needs none of it.
+    if name == 'get_encnet':
+        require_toolbox()
+        from mmseg_encnet.hub import get_encnet
+
+        return get_encnet
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

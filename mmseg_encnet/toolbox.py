@@ -8,11 +8,10 @@ overwrite each other's files and fail in ways that name neither.
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Iterable, Mapping
 from importlib import metadata
-
-from packaging.specifiers import SpecifierSet
 
 PARTS = ('mmcv', 'mmengine', 'mmsegmentation')
 MAINTAINED = 'onedl-'
@@ -41,6 +40,22 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
+def toolbox_missing() -> bool:
+    """Return whether MMSegmentation is not installed at all, in neither family."""
+    return not any(name.endswith(PARTS[-1]) for name in installed_versions())
+
+
+@functools.cache
+def require_toolbox() -> None:
+    """Check and import the toolbox, once per process.
+
+    Raises:
+        ImportError: One sentence that says what is wrong and the command that fixes it.
+    """
+    check_toolbox()
+    import_toolbox()
+
+
 def check_toolbox(versions: Mapping[str, str] | None = None) -> None:
     """Check that exactly one family of the toolbox is installed, whole and recent enough.
 
@@ -50,37 +65,45 @@ def check_toolbox(versions: Mapping[str, str] | None = None) -> None:
     Raises:
         ImportError: One sentence that says what is wrong and the command that mends it.
     """
+    # Imported here, because mmseg_encnet.ops needs torch alone.
+    from packaging.specifiers import SpecifierSet
+
     versions = installed_versions() if versions is None else versions
     if not versions:
         raise ImportError(
             f'mmseg_encnet needs the MMSegmentation toolbox, which is not installed; install it '
-            f'with: {_install(MAINTAINED)}')
+            f'with: {_install(MAINTAINED)}'
+        )
 
     maintained = [name for name in versions if name.startswith(MAINTAINED)]
     openmmlab = [name for name in versions if name not in maintained]
     if maintained and openmmlab:
         raise ImportError(
-            f'two families of the toolbox are installed and overwrite each other\'s files, '
+            f"two families of the toolbox are installed and overwrite each other's files, "
             f'{_listed(maintained, versions)} and {_listed(openmmlab, versions)}; mend it with: '
-            f'{_reinstall(versions, MAINTAINED)}')
+            f'{_reinstall(versions, MAINTAINED)}'
+        )
 
     prefix = MAINTAINED if maintained else ''
     if 'mmcv-lite' in versions and 'mmcv' not in versions:
         raise ImportError(
-            f'mmcv-lite {versions["mmcv-lite"]} is installed, but OpenMMLab\'s mmsegmentation '
+            f"mmcv-lite {versions['mmcv-lite']} is installed, but OpenMMLab's mmsegmentation "
             f'needs the compiled operators of mmcv; mend it with: pip uninstall -y mmcv-lite && '
-            f'{_install(prefix)}')
+            f'{_install(prefix)}'
+        )
     missing = [prefix + part for part in PARTS if prefix + part not in versions]
     if missing:
         raise ImportError(
             f'{_listed(versions, versions)} is installed without {", ".join(missing)}; add what is '
-            f'missing with: {_install(prefix)}')
+            f'missing with: {_install(prefix)}'
+        )
     for part in PARTS:
         name = prefix + part
         if not SpecifierSet(SUPPORTED[name], prereleases=True).contains(versions[name]):
             raise ImportError(
                 f'{name} {versions[name]} is installed, but mmseg_encnet works with {name} '
-                f'{SUPPORTED[name]}; mend it with: {_install(prefix)}')
+                f'{SUPPORTED[name]}; mend it with: {_install(prefix)}'
+            )
 
 
 def import_toolbox() -> None:
@@ -93,14 +116,17 @@ def import_toolbox() -> None:
         import mmseg.models  # noqa: F401
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == 'torch':
-            raise ImportError('the toolbox needs PyTorch, which is not installed; install it '
-                              'with: pip install torch') from error
+            raise ImportError(
+                'the toolbox needs PyTorch, which is not installed; install it '
+                'with: pip install torch'
+            ) from error
         versions = installed_versions()
         prefix = MAINTAINED if MAINTAINED + PARTS[0] in versions else ''
         reason = traceback.format_exception_only(error)[-1].splitlines()[0]
         raise ImportError(
             f'the installed toolbox ({_listed(versions, versions)}) cannot be imported, {reason}; '
-            f'reinstall it with: {_reinstall(versions, prefix)}') from error
+            f'reinstall it with: {_reinstall(versions, prefix)}'
+        ) from error
 
 
 def _install(prefix: str) -> str:
@@ -111,8 +137,10 @@ def _install(prefix: str) -> str:
     # mmcv's setup.py needs the pkg_resources of old setuptools, and skips the operators where it
     # sees no torch: in an isolated build, whose result pip keeps in its cache. mmsegmentation
     # imports ftfy and regex without declaring them.
-    return (f'pip install "setuptools<80" wheel {" ".join(pure)} ftfy regex && '
-            f'pip install --no-cache-dir --no-build-isolation {mmcv}')
+    return (
+        f'pip install "setuptools<80" wheel {" ".join(pure)} ftfy regex && '
+        f'pip install --no-cache-dir --no-build-isolation {mmcv}'
+    )
 
 
 def _reinstall(versions: Iterable[str], prefix: str) -> str:

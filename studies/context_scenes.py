@@ -20,7 +20,8 @@ variants = [
         name=f'{name}, dilation {dilation}',
         group=name,
         config=config,
-        options={'model.backbone.dilations': (1, dilation)})
+        options={'model.backbone.dilations': (1, dilation)},
+    )
     for name, config in (('FCN', 'fcn_r18_context-scenes'), ('EncNet', config))
     for dilation in (1, 2, 4, 8)
 ]

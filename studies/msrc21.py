@@ -31,7 +31,8 @@ def sized(base_size, crop_size, epochs, workers):
         'train_cfg.max_iters': iterations,
         'train_cfg.val_interval': iterations // 10,
         'param_scheduler': [
-            dict(type='CosineAnnealingLR', T_max=iterations, eta_min=0.0, by_epoch=False)],
+            dict(type='CosineAnnealingLR', T_max=iterations, eta_min=0.0, by_epoch=False)
+        ],
         **loaders,
     }
 
@@ -45,38 +46,78 @@ full_size = dict(
         f'{name}_r18_narrow_msrc21': f'{name}_r50_msrc21'
         for name in ('fcn', 'pspnet', 'deeplabv3', 'encnet')
     },
-    options=sized(320, 288, 200, workers=8))
+    options=sized(320, 288, 200, workers=8),
+)
 
 variants = [
     dict(name='FCN', config='fcn_r18_narrow_msrc21', group='context modules'),
     dict(name='PSPNet', config='pspnet_r18_narrow_msrc21', group='context modules'),
     dict(name='DeepLabV3', config='deeplabv3_r18_narrow_msrc21', group='context modules'),
-    dict(name='EncNet without SE-loss', group='context modules',
-         options={'model.decode_head.use_se_loss': False}),
+    dict(
+        name='EncNet without SE-loss',
+        group='context modules',
+        options={'model.decode_head.use_se_loss': False},
+    ),
     dict(name='EncNet', group='context modules'),
-    dict(name='8 codewords', group='codewords (EncNet: 32)',
-         options={'model.decode_head.num_codes': 8}),
-    dict(name='16 codewords', group='codewords (EncNet: 32)',
-         options={'model.decode_head.num_codes': 16}),
-    dict(name='64 codewords', group='codewords (EncNet: 32)',
-         options={'model.decode_head.num_codes': 64}),
+    dict(
+        name='8 codewords',
+        group='codewords (EncNet: 32)',
+        options={'model.decode_head.num_codes': 8},
+    ),
+    dict(
+        name='16 codewords',
+        group='codewords (EncNet: 32)',
+        options={'model.decode_head.num_codes': 16},
+    ),
+    dict(
+        name='64 codewords',
+        group='codewords (EncNet: 32)',
+        options={'model.decode_head.num_codes': 64},
+    ),
     # Weight 0 is "EncNet without SE-loss".
-    dict(name='SE weight 0.05', group='SE-loss weight (EncNet: 0.2)',
-         options={'model.decode_head.loss_se_decode.loss_weight': 0.05}),
-    dict(name='SE weight 0.8', group='SE-loss weight (EncNet: 0.2)',
-         options={'model.decode_head.loss_se_decode.loss_weight': 0.8}),
-    dict(name='EncodingDropout', group='encoder (EncNet: Encoding)',
-         options={'model.decode_head.encoder': dict(type='EncodingDropout')}),
-    dict(name='BagOfWords', group='encoder (EncNet: Encoding)',
-         options={'model.decode_head.encoder': dict(type='BagOfWords')}),
-    dict(name='VLAD', group='encoder (EncNet: Encoding)',
-         options={'model.decode_head.encoder': dict(type='VLAD')}),
-    dict(name='FisherVector', group='encoder (EncNet: Encoding)',
-         options={'model.decode_head.encoder': dict(type='FisherVector')}),
-    dict(name='GlobalAverage', group='encoder (EncNet: Encoding)',
-         options={'model.decode_head.encoder': dict(type='GlobalAverage')}),
-    dict(name='smoothing factors / C', group='start of the dictionary (EncNet: random)',
-         options={'model.decode_head.encoder': dict(scaled_smoothing=True)}),
-    dict(name='codebook from k-means', group='start of the dictionary (EncNet: random)',
-         options={'custom_hooks': [dict(type='CodebookInitHook')]}),
+    dict(
+        name='SE weight 0.05',
+        group='SE-loss weight (EncNet: 0.2)',
+        options={'model.decode_head.loss_se_decode.loss_weight': 0.05},
+    ),
+    dict(
+        name='SE weight 0.8',
+        group='SE-loss weight (EncNet: 0.2)',
+        options={'model.decode_head.loss_se_decode.loss_weight': 0.8},
+    ),
+    dict(
+        name='EncodingDropout',
+        group='encoder (EncNet: Encoding)',
+        options={'model.decode_head.encoder': dict(type='EncodingDropout')},
+    ),
+    dict(
+        name='BagOfWords',
+        group='encoder (EncNet: Encoding)',
+        options={'model.decode_head.encoder': dict(type='BagOfWords')},
+    ),
+    dict(
+        name='VLAD',
+        group='encoder (EncNet: Encoding)',
+        options={'model.decode_head.encoder': dict(type='VLAD')},
+    ),
+    dict(
+        name='FisherVector',
+        group='encoder (EncNet: Encoding)',
+        options={'model.decode_head.encoder': dict(type='FisherVector')},
+    ),
+    dict(
+        name='GlobalAverage',
+        group='encoder (EncNet: Encoding)',
+        options={'model.decode_head.encoder': dict(type='GlobalAverage')},
+    ),
+    dict(
+        name='smoothing factors / C',
+        group='start of the dictionary (EncNet: random)',
+        options={'model.decode_head.encoder': dict(scaled_smoothing=True)},
+    ),
+    dict(
+        name='codebook from k-means',
+        group='start of the dictionary (EncNet: random)',
+        options={'custom_hooks': [dict(type='CodebookInitHook')]},
+    ),
 ]

@@ -22,13 +22,20 @@ def chromium(width: int = 1400, height: int = 1000) -> Iterator[Any]:
     webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
     for program in (CHROMIUM, DRIVER):
         if not shutil.which(program):
-            pytest.skip(f'{program} is not there; on Debian: apt-get install chromium '
-                        'chromium-driver')
+            pytest.skip(
+                f'{program} is not there; on Debian: apt-get install chromium chromium-driver'
+            )
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     # Containers have no name spaces for the sandbox, and a /dev/shm too small for a page.
-    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu',
-                     '--hide-scrollbars', f'--window-size={width},{height}'):
+    for argument in (
+        '--headless=new',
+        '--no-sandbox',
+        '--disable-dev-shm-usage',
+        '--disable-gpu',
+        '--hide-scrollbars',
+        f'--window-size={width},{height}',
+    ):
         options.add_argument(argument)
     options.set_capability('goog:loggingPrefs', dict(browser='ALL', performance='ALL'))
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
@@ -65,10 +72,12 @@ def console_messages(driver: Any) -> list[str]:
 
 def requested_addresses(driver: Any) -> list[str]:
     """Everything the page has asked for since the last call that is not inside itself."""
-    messages = [json.loads(entry['message'])['message']
-                for entry in driver.get_log('performance')]
-    addresses = [message['params']['request']['url'] for message in messages
-                 if message['method'] == 'Network.requestWillBeSent']
+    messages = [json.loads(entry['message'])['message'] for entry in driver.get_log('performance')]
+    addresses = [
+        message['params']['request']['url']
+        for message in messages
+        if message['method'] == 'Network.requestWillBeSent'
+    ]
     return [address for address in addresses if not address.startswith('data:')]
 
 
@@ -76,4 +85,5 @@ def broken_images(driver: Any) -> list[str]:
     """The descriptions of all images on the page that show nothing."""
     return driver.execute_script(
         'return [...document.images].filter(image => !image.complete || !image.naturalWidth)'
-        '.map(image => image.alt || image.src.slice(0, 80))')
+        '.map(image => image.alt || image.src.slice(0, 80))'
+    )

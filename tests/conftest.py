@@ -43,11 +43,12 @@ def draw_photographs(root: Path, split: str, count: int, num_classes: int = 21) 
     for index in range(count):
         height, width = (56, 72) if index % 2 else (72, 56)
         label = np.full((height, width), rng.integers(num_classes), np.uint8)
-        label[height // 3:, width // 3:] = rng.integers(num_classes)
+        label[height // 3 :, width // 3 :] = rng.integers(num_classes)
         image = palette[label] + rng.normal(0, 8, (height, width, 3))
         label[:4] = 255
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
-            root / 'images' / split / f'{index}.jpg')
+            root / 'images' / split / f'{index}.jpg'
+        )
         Image.fromarray(label).save(root / 'labels' / split / f'{index}.png')
 
 
@@ -69,11 +70,12 @@ def tiny_options(tiny_data: Path) -> dict:
 @pytest.fixture
 def tiny_config(tmp_path: Path, tiny_options: dict) -> Callable[..., Config]:
     """Load the shrunk config, with more options, into a work dir of this test."""
-    from mmseg_encnet.engine.launch import load_config
+    from mmseg_encnet.configuration.loading import load_config
 
     def load(options: dict | None = None, work_dir: str = 'work') -> Config:
         return load_config(
-            str(MSRC21), dict(tiny_options, **(options or {})), str(tmp_path / work_dir))
+            str(MSRC21), dict(tiny_options, **(options or {})), str(tmp_path / work_dir)
+        )
 
     return load
 

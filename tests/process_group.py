@@ -15,8 +15,9 @@ import torch
 from torch import distributed
 
 
-def in_process_group(world_size: int, function: Callable[..., Any], *args: Any,
-                     seconds: float = 200) -> list[Any]:
+def in_process_group(
+    world_size: int, function: Callable[..., Any], *args: Any, seconds: float = 200
+) -> list[Any]:
     """Call a function in every process of a gloo group.
 
     Args:
@@ -32,8 +33,10 @@ def in_process_group(world_size: int, function: Callable[..., Any], *args: Any,
         queue = context.Queue()
         processes = [
             context.Process(
-                target=_run, args=(rank, world_size, Path(folder), queue, function, args))
-            for rank in range(world_size)]
+                target=_run, args=(rank, world_size, Path(folder), queue, function, args)
+            )
+            for rank in range(world_size)
+        ]
         for process in processes:
             process.start()
         try:
@@ -51,16 +54,17 @@ def in_process_group(world_size: int, function: Callable[..., Any], *args: Any,
     return [results[rank] for rank in range(world_size)]
 
 
-def _run(rank: int, world_size: int, folder: Path, queue: Any, function: Callable[..., Any],
-         args: tuple) -> None:
+def _run(
+    rank: int, world_size: int, folder: Path, queue: Any, function: Callable[..., Any], args: tuple
+) -> None:
     # Threads of OpenMP do not survive a fork.
     torch.set_num_threads(1)
     try:
         if world_size > 1:
             os.environ.update(LOCAL_RANK=str(rank), RANK=str(rank), WORLD_SIZE=str(world_size))
             distributed.init_process_group(
-                'gloo', init_method=f'file://{folder / "store"}', rank=rank,
-                world_size=world_size)
+                'gloo', init_method=f'file://{folder / "store"}', rank=rank, world_size=world_size
+            )
         queue.put((rank, function(*args), None))
     except BaseException:
         queue.put((rank, None, traceback.format_exc()))

@@ -21,48 +21,72 @@ OPENMMLAB = {'mmcv': '2.1.0', 'mmengine': '0.10.7', 'mmsegmentation': '1.2.2'}
 
 INSTALL_MAINTAINED = (
     'pip install "onedl-mmcv>=2.3.1,<3" "onedl-mmengine>=0.10.8,<1" '
-    '"onedl-mmsegmentation>=1.4.0,<2"')
+    '"onedl-mmsegmentation>=1.4.0,<2"'
+)
 INSTALL_OPENMMLAB = (
     'pip install "setuptools<80" wheel "mmengine>=0.10.0,<1" "mmsegmentation>=1.2.0,<1.3" '
-    'ftfy regex && pip install --no-cache-dir --no-build-isolation "mmcv>=2.0.0,<2.2.0"')
+    'ftfy regex && pip install --no-cache-dir --no-build-isolation "mmcv>=2.0.0,<2.2.0"'
+)
 UNINSTALL_MAINTAINED = 'pip uninstall -y onedl-mmcv onedl-mmengine onedl-mmsegmentation'
 
 # Installed versions, a part of the explanation, and the whole command that ends it.
 BROKEN = {
     'nothing': ({}, 'toolbox, which is not installed', INSTALL_MAINTAINED),
     'both families': (
-        MAINTAINED | OPENMMLAB, 'onedl-mmsegmentation 1.4.2 and mmcv 2.1.0',
-        f'{UNINSTALL_MAINTAINED} mmcv mmengine mmsegmentation && {INSTALL_MAINTAINED}'),
+        MAINTAINED | OPENMMLAB,
+        'onedl-mmsegmentation 1.4.2 and mmcv 2.1.0',
+        f'{UNINSTALL_MAINTAINED} mmcv mmengine mmsegmentation && {INSTALL_MAINTAINED}',
+    ),
     'both families, one in part': (
-        MAINTAINED | {'mmengine': '0.10.7'}, 'onedl-mmsegmentation 1.4.2 and mmengine 0.10.7',
-        f'{UNINSTALL_MAINTAINED} mmengine && {INSTALL_MAINTAINED}'),
+        MAINTAINED | {'mmengine': '0.10.7'},
+        'onedl-mmsegmentation 1.4.2 and mmengine 0.10.7',
+        f'{UNINSTALL_MAINTAINED} mmengine && {INSTALL_MAINTAINED}',
+    ),
     'maintained family and mmcv-lite': (
-        MAINTAINED | {'mmcv-lite': '2.1.0'}, 'and mmcv-lite 2.1.0',
-        f'{UNINSTALL_MAINTAINED} mmcv-lite && {INSTALL_MAINTAINED}'),
+        MAINTAINED | {'mmcv-lite': '2.1.0'},
+        'and mmcv-lite 2.1.0',
+        f'{UNINSTALL_MAINTAINED} mmcv-lite && {INSTALL_MAINTAINED}',
+    ),
     'families half and half': (
         {'onedl-mmcv': '2.3.6', 'onedl-mmengine': '0.10.12', 'mmsegmentation': '1.2.2'},
         'onedl-mmengine 0.10.12 and mmsegmentation 1.2.2',
-        f'pip uninstall -y onedl-mmcv onedl-mmengine mmsegmentation && {INSTALL_MAINTAINED}'),
+        f'pip uninstall -y onedl-mmcv onedl-mmengine mmsegmentation && {INSTALL_MAINTAINED}',
+    ),
     'half the maintained family': (
-        {'onedl-mmengine': '0.10.12'}, 'without onedl-mmcv, onedl-mmsegmentation',
-        INSTALL_MAINTAINED),
-    'half of OpenMMLab\'s family': (
-        {'mmcv': '2.1.0', 'mmengine': '0.10.7'}, 'without mmsegmentation', INSTALL_OPENMMLAB),
+        {'onedl-mmengine': '0.10.12'},
+        'without onedl-mmcv, onedl-mmsegmentation',
+        INSTALL_MAINTAINED,
+    ),
+    "half of OpenMMLab's family": (
+        {'mmcv': '2.1.0', 'mmengine': '0.10.7'},
+        'without mmsegmentation',
+        INSTALL_OPENMMLAB,
+    ),
     'mmcv-lite': (
         {'mmcv-lite': '2.1.0', 'mmengine': '0.10.7', 'mmsegmentation': '1.2.2'},
         'mmcv-lite 2.1.0 is installed',
-        f'pip uninstall -y mmcv-lite && {INSTALL_OPENMMLAB}'),
+        f'pip uninstall -y mmcv-lite && {INSTALL_OPENMMLAB}',
+    ),
     'maintained, too old': (
         MAINTAINED | {'onedl-mmsegmentation': '1.3.3'},
-        'onedl-mmsegmentation 1.3.3 is installed', INSTALL_MAINTAINED),
+        'onedl-mmsegmentation 1.3.3 is installed',
+        INSTALL_MAINTAINED,
+    ),
     'maintained, too new': (
-        MAINTAINED | {'onedl-mmcv': '3.0.0'}, 'onedl-mmcv 3.0.0 is installed',
-        INSTALL_MAINTAINED),
-    'OpenMMLab\'s, too old': (
-        OPENMMLAB | {'mmsegmentation': '0.30.0'}, 'mmsegmentation 0.30.0 is installed',
-        INSTALL_OPENMMLAB),
-    'OpenMMLab\'s, too new': (
-        OPENMMLAB | {'mmcv': '2.2.0'}, 'mmcv 2.2.0 is installed', INSTALL_OPENMMLAB),
+        MAINTAINED | {'onedl-mmcv': '3.0.0'},
+        'onedl-mmcv 3.0.0 is installed',
+        INSTALL_MAINTAINED,
+    ),
+    "OpenMMLab's, too old": (
+        OPENMMLAB | {'mmsegmentation': '0.30.0'},
+        'mmsegmentation 0.30.0 is installed',
+        INSTALL_OPENMMLAB,
+    ),
+    "OpenMMLab's, too new": (
+        OPENMMLAB | {'mmcv': '2.2.0'},
+        'mmcv 2.2.0 is installed',
+        INSTALL_OPENMMLAB,
+    ),
 }
 
 
@@ -76,12 +100,16 @@ def test_a_broken_toolbox_is_told_with_the_command_that_mends_it(versions, expla
     assert_one_sentence(message)
 
 
-@pytest.mark.parametrize('versions', [
-    MAINTAINED,
-    MAINTAINED | {'onedl-mmsegmentation': '1.4.0', 'onedl-mmcv': '2.3.1.post1'},
-    OPENMMLAB,
-    OPENMMLAB | {'mmcv': '2.1.0+cu121'},
-], ids=['maintained', 'maintained, oldest', 'OpenMMLab\'s', 'OpenMMLab\'s, local build'])
+@pytest.mark.parametrize(
+    'versions',
+    [
+        MAINTAINED,
+        MAINTAINED | {'onedl-mmsegmentation': '1.4.0', 'onedl-mmcv': '2.3.1.post1'},
+        OPENMMLAB,
+        OPENMMLAB | {'mmcv': '2.1.0+cu121'},
+    ],
+    ids=['maintained', 'maintained, oldest', "OpenMMLab's", "OpenMMLab's, local build"],
+)
 def test_a_whole_family_passes(versions):
     toolbox.check_toolbox(versions)
 
@@ -92,17 +120,27 @@ def test_what_is_installed_here_is_found_and_passes():
     toolbox.check_toolbox()
 
 
-@pytest.mark.parametrize(('extra', 'command'), [
-    ('toolbox', INSTALL_MAINTAINED), ('openmmlab', INSTALL_OPENMMLAB),
-], ids=['toolbox', 'openmmlab'])
+@pytest.mark.parametrize(
+    ('extra', 'command'),
+    [
+        ('toolbox', INSTALL_MAINTAINED),
+        ('openmmlab', INSTALL_OPENMMLAB),
+    ],
+    ids=['toolbox', 'openmmlab'],
+)
 def test_extras_and_commands_name_the_same_versions(extra, command):
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
-    extras = {str(Requirement(line))
-              for line in setup['options.extras_require'][extra].split('\n')
-              if line and not line.startswith('#')}
-    commanded = {str(Requirement(word)) for word in shlex.split(command)
-                 if re.match(r'\w', word) and word not in ('pip', 'install')}
+    extras = {
+        str(Requirement(line))
+        for line in setup['options.extras_require'][extra].split('\n')
+        if line and not line.startswith('#')
+    }
+    commanded = {
+        str(Requirement(word))
+        for word in shlex.split(command)
+        if re.match(r'\w', word) and word not in ('pip', 'install')
+    }
     assert extras == commanded - {'setuptools<80', 'wheel'}
 
 
@@ -117,38 +155,63 @@ def bare_import(tmp_path: Path):
             folder = tmp_path / f'{name.replace("-", "_")}-{version}.dist-info'
             folder.mkdir()
             (folder / 'METADATA').write_text(
-                f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+                f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n'
+            )
         for name, source in modules.items():
             (tmp_path / f'{name}.py').write_text(source)
         # -I -S: nothing but the standard library, whatever this environment has.
         program = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); import mmseg_encnet'
         return subprocess.run(
-            [sys.executable, '-I', '-S', '-B', '-c', program], capture_output=True, text=True)
+            [sys.executable, '-I', '-S', '-B', '-c', program], capture_output=True, text=True
+        )
 
     return run
 
 
-@pytest.mark.parametrize(('versions', 'modules', 'sentence'), [
-    ({}, {}, f'mmseg_encnet needs the MMSegmentation toolbox, which is not installed; install '
-             f'it with: {INSTALL_MAINTAINED}'),
-    (MAINTAINED | {'mmcv': '2.1.0'}, {},
-     f'two families of the toolbox are installed and overwrite each other\'s files, onedl-mmcv '
-     f'2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation 1.4.2 and mmcv 2.1.0; mend it with: '
-     f'{UNINSTALL_MAINTAINED} mmcv && {INSTALL_MAINTAINED}'),
-    (OPENMMLAB | {'mmcv': '2.2.0'}, {},
-     f'mmcv 2.2.0 is installed, but mmseg_encnet works with mmcv >=2.0.0,<2.2.0; mend it with: '
-     f'{INSTALL_OPENMMLAB}'),
-    (OPENMMLAB, {'mmseg': 'import mmcv._ext', 'mmcv': ''},
-     f'the installed toolbox (mmcv 2.1.0, mmengine 0.10.7, mmsegmentation 1.2.2) cannot be '
-     f'imported, ModuleNotFoundError: No module named \'mmcv._ext\'; \'mmcv\' is not a package; '
-     f'reinstall it with: pip uninstall -y mmcv mmengine mmsegmentation && {INSTALL_OPENMMLAB}'),
-    (MAINTAINED, {'mmseg': 'import torch'},
-     'the toolbox needs PyTorch, which is not installed; install it with: pip install torch'),
-    (MAINTAINED, {'mmseg': 'assert False'},
-     f'the installed toolbox (onedl-mmcv 2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation '
-     f'1.4.2) cannot be imported, AssertionError; reinstall it with: {UNINSTALL_MAINTAINED} && '
-     f'{INSTALL_MAINTAINED}'),
-], ids=['nothing', 'both families', 'too new', 'mmcv without operators', 'no torch', 'broken'])
+@pytest.mark.parametrize(
+    ('versions', 'modules', 'sentence'),
+    [
+        (
+            {},
+            {},
+            f'mmseg_encnet needs the MMSegmentation toolbox, which is not installed; install '
+            f'it with: {INSTALL_MAINTAINED}',
+        ),
+        (
+            MAINTAINED | {'mmcv': '2.1.0'},
+            {},
+            f"two families of the toolbox are installed and overwrite each other's files, onedl-mmcv "
+            f'2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation 1.4.2 and mmcv 2.1.0; mend it with: '
+            f'{UNINSTALL_MAINTAINED} mmcv && {INSTALL_MAINTAINED}',
+        ),
+        (
+            OPENMMLAB | {'mmcv': '2.2.0'},
+            {},
+            f'mmcv 2.2.0 is installed, but mmseg_encnet works with mmcv >=2.0.0,<2.2.0; mend it with: '
+            f'{INSTALL_OPENMMLAB}',
+        ),
+        (
+            OPENMMLAB,
+            {'mmseg': 'import mmcv._ext', 'mmcv': ''},
+            f'the installed toolbox (mmcv 2.1.0, mmengine 0.10.7, mmsegmentation 1.2.2) cannot be '
+            f"imported, ModuleNotFoundError: No module named 'mmcv._ext'; 'mmcv' is not a package; "
+            f'reinstall it with: pip uninstall -y mmcv mmengine mmsegmentation && {INSTALL_OPENMMLAB}',
+        ),
+        (
+            MAINTAINED,
+            {'mmseg': 'import torch'},
+            'the toolbox needs PyTorch, which is not installed; install it with: pip install torch',
+        ),
+        (
+            MAINTAINED,
+            {'mmseg': 'assert False'},
+            f'the installed toolbox (onedl-mmcv 2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation '
+            f'1.4.2) cannot be imported, AssertionError; reinstall it with: {UNINSTALL_MAINTAINED} && '
+            f'{INSTALL_MAINTAINED}',
+        ),
+    ],
+    ids=['nothing', 'both families', 'too new', 'mmcv without operators', 'no torch', 'broken'],
+)
 def test_the_import_ends_with_the_sentence(bare_import, versions, modules, sentence):
     result = bare_import(versions, modules)
     assert result.returncode == 1

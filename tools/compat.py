@@ -27,11 +27,17 @@ PAGE = ROOT / 'docs' / 'compatibility.md'
 PYTHONS = ('3.10', '3.11', '3.12', '3.13')
 # The one that `make` installs.
 DEFAULT_TORCH = re.search(
-    r'^TORCH \?= torch==([\w.]+)', (ROOT / 'Makefile').read_text(), re.MULTILINE)[1]
+    r'^TORCH \?= torch==([\w.]+)', (ROOT / 'Makefile').read_text(), re.MULTILINE
+)[1]
 SHOWN = ('torch', 'numpy', 'onedl-mmcv', 'onedl-mmengine', 'onedl-mmsegmentation')
 SMOKE = (
-    'tests/ops/test_encode.py', 'tests/ops/test_presence.py', 'tests/engine/test_launch.py',
-    'tests/engine/test_inference.py', 'tests/apis', 'tests/reliability/test_strangers_files.py')
+    'tests/ops/encode/test_encode.py',
+    'tests/ops/test_presence.py',
+    'tests/running/test_launch.py',
+    'tests/engine/test_inference.py',
+    'tests/apis',
+    'tests/reliability/test_strangers_files.py',
+)
 SECONDS_A_STEP = 1800
 _HEAD = """# Compatibility
 
@@ -119,33 +125,64 @@ def _try(cell: Cell, python: str, folder: Path, allow_cuda: bool) -> dict[str, A
     torch, toolbox = requirements(cell)
     if not allow_cuda:
         report = _step([*pip, '--dry-run', '--report', '-', torch], f'pip found no {torch}')
-        cuda = [entry['metadata']['name'] for entry in json.loads(report)['install']
-                if entry['metadata']['name'].startswith('nvidia')]
+        cuda = [
+            entry['metadata']['name']
+            for entry in json.loads(report)['install']
+            if entry['metadata']['name'].startswith('nvidia')
+        ]
         if cuda:
-            raise NotTested(f'{torch} comes with {len(cuda)} CUDA packages there, and the run was '
-                            'told to leave those out')
+            raise NotTested(
+                f'{torch} comes with {len(cuda)} CUDA packages there, and the run was '
+                'told to leave those out'
+            )
     _copy(source)
     _step([*pip, torch], f'pip could not install {torch}')
     tests = ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime', 'onnxscript']
     _step([*pip, f'{source}[toolbox]', *toolbox, *tests], 'pip could not install the project')
     versions = dict(
-        line.split('==') for line in _step(
-            [*pip[:-2], 'list', '--format', 'freeze'], 'pip failed').splitlines() if '==' in line)
+        line.split('==')
+        for line in _step([*pip[:-2], 'list', '--format', 'freeze'], 'pip failed').splitlines()
+        if '==' in line
+    )
     versions = {name: versions.get(name, '?') for name in SHOWN}
-    command = [str(venv / 'bin' / 'python'), '-m', 'pytest', '-q', '--no-header',
-               '-p', 'no:cacheprovider', *SMOKE]
+    command = [
+        str(venv / 'bin' / 'python'),
+        '-m',
+        'pytest',
+        '-q',
+        '--no-header',
+        '-p',
+        'no:cacheprovider',
+        *SMOKE,
+    ]
     environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     try:
-        ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True,
-                               timeout=SECONDS_A_STEP, check=False)
+        ended = subprocess.run(
+            command,
+            cwd=source,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_A_STEP,
+            check=False,
+        )
         output, status = ended.stdout, 'failed' if ended.returncode else 'passed'
     except subprocess.TimeoutExpired:
         output, status = f'no end after {SECONDS_A_STEP} s', 'failed'
     lines = output.strip().splitlines() or ['no output']
-    failed = [line.split(' - ')[0].removeprefix('FAILED ').removeprefix('ERROR ')
-              for line in lines if line.startswith(('FAILED', 'ERROR'))]
-    counts = next((line.strip('= ') for line in reversed(lines)
-                   if re.search(r'\d+ (passed|failed|error)', line)), lines[-1])
+    failed = [
+        line.split(' - ')[0].removeprefix('FAILED ').removeprefix('ERROR ')
+        for line in lines
+        if line.startswith(('FAILED', 'ERROR'))
+    ]
+    counts = next(
+        (
+            line.strip('= ')
+            for line in reversed(lines)
+            if re.search(r'\d+ (passed|failed|error)', line)
+        ),
+        lines[-1],
+    )
     detail = re.sub(r',? *\d* warnings?| in .*', '', counts)
     detail += ': ' * bool(failed) + ', '.join(failed[:3]) + ', ...' * (len(failed) > 3)
     return dict(status=status, detail=detail, versions=versions)
@@ -157,8 +194,12 @@ def _interpreter(version: str) -> str:
     pyenv = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv')) / 'versions'
     candidates += sorted(map(str, pyenv.glob(f'{version}.*/bin/python')))
     for candidate in filter(None, candidates):
-        ended = subprocess.run([candidate, '-c', 'import sys, venv; print(sys.version)'],
-                               capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            [candidate, '-c', 'import sys, venv; print(sys.version)'],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if not ended.returncode and ended.stdout.startswith(f'{version}.'):
             return candidate
     raise NotTested(f'no Python {version} on this machine')
@@ -166,8 +207,9 @@ def _interpreter(version: str) -> str:
 
 def _copy(target: Path) -> None:
     """Copy the project: building a wheel leaves files in its source."""
-    listed = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True,
-                            check=True)
+    listed = subprocess.run(
+        ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in filter(None, listed.stdout.split('\0')):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -176,8 +218,9 @@ def _copy(target: Path) -> None:
 
 def _step(command: list[str], otherwise: str) -> str:
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_A_STEP,
-                               check=False)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS_A_STEP, check=False
+        )
     except subprocess.TimeoutExpired:
         raise NotTested(f'{otherwise} in {SECONDS_A_STEP} s') from None
     if ended.returncode:
@@ -202,25 +245,40 @@ def _table(cells: Iterable[Cell], results: dict[str, dict[str, Any]]) -> Iterato
     yield f'| Python | PyTorch | toolbox | result | {" | ".join(SHOWN)} | day | minutes |'
     yield '|' + '---|' * (6 + len(SHOWN))
     for cell in cells:
-        result = results.get(cell.name, dict(
-            status='not tested', detail='not run', versions={}, day='', seconds=0))
+        result = results.get(
+            cell.name, dict(status='not tested', detail='not run', versions={}, day='', seconds=0)
+        )
         versions = [result['versions'].get(name, '') for name in SHOWN]
         minutes = f'{result["seconds"] / 60:.0f}' if result['versions'] else ''
-        row = [*cell, f'**{result["status"]}** ({result["detail"]})', *versions, result['day'],
-               minutes]
+        row = [
+            *cell,
+            f'**{result["status"]}** ({result["detail"]})',
+            *versions,
+            result['day'],
+            minutes,
+        ]
         yield f'| {" | ".join(row)} |'
 
 
 def main() -> None:
     cells = {cell.name: cell for cell in matrix()}
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='cells: ' + ', '.join(cells),
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__,
+        epilog='cells: ' + ', '.join(cells),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('cells', nargs='*', metavar='CELL', help='which to run; all if not given')
-    parser.add_argument('--no-cuda', action='store_true',
-                        help='leave out cells whose PyTorch comes with CUDA packages')
-    parser.add_argument('--folder', type=Path, default=ROOT / '.compat',
-                        help='where environments are made and removed again (%(default)s)')
+    parser.add_argument(
+        '--no-cuda',
+        action='store_true',
+        help='leave out cells whose PyTorch comes with CUDA packages',
+    )
+    parser.add_argument(
+        '--folder',
+        type=Path,
+        default=ROOT / '.compat',
+        help='where environments are made and removed again (%(default)s)',
+    )
     args = parser.parse_args()
     unknown = set(args.cells) - set(cells)
     if unknown:

@@ -3,15 +3,19 @@
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.engine.demo import run_demo
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.demo.demo import run_demo
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seed', type=int, default=0, help='seed of both runs (%(default)s)')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'),
-                        help='folder for the results (%(default)s)')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/demo'),
+        help='folder for the results (%(default)s)',
+    )
     parser.add_argument('--rows', type=int, default=6, help='scenes in the grid (%(default)s)')
     return parser.parse_args()
 

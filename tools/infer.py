@@ -12,26 +12,46 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmseg_encnet.engine import inference, launch
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet import predicting as inference
+from mmseg_encnet.configuration.command_line import add_config_arguments
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.explain import exit_with_one_sentence
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    launch.add_config_arguments(parser)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('inputs', nargs='+', help='image files, folders of images, videos, and '
-                        "patterns in quotes such as 'photos/**/*.jpg'")
-    parser.add_argument('--out-dir', type=Path, default=Path('predictions'),
-                        help='folder for the results (%(default)s)')
-    parser.add_argument('--overlays', action='store_true',
-                        help='also write the photographs with the classes\' colours over them')
-    parser.add_argument('--sheets', action='store_true',
-                        help='also draw for each picture what the context branch saw')
-    parser.add_argument('--presence-threshold', type=float, metavar='P',
-                        help='label no pixel with a class that is present with a probability '
-                        'below this')
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        help='image files, folders of images, videos, and '
+        "patterns in quotes such as 'photos/**/*.jpg'",
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        default=Path('predictions'),
+        help='folder for the results (%(default)s)',
+    )
+    parser.add_argument(
+        '--overlays',
+        action='store_true',
+        help="also write the photographs with the classes' colours over them",
+    )
+    parser.add_argument(
+        '--sheets',
+        action='store_true',
+        help='also draw for each picture what the context branch saw',
+    )
+    parser.add_argument(
+        '--presence-threshold',
+        type=float,
+        metavar='P',
+        help='label no pixel with a class that is present with a probability below this',
+    )
     parser.add_argument('--device', help='cpu, cuda:0 ...; a GPU if there is one, if not given')
     return parser.parse_args()
 
@@ -39,7 +59,7 @@ def parse_args() -> argparse.Namespace:
 @exit_with_one_sentence
 def main() -> int:
     args = parse_args()
-    cfg = launch.load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     if args.presence_threshold is not None:
         inference.suppress_absent_classes(cfg, args.presence_threshold)
     entries = inference.find_inputs(args.inputs, args.out_dir)

@@ -2,41 +2,58 @@
 
 import argparse
 
-from mmseg_encnet.engine import launch
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.configuration.command_line import add_config_arguments, add_run_arguments
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.configuration.switches import (
+    draw_predictions,
+    save_predictions,
+    use_test_time_augmentation,
+)
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.running.processes import run_test
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    launch.add_config_arguments(parser)
+    add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     scales = parser.add_mutually_exclusive_group()
-    scales.add_argument('--tta', action='store_true',
-                        help='average over the scales and flips of the config\'s tta_pipeline')
-    scales.add_argument('--published-tta', action='store_true',
-                        help='windows over several scales and flips, as the published figures of '
-                        'EncNet were measured; the config\'s published_tta_model')
-    parser.add_argument('--out', metavar='DIR',
-                        help='write predictions here, one PNG of class indices an image')
-    parser.add_argument('--show-dir', metavar='DIR',
-                        help='draw truth and prediction over every image, into this folder')
-    launch.add_run_arguments(parser)
+    scales.add_argument(
+        '--tta',
+        action='store_true',
+        help="average over the scales and flips of the config's tta_pipeline",
+    )
+    scales.add_argument(
+        '--published-tta',
+        action='store_true',
+        help='windows over several scales and flips, as the published figures of '
+        "EncNet were measured; the config's published_tta_model",
+    )
+    parser.add_argument(
+        '--out', metavar='DIR', help='write predictions here, one PNG of class indices an image'
+    )
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='draw truth and prediction over every image, into this folder',
+    )
+    add_run_arguments(parser)
     return parser.parse_args()
 
 
 @exit_with_one_sentence
 def main() -> None:
     args = parse_args()
-    cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     if args.tta:
-        launch.use_test_time_augmentation(cfg)
+        use_test_time_augmentation(cfg)
     if args.published_tta:
-        launch.use_test_time_augmentation(cfg, 'published_')
+        use_test_time_augmentation(cfg, 'published_')
     if args.out:
-        launch.save_predictions(cfg, args.out)
+        save_predictions(cfg, args.out)
     if args.show_dir:
-        launch.draw_predictions(cfg, args.show_dir)
-    launch.run_test(cfg, args.checkpoint)
+        draw_predictions(cfg, args.show_dir)
+    run_test(cfg, args.checkpoint)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,8 @@ custom_imports = dict(imports=['mmseg_encnet'])
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    dist_cfg=dict(backend='nccl'),
+)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
@@ -16,9 +17,11 @@ default_hooks = dict(
         by_epoch=False,
         interval=2000,
         max_keep_ckpts=3,
-        save_best='mIoU'),
+        save_best='mIoU',
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='SegVisualizationHook'),
+)
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 vis_backends = [dict(type='LocalVisBackend')]

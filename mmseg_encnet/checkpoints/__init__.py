@@ -1,7 +1,25 @@
-from .conversion import Conversion, convert_checkpoint, convert_state_dict, load_converted
-from .pytorch_encoding import convert_published_encnet, load_imagenet_backbone
+"""Weights: other frameworks' files, plain loading, whole files."""
+
+from mmseg_encnet.toolbox import require_toolbox
+
+require_toolbox()
+
+from mmseg_encnet.checkpoints.conversion import (
+    Conversion,
+    convert_checkpoint,
+    convert_state_dict,
+    load_converted,
+)
+from mmseg_encnet.checkpoints.pytorch_encoding import (
+    convert_published_encnet,
+    load_imagenet_backbone,
+)
 
 __all__ = [
-    'Conversion', 'convert_checkpoint', 'convert_published_encnet', 'convert_state_dict',
-    'load_converted', 'load_imagenet_backbone'
+    'Conversion',
+    'convert_checkpoint',
+    'convert_published_encnet',
+    'convert_state_dict',
+    'load_converted',
+    'load_imagenet_backbone',
 ]

@@ -12,8 +12,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..config_files import config_dir
-from ..errors import UserError
+from mmseg_encnet.configuration.shipped import config_dir
+from mmseg_encnet.errors import UserError
 
 # Residual blocks of each stage. The depths whose blocks have three convolutions.
 _DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
@@ -60,18 +60,28 @@ class Architecture:
             se_loss=_has(state_dict, 'head.encmodule.selayer.'),
             aux=_has(state_dict, 'auxlayer.'),
             jpu=_has(state_dict, 'jpu.'),
-            bottleneck_kernel_size=state_dict[_BOTTLENECK].shape[-1])
+            bottleneck_kernel_size=state_dict[_BOTTLENECK].shape[-1],
+        )
 
     @property
     def name(self) -> str:
         """What a person calls it."""
-        switches = [word for word, on in (
-            ('JPU neck', self.jpu), ('lateral connections', self.lateral),
-            ('SE branch', self.se_loss), ('auxiliary head', self.aux)) if on]
-        return (f'EncNet on {self.backbone}-{self.depth}, {self.num_classes} classes, '
-                f'{self.num_codes} codewords, {self.bottleneck_kernel_size}x'
-                f'{self.bottleneck_kernel_size} first convolution, with '
-                f'{", ".join(switches) or "no extras"}')
+        switches = [
+            word
+            for word, on in (
+                ('JPU neck', self.jpu),
+                ('lateral connections', self.lateral),
+                ('SE branch', self.se_loss),
+                ('auxiliary head', self.aux),
+            )
+            if on
+        ]
+        return (
+            f'EncNet on {self.backbone}-{self.depth}, {self.num_classes} classes, '
+            f'{self.num_codes} codewords, {self.bottleneck_kernel_size}x'
+            f'{self.bottleneck_kernel_size} first convolution, with '
+            f'{", ".join(switches) or "no extras"}'
+        )
 
     def model_config(self) -> ConfigDict:
         """Config of the segmentor, from the shipped base of its kind."""
@@ -79,12 +89,15 @@ class Architecture:
         model = Config.fromfile(config_dir() / '_base_' / 'models' / f'{base}.py').model
         weights = None
         if self.backbone == 'ResNetV1s':
-            weights = dict(
-                type='Pretrained', checkpoint=f'pytorch-encoding://resnet{self.depth}s')
+            weights = dict(type='Pretrained', checkpoint=f'pytorch-encoding://resnet{self.depth}s')
         model.backbone.update(type=self.backbone, depth=self.depth, init_cfg=weights)
         model.decode_head.update(
-            num_classes=self.num_classes, num_codes=self.num_codes, add_lateral=self.lateral,
-            use_se_loss=self.se_loss, bottleneck_kernel_size=self.bottleneck_kernel_size)
+            num_classes=self.num_classes,
+            num_codes=self.num_codes,
+            add_lateral=self.lateral,
+            use_se_loss=self.se_loss,
+            bottleneck_kernel_size=self.bottleneck_kernel_size,
+        )
         if self.aux:
             model.auxiliary_head.num_classes = self.num_classes
         else:
@@ -123,8 +136,10 @@ def resnet_depth(state_dict: Mapping[str, Tensor], prefix: str) -> int:
     counts = tuple(map(len, blocks))
     if counts not in _DEPTHS:
         known = ', '.join(f'{depth} has {blocks}' for blocks, depth in _DEPTHS.items())
-        raise UserError(f'its backbone has {counts} blocks in {prefix}layer1 to {prefix}layer4, '
-                        f'a ResNet of depth {known}; take a complete checkpoint of one of these.')
+        raise UserError(
+            f'its backbone has {counts} blocks in {prefix}layer1 to {prefix}layer4, '
+            f'a ResNet of depth {known}; take a complete checkpoint of one of these.'
+        )
     return _DEPTHS[counts]
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from .architecture import Architecture, build, resnet_depth
-from .files import read_checkpoint, write_checkpoint
-from .layouts import backbone_key, from_original, original_key
+from mmseg_encnet.checkpoints.architecture import Architecture, build, resnet_depth
+from mmseg_encnet.checkpoints.files import read_checkpoint, write_checkpoint
+from mmseg_encnet.checkpoints.layouts import backbone_key, from_original, original_key
+from mmseg_encnet.errors import UserError
 
 
 @dataclass
@@ -58,8 +58,9 @@ class Conversion:
                 yield f'  {key}: {reason}'
 
 
-def convert_checkpoint(source: str | Path, target: str | Path,
-                       dataset_meta: Mapping[str, Any] | None = None) -> Conversion:
+def convert_checkpoint(
+    source: str | Path, target: str | Path, dataset_meta: Mapping[str, Any] | None = None
+) -> Conversion:
     """Convert a file. The target is written whole, or not at all.
 
     Args:
@@ -102,8 +103,9 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> Conversion:
     raise UserError(
         f'it is no EncNet that is known: its {len(state_dict)} names start with {shown}; known are '
         'PyTorch-Encoding and FastFCN (it lacks pretrained.* and head.encmodule.*), MMSegmentation '
-        '(it lacks backbone.* and decode_head.enc_module.*) and PyTorch-Encoding\'s ImageNet '
-        'backbones (it lacks conv1.0.weight and layer1.*).')
+        "(it lacks backbone.* and decode_head.enc_module.*) and PyTorch-Encoding's ImageNet "
+        'backbones (it lacks conv1.0.weight and layer1.*).'
+    )
 
 
 def _convert_file(source: Path) -> tuple[Conversion, dict[str, Any]]:
@@ -116,8 +118,10 @@ def _convert_file(source: Path) -> tuple[Conversion, dict[str, Any]]:
 
 def _convert_original(state_dict: Mapping[str, Tensor]) -> Conversion:
     if any(key.startswith('jpu.jum_') for key in state_dict):
-        raise UserError('it has FastFCN\'s JPU_X neck (jpu.jum_1.*), which MMSegmentation lacks; '
-                        'take a checkpoint with the JPU neck.')
+        raise UserError(
+            "it has FastFCN's JPU_X neck (jpu.jum_1.*), which MMSegmentation lacks; "
+            'take a checkpoint with the JPU neck.'
+        )
     architecture = Architecture.of_original(state_dict)
     framework = 'FastFCN' if architecture.jpu else 'PyTorch-Encoding'
     conversion = _rename(state_dict, architecture.shapes(), original_key)
@@ -138,8 +142,11 @@ def _convert_backbone(state_dict: Mapping[str, Tensor]) -> Conversion:
     return conversion
 
 
-def _rename(state_dict: Mapping[str, Tensor], shapes: Mapping[str, torch.Size],
-            source_key: Callable[[str], str]) -> Conversion:
+def _rename(
+    state_dict: Mapping[str, Tensor],
+    shapes: Mapping[str, torch.Size],
+    source_key: Callable[[str], str],
+) -> Conversion:
     """Fill the entries of our model from the source, and account for all of both."""
     converted, used, added, wrong = {}, {}, {}, []
     for key, shape in shapes.items():
@@ -155,8 +162,10 @@ def _rename(state_dict: Mapping[str, Tensor], shapes: Mapping[str, torch.Size],
         else:
             wrong.append(theirs)
     if wrong:
-        raise UserError(f'it lacks {len(wrong)} of {len(shapes)} entries: {", ".join(wrong)}; take '
-                        'a complete checkpoint.')
+        raise UserError(
+            f'it lacks {len(wrong)} of {len(shapes)} entries: {", ".join(wrong)}; take '
+            'a complete checkpoint.'
+        )
     left = {key: _why_left(key) for key in state_dict if key not in used}
     return Conversion('', '', converted, used, left, added)
 
@@ -170,21 +179,24 @@ def _why_left(key: str) -> str:
 def _pass_mmseg(state_dict: Mapping[str, Tensor]) -> Conversion:
     missing = [key for key in _expected_in_mmseg(state_dict) if key not in state_dict]
     if missing:
-        raise UserError(f'it lacks {len(missing)} entries: {", ".join(missing)}; take a complete '
-                        'checkpoint.')
+        raise UserError(
+            f'it lacks {len(missing)} entries: {", ".join(missing)}; take a complete checkpoint.'
+        )
     num_classes = state_dict['decode_head.conv_seg.weight'].shape[0]
     return Conversion(
         source='MMSegmentation',
         content=f'EncNet of {num_classes} classes, whose names are ours',
         state_dict=dict(state_dict),
-        used={key: key for key in state_dict})
+        used={key: key for key in state_dict},
+    )
 
 
 def _expected_in_mmseg(state_dict: Mapping[str, Tensor]) -> list[str]:
     """What has to be there. Only a ResNet as EncNet's own configs have it is known to the last."""
     has = state_dict.keys()
     residual = {'backbone.stem.0.weight', 'backbone.layer1.0.conv2.weight'} <= has and not any(
-        '.downsample.2.' in key for key in has)
+        '.downsample.2.' in key for key in has
+    )
     bottleneck = residual and any(key.startswith('backbone.layer1.0.conv3.') for key in has)
     expected = Architecture(
         depth=resnet_depth(state_dict, 'backbone.') if bottleneck else 50,
@@ -192,18 +204,24 @@ def _expected_in_mmseg(state_dict: Mapping[str, Tensor]) -> list[str]:
         lateral=any(key.startswith(('decode_head.lateral', 'decode_head.fusion')) for key in has),
         se_loss=any(key.startswith('decode_head.se_layer.') for key in has),
         aux=False,
-        jpu=any(key.startswith('neck.dilation_layers.') for key in has)).shapes()
-    prefixes = ('decode_head.', 'neck.') + ('backbone.', ) * bottleneck
+        jpu=any(key.startswith('neck.dilation_layers.') for key in has),
+    ).shapes()
+    prefixes = ('decode_head.', 'neck.') + ('backbone.',) * bottleneck
     # A layer's norm is named after its type, and group norm has no running statistics.
     norm = '.gn.' if 'decode_head.bottleneck.gn.weight' in has else '.bn.'
-    return [key.replace('.bn.', norm) for key in expected
-            if key.startswith(prefixes) and not key.endswith('num_batches_tracked')
-            and (norm == '.bn.' or '.running_' not in key)]
+    return [
+        key.replace('.bn.', norm)
+        for key in expected
+        if key.startswith(prefixes)
+        and not key.endswith('num_batches_tracked')
+        and (norm == '.bn.' or '.running_' not in key)
+    ]
 
 
 def _any_starts(*prefixes: str) -> Callable[[Mapping[str, Tensor]], bool]:
     return lambda state_dict: all(
-        any(key.startswith(prefix) for key in state_dict) for prefix in prefixes)
+        any(key.startswith(prefix) for key in state_dict) for prefix in prefixes
+    )
 
 
 # Tests of what the names are, and what then to do.

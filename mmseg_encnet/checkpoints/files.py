@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine.checkpoint_check import plain_state_dict
-from ..engine.checkpoint_file import check_undamaged, write_whole
-from ..engine.safe_loading import load_plain
-from ..errors import UserError
+from mmseg_encnet.checkpoints.fit import plain_state_dict
+from mmseg_encnet.checkpoints.plain_loading import load_plain
+from mmseg_encnet.checkpoints.whole_files import check_undamaged, write_whole
+from mmseg_encnet.errors import UserError
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -41,8 +41,10 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     strangers = [key for key, value in state_dict.items() if not isinstance(value, Tensor)]
     if strangers or not state_dict:
         what = f'{strangers[0]!r} is no tensor' if strangers else 'it is empty'
-        raise UserError(f'checkpoint {path} holds no weights by name: {what}; take a file that '
-                        'holds a state dict, alone or at the key state_dict.')
+        raise UserError(
+            f'checkpoint {path} holds no weights by name: {what}; take a file that '
+            'holds a state dict, alone or at the key state_dict.'
+        )
     meta = content.get('meta')
     return state_dict, meta if isinstance(meta, dict) else {}
 

@@ -17,14 +17,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import pooch
 import torch
 from mmengine.dist import barrier, get_rank
 from mmengine.runner import CheckpointLoader
 
-from ..engine.checkpoint_file import write_whole
-from ..errors import UserError
-from .conversion import convert_checkpoint
+from mmseg_encnet.checkpoints.conversion import convert_checkpoint
+from mmseg_encnet.checkpoints.whole_files import write_whole
+from mmseg_encnet.errors import UserError
 
 SCHEME = 'pytorch-encoding://'
 BASE_URL = 'https://s3.us-west-1.wasabisys.com/encoding/models/'
@@ -61,22 +60,30 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
             published one.
     """
     if name not in IMAGENET_SHA1:
-        raise UserError(f'no ImageNet weights named {name!r} are published by PyTorch-Encoding; '
-                        f'there are: {", ".join(IMAGENET_SHA1)}.')
+        raise UserError(
+            f'no ImageNet weights named {name!r} are published by PyTorch-Encoding; '
+            f'there are: {", ".join(IMAGENET_SHA1)}.'
+        )
     weights_file, data = _fetch(
-        name, IMAGENET_SHA1[name], root,
-        ', or train from scratch with --cfg-options model.backbone.init_cfg=None')
+        name,
+        IMAGENET_SHA1[name],
+        root,
+        ', or train from scratch with --cfg-options model.backbone.init_cfg=None',
+    )
     try:
         # weights_only: a file from the network never runs code here.
         source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     except UnpicklingError as error:
-        raise UserError(f'{weights_file} holds more than plain weights; loading it could run code, '
-                        'so it is refused.') from error
+        raise UserError(
+            f'{weights_file} holds more than plain weights; loading it could run code, '
+            'so it is refused.'
+        ) from error
     return rename_backbone(source)
 
 
-def convert_published_encnet(name: str, root: Path | None = None,
-                             dataset_meta: Mapping[str, Any] | None = None) -> Path:
+def convert_published_encnet(
+    name: str, root: Path | None = None, dataset_meta: Mapping[str, Any] | None = None
+) -> Path:
     """Path of a published EncNet, converted; fetched and checked unless ``root`` holds it.
 
     Args:
@@ -150,11 +157,17 @@ def _fetch(name: str, sha1: str, root: Path | None, way_out: str) -> tuple[Path,
 def _download(name: str, archive: Path, way_out: str) -> None:
     url = BASE_URL + archive.name
     try:
+        # Imported here: only a download needs it.
+        import pooch
+
         pooch.retrieve(
-            url, known_hash=None, fname=archive.name, path=archive.parent, progressbar=True)
+            url, known_hash=None, fname=archive.name, path=archive.parent, progressbar=True
+        )
     except Exception as error:
-        raise UserError(f'the weights {name} cannot be fetched ({type(error).__name__}); download '
-                        f'{url} and put it at {archive}{way_out}') from error
+        raise UserError(
+            f'the weights {name} cannot be fetched ({type(error).__name__}); download '
+            f'{url} and put it at {archive}{way_out}'
+        ) from error
 
 
 def _read_member(archive: Path) -> bytes:
@@ -164,14 +177,17 @@ def _read_member(archive: Path) -> bytes:
             if len(members) == 1:
                 return content.read(members[0])
     except zipfile.BadZipFile as error:
-        raise UserError(f'{archive} is not an intact zip file; delete it and try '
-                        'again.') from error
-    raise UserError(f'{archive} holds {len(members)} .pth files, exactly one was expected; '
-                    'delete it and try again.')
+        raise UserError(f'{archive} is not an intact zip file; delete it and try again.') from error
+    raise UserError(
+        f'{archive} holds {len(members)} .pth files, exactly one was expected; '
+        'delete it and try again.'
+    )
 
 
 def _check_sha1(data: bytes, sha1: str, path: Path) -> None:
     found = hashlib.sha1(data).hexdigest()
     if found != sha1:
-        raise UserError(f'{path} holds weights with SHA-1 {found}, published is {sha1}; delete '
-                        'the file and try again.')
+        raise UserError(
+            f'{path} holds weights with SHA-1 {found}, published is {sha1}; delete '
+            'the file and try again.'
+        )

@@ -1,9 +1,11 @@
-from .camvid import CamVidDataset
-from .context_scenes import ContextScenesBackend, ContextScenesDataset
-from .msrc21 import MSRC21Dataset
-from .samplers import SeededInfiniteSampler
+"""Data sets that the toolbox lacks, and the checks of every sample."""
 
-__all__ = [
-    'CamVidDataset', 'ContextScenesBackend', 'ContextScenesDataset', 'MSRC21Dataset',
-    'SeededInfiniteSampler'
-]
+from mmseg_encnet.toolbox import require_toolbox
+
+require_toolbox()
+
+from mmseg_encnet.datasets.camvid import CamVidDataset
+from mmseg_encnet.datasets.context_scenes import ContextScenesBackend, ContextScenesDataset
+from mmseg_encnet.datasets.msrc21 import MSRC21Dataset
+
+__all__ = ['CamVidDataset', 'ContextScenesBackend', 'ContextScenesDataset', 'MSRC21Dataset']

@@ -10,8 +10,8 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ..errors import UserError
-from .scenes import CLASSES, PALETTE, SPLITS, TWINS, Scene, draw_scene
+from mmseg_encnet.datasets.scenes import CLASSES, PALETTE, SPLITS, TWINS, Scene, draw_scene
+from mmseg_encnet.errors import UserError
 
 PREFIX = 'context-scenes'
 _URI = re.compile(

@@ -1,3 +1,9 @@
-from .metrics import ContextConsistency, PresenceMetric, TwinPixelAccuracy
+"""Metrics of the context branch."""
+
+from mmseg_encnet.toolbox import require_toolbox
+
+require_toolbox()
+
+from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric, TwinPixelAccuracy
 
 __all__ = ['ContextConsistency', 'PresenceMetric', 'TwinPixelAccuracy']

@@ -1,10 +1,22 @@
-from .backbones import ResNetV1s
-from .decode_heads import AuxFCNHead, EncodingHead
-from .encoders import Encoding
-from .losses import SemanticEncodingLoss, SyncCrossEntropyLoss
-from .segmentors import ContextEncoderDecoder, ContextTTAModel, PublishedTTAModel
+"""Parts of the toolbox, built from configs: backbone, encoders, heads, losses, segmentors."""
+
+from mmseg_encnet.toolbox import require_toolbox
+
+require_toolbox()
+
+from mmseg_encnet.models import encoders  # noqa: F401  (registers them)
+from mmseg_encnet.models.backbones import ResNetV1s
+from mmseg_encnet.models.decode_heads import AuxFCNHead, EncodingHead
+from mmseg_encnet.models.losses import SemanticEncodingLoss, SyncCrossEntropyLoss
+from mmseg_encnet.models.segmentors import ContextEncoderDecoder, ContextTTAModel, PublishedTTAModel
 
 __all__ = [
-    'AuxFCNHead', 'ContextEncoderDecoder', 'ContextTTAModel', 'Encoding', 'EncodingHead',
-    'PublishedTTAModel', 'ResNetV1s', 'SemanticEncodingLoss', 'SyncCrossEntropyLoss'
+    'AuxFCNHead',
+    'ContextEncoderDecoder',
+    'ContextTTAModel',
+    'EncodingHead',
+    'PublishedTTAModel',
+    'ResNetV1s',
+    'SemanticEncodingLoss',
+    'SyncCrossEntropyLoss',
 ]

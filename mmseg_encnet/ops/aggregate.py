@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmseg_encnet.ops.numerics import without_autocast
+
 
 def aggregate(x: Tensor, weights: Tensor, codewords: Tensor) -> Tensor:
     """Sum residuals over the positions, ``e_k = sum_i w_ik (x_i - d_k)``.
@@ -37,6 +39,6 @@ def aggregate(x: Tensor, weights: Tensor, codewords: Tensor) -> Tensor:
     dtype = torch.promote_types(torch.promote_types(x.dtype, codewords.dtype), weights.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
     features, weights, codewords = (t.to(dtype) for t in (features, weights, codewords))
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         sums = weights @ features.transpose(1, 2)
         return sums - weights.sum(dim=2)[:, :, None] * codewords

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmseg_encnet.ops.plain import compute_dtype, soft_assignment
+from mmseg_encnet.ops.assign import soft_assignment
+from mmseg_encnet.ops.numerics import compute_dtype, without_autocast
 
 
 def mixture_assign(x: Tensor, means: Tensor, deviations: Tensor, log_priors: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def mixture_assign(x: Tensor, means: Tensor, deviations: Tensor, log_priors: Ten
     """
     features = x.flatten(2) if x.dim() == 4 else x
     dtype = compute_dtype(x, means)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         centre = means.to(dtype).mean(dim=0)
         features = features.to(dtype) - centre[:, None]
         means, deviations = means.to(dtype) - centre, deviations.to(dtype)
@@ -35,6 +36,6 @@ def mixture_assign(x: Tensor, means: Tensor, deviations: Tensor, log_priors: Ten
         constants = log_priors - deviations.log().sum(1) - (precisions * means**2).sum(1) / 2
         batch = len(features)
         logits = torch.baddbmm(
-            constants[:, None], (-precisions / 2).expand(batch, -1, -1), features.square())
-        return soft_assignment(
-            logits.baddbmm((precisions * means).expand(batch, -1, -1), features))
+            constants[:, None], (-precisions / 2).expand(batch, -1, -1), features.square()
+        )
+        return soft_assignment(logits.baddbmm((precisions * means).expand(batch, -1, -1), features))

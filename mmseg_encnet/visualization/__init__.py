@@ -1,3 +1,9 @@
-from .context_visualizer import ContextVisualizer
+"""The toolbox's visualizer with context sheets."""
+
+from mmseg_encnet.toolbox import require_toolbox
+
+require_toolbox()
+
+from mmseg_encnet.visualization.context_visualizer import ContextVisualizer
 
 __all__ = ['ContextVisualizer']

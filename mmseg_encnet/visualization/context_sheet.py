@@ -22,12 +22,23 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import UserError
-from .class_colours import IGNORED, colour, is_ignored
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.visualization.class_colours import IGNORED, colour, is_ignored
 
 # Okabe and Ito's colours that people with any colour vision tell apart, black aside.
-OKABE_ITO = np.array([(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178),
-                      (213, 94, 0), (204, 121, 167), (120, 120, 120)], dtype=np.uint8)
+OKABE_ITO = np.array(
+    [
+        (230, 159, 0),
+        (86, 180, 233),
+        (0, 158, 115),
+        (240, 228, 66),
+        (0, 114, 178),
+        (213, 94, 0),
+        (204, 121, 167),
+        (120, 120, 120),
+    ],
+    dtype=np.uint8,
+)
 PREDICTED, WRONG = '#0072b2', (213, 94, 0)
 HEAT = 'viridis'
 
@@ -82,11 +93,17 @@ class ContextPrediction:
                 raise UserError(
                     f'the {name} is {value.shape[-2]}x{value.shape[-1]} (height x width) where its '
                     f'image is {size[0]}x{size[1]}; give the image as the model was given it, and '
-                    'load annotations after the image has been resized.')
+                    'load annotations after the image has been resized.'
+                )
 
     @classmethod
-    def from_data_sample(cls, image: np.ndarray, data_sample: Any, classes: Sequence[str],
-                         palette: Sequence[Sequence[int]]) -> ContextPrediction:
+    def from_data_sample(
+        cls,
+        image: np.ndarray,
+        data_sample: Any,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+    ) -> ContextPrediction:
         """Take over what a predicted ``SegDataSample`` holds.
 
         Args:
@@ -99,6 +116,7 @@ class ContextPrediction:
         Raises:
             UserError: If the maps differ in size.
         """
+
         def field(name: str) -> np.ndarray | None:
             value = data_sample.get(name)
             value = getattr(value, 'data', value)
@@ -107,13 +125,17 @@ class ContextPrediction:
 
         truth = field('gt_sem_seg')
         return cls(
-            image, field('pred_sem_seg')[0], classes, palette,
+            image,
+            field('pred_sem_seg')[0],
+            classes,
+            palette,
             truth=None if truth is None else np.squeeze(truth, axis=0),
             presence=field('presence'),
             gate=field('gate'),
             channels=field('gated_channels'),
             channel_maps=field('gated_features'),
-            assignments=field('assignments'))
+            assignments=field('assignments'),
+        )
 
     @cached_property
     def labelled(self) -> np.ndarray:
@@ -139,8 +161,9 @@ class ContextPrediction:
     @cached_property
     def class_shares(self) -> np.ndarray:
         """The share ``(num_classes,)`` of the pixels that are predicted as each class."""
-        return np.bincount(
-            self.prediction.ravel(), minlength=len(self.classes)) / self.prediction.size
+        return (
+            np.bincount(self.prediction.ravel(), minlength=len(self.classes)) / self.prediction.size
+        )
 
 
 def codeword_colours(num_codes: int) -> np.ndarray:
@@ -214,7 +237,8 @@ def sheet_parts(context: ContextPrediction) -> dict[str, Part]:
     if context.truth is not None:
         parts['truth'] = Part('truth', partial(_draw_picture, picture=paint_truth(context)))
     parts['prediction'] = Part(
-        'prediction', partial(_draw_picture, picture=paint_prediction(context)))
+        'prediction', partial(_draw_picture, picture=paint_prediction(context))
+    )
     if context.truth is not None:
         share = error_share(context)
         title = 'errors' if np.isnan(share) else f'errors: {share:.1%}'
@@ -222,7 +246,8 @@ def sheet_parts(context: ContextPrediction) -> dict[str, Part]:
     if context.assignments is not None:
         parts['codewords'] = Part('strongest codeword', partial(draw_codewords, context))
         parts['codeword_shares'] = Part(
-            'share of each codeword', partial(draw_codeword_shares, context), is_map=False)
+            'share of each codeword', partial(draw_codeword_shares, context), is_map=False
+        )
     if context.channel_maps is not None:
         half = len(context.channels) // 2
         for index, channel in enumerate(context.channels):
@@ -230,7 +255,8 @@ def sheet_parts(context: ContextPrediction) -> dict[str, Part]:
             gate = f' {context.gate[channel]:.2f}' if context.gate is not None else ''
             parts[f'{end}_{rank}'] = Part(
                 f'{end} gate{gate}: channel {channel}',
-                partial(_draw_heat, values=context.channel_maps[index]))
+                partial(_draw_heat, values=context.channel_maps[index]),
+            )
     if context.presence is not None:
         parts['presence'] = Part('', partial(draw_presence, context), is_map=False)
     parts['legend'] = Part('', partial(draw_legend, context), is_map=False)
@@ -248,8 +274,15 @@ def draw_codewords(context: ContextPrediction, axes: Axes) -> None:
         _, distance, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(inside, cv2.DIST_L2, 3))
         if distance > room:
             axes.text(
-                x - 1, y - 1, str(code), ha='center', va='center', fontsize=SMALL, color='black',
-                path_effects=[patheffects.withStroke(linewidth=2, foreground='white')])
+                x - 1,
+                y - 1,
+                str(code),
+                ha='center',
+                va='center',
+                fontsize=SMALL,
+                color='black',
+                path_effects=[patheffects.withStroke(linewidth=2, foreground='white')],
+            )
 
 
 def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:
@@ -258,7 +291,7 @@ def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:
     width, height = _inches(axes)
     upright = width > 0.9 * height
     room = (width / 0.155) if upright else (height / 0.17)
-    order = np.argsort(-shares, kind='stable')[:min(MAX_CODEWORD_BARS, int(room))]
+    order = np.argsort(-shares, kind='stable')[: min(MAX_CODEWORD_BARS, int(room))]
     others = len(shares) - len(order)
     places = np.arange(len(order))
     colours = codeword_colours(len(shares))[order] / 255
@@ -278,9 +311,15 @@ def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:
     ticks = [tick for tick in locator.tick_values(0, longest) if tick <= longest]
     values.set_ticks(ticks, [f'{100 * tick:.3g}%' for tick in ticks])
     if others:
-        axes.text(1, 1 if upright else 0, f'{others} more: {1 - shares[order].sum():.1%}',
-                  transform=axes.transAxes, ha='right', va='top' if upright else 'bottom',
-                  fontsize=SMALL)
+        axes.text(
+            1,
+            1 if upright else 0,
+            f'{others} more: {1 - shares[order].sum():.1%}',
+            transform=axes.transAxes,
+            ha='right',
+            va='top' if upright else 'bottom',
+            fontsize=SMALL,
+        )
     _plain(axes)
     if upright and width / len(order) < 0.19:
         codes.set_tick_params(labelsize=SMALL - 1.5)
@@ -293,7 +332,7 @@ def draw_presence(context: ContextPrediction, axes: Axes) -> None:
     occurs = context.true_presence if known else np.zeros(len(presence), bool)
     # Those that occur are never left out for ones that do not.
     room = max(2, int(_inches(axes)[0] / 0.3))
-    order = np.argsort(-(presence + occurs), kind='stable')[:min(MAX_CLASS_BARS, room)]
+    order = np.argsort(-(presence + occurs), kind='stable')[: min(MAX_CLASS_BARS, room)]
     order = order[np.argsort(-presence[order], kind='stable')]
     places = np.arange(len(order))
     handles = [Patch(facecolor=PREDICTED, label='predicted')]
@@ -302,15 +341,28 @@ def draw_presence(context: ContextPrediction, axes: Axes) -> None:
         handles.append(Patch(facecolor='0.82', label='in the truth'))
     axes.bar(places, presence[order], width=0.55, color=PREDICTED)
     axes.axhline(0.5, color='0.35', linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_xticks(places, [_short(context.classes[index], 0.95) for index in order],
-                    rotation=35, ha='right', rotation_mode='anchor')
+    axes.set_xticks(
+        places,
+        [_short(context.classes[index], 0.95) for index in order],
+        rotation=35,
+        ha='right',
+        rotation_mode='anchor',
+    )
     axes.set_xlim(-0.6, max(len(order), min(room, 12)) - 0.4)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
     all_or_some = f'{len(order)} of {len(presence)} ' if len(order) < len(presence) else ''
     axes.set_title(f'presence of {all_or_some}classes', fontsize=NORMAL, loc='left', pad=5)
-    axes.legend(handles=handles, loc='lower right', bbox_to_anchor=(1, 1), ncols=2, frameon=False,
-                fontsize=SMALL, borderaxespad=0.1, handlelength=1.2)
+    axes.legend(
+        handles=handles,
+        loc='lower right',
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        frameon=False,
+        fontsize=SMALL,
+        borderaxespad=0.1,
+        handlelength=1.2,
+    )
     _plain(axes)
 
 
@@ -325,8 +377,11 @@ def draw_legend(context: ContextPrediction, axes: Axes) -> None:
     step = width / columns
     for place, (label, rgb) in enumerate(entries):
         column, row = place % columns, place // columns
-        axes.add_patch(Rectangle((column, row + 0.2), 0.2 / step, 0.6, facecolor=rgb,
-                                 edgecolor='0.4', linewidth=0.6))
+        axes.add_patch(
+            Rectangle(
+                (column, row + 0.2), 0.2 / step, 0.6, facecolor=rgb, edgecolor='0.4', linewidth=0.6
+            )
+        )
         axes.text(column + 0.27 / step, row + 0.52, label, fontsize=SMALL, va='center')
 
 
@@ -357,8 +412,14 @@ def draw_sheet(context: ContextPrediction, title: str = '') -> Figure:
     figure = Figure(figsize=size, dpi=DPI)
     FigureCanvasAgg(figure)
     if title:
-        figure.text(MARGIN / size[0], 1 - MARGIN / size[1], title, fontsize=NORMAL + 1.5,
-                    fontweight='bold', va='top')
+        figure.text(
+            MARGIN / size[0],
+            1 - MARGIN / size[1],
+            title,
+            fontsize=NORMAL + 1.5,
+            fontweight='bold',
+            va='top',
+        )
     top = size[1] - head
     for band in bands:
         band.draw(figure, size, top)
@@ -407,7 +468,7 @@ def _arrange(names: Sequence[str], ratio: float) -> list[tuple[list[str], int]]:
     if ratio > 1.05:
         rows = [(pictures + codes, 6), (strong + weak, 6)]
     elif ratio < 0.4:
-        rows = [(pictures[i:i + 2], 2) for i in range(0, len(pictures), 2)]
+        rows = [(pictures[i : i + 2], 2) for i in range(0, len(pictures), 2)]
         rows += [(codes, 2), (strong, 3), (weak, 3)]
     elif len(pictures) == 4 and codes and len(strong) == 3:
         rows = [(pictures, 4), (codes[:1] + strong, 4), (codes[1:] + weak, 4)]
@@ -425,16 +486,24 @@ def _note(parts: Mapping[str, Part]) -> str:
     if 'codeword_shares' in parts:
         sentences.append('Share of a codeword: mean soft assignment of the pixels.')
     if 'strong_1' in parts:
-        sentences.append('Channels: features before the gate, each from its smallest value (dark) '
-                         'to its largest (bright).')
+        sentences.append(
+            'Channels: features before the gate, each from its smallest value (dark) '
+            'to its largest (bright).'
+        )
     return ' '.join(sentences)
 
 
 class _Band:
     """A row of parts of one size; lengths in inches."""
 
-    def __init__(self, parts: Sequence[Part], columns: int, ratio: float,
-                 width: float = WIDTH, chart: str = '') -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        columns: int,
+        ratio: float,
+        width: float = WIDTH,
+        chart: str = '',
+    ) -> None:
         self.parts = parts
         self.chart = chart
         self.tile = (width - GAP * (columns - 1)) / columns
@@ -457,20 +526,30 @@ class _Band:
                 box = [left + 0.4, bottom + 0.2, self.tile - 0.4, self.room - 0.2]
             elif self.chart == 'presence':
                 box = [left + 0.5, bottom + 0.7, self.tile - 0.55, self.picture - 0.98]
-            axes = figure.add_axes([box[0] / size[0], box[1] / size[1],
-                                    box[2] / size[0], box[3] / size[1]])
+            axes = figure.add_axes(
+                [box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]]
+            )
             part.draw(axes)
             if part.title:
-                figure.text(left / size[0], (top - self.title + 0.05) / size[1], part.title,
-                            fontsize=NORMAL if self.tile > 2.4 else SMALL, va='bottom')
+                figure.text(
+                    left / size[0],
+                    (top - self.title + 0.05) / size[1],
+                    part.title,
+                    fontsize=NORMAL if self.tile > 2.4 else SMALL,
+                    va='bottom',
+                )
 
 
 def _draw_picture(axes: Axes, picture: np.ndarray, smooth: bool = False) -> None:
     height, width = picture.shape[:2]
     # Far beyond what a sheet resolves.
     step = max(1, max(height, width) // 1600)
-    axes.imshow(picture[::step, ::step], extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-                interpolation='antialiased' if smooth else 'nearest', aspect='auto')
+    axes.imshow(
+        picture[::step, ::step],
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation='antialiased' if smooth else 'nearest',
+        aspect='auto',
+    )
     axes.set_axis_off()
 
 
@@ -488,8 +567,12 @@ def _legend_entries(context: ContextPrediction) -> list[tuple[str, np.ndarray]]:
     for index in sorted(np.flatnonzero(occurs), key=lambda index: -shares[index]):
         share = shares[index]
         detail = 'in the truth only' if not share else '<0.1%' if share < 0.001 else f'{share:.1%}'
-        entries.append((f'{_short(context.classes[index], 1.3)}  {detail}',
-                        np.array(context.palette[index]) / 255))
+        entries.append(
+            (
+                f'{_short(context.classes[index], 1.3)}  {detail}',
+                np.array(context.palette[index]) / 255,
+            )
+        )
     if context.truth is not None and not context.labelled.all():
         entries.append(('ignored', np.array(IGNORED) / 255))
     return entries
@@ -506,8 +589,9 @@ def _short(name: str, width: float) -> str:
     """As much of a name as fits into ``width`` inches."""
     if _text_width(name) <= width:
         return name
-    length = next(length for length in range(len(name), 0, -1)
-                  if _text_width(f'{name[:length]}…') <= width)
+    length = next(
+        length for length in range(len(name), 0, -1) if _text_width(f'{name[:length]}…') <= width
+    )
     return f'{name[:length]}…'
 
 

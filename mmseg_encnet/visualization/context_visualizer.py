@@ -11,8 +11,6 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from .context_sheet import ContextPrediction, draw_sheet, pixels
-
 
 @VISUALIZERS.register_module()
 class ContextVisualizer(SegLocalVisualizer):
@@ -26,17 +24,19 @@ class ContextVisualizer(SegLocalVisualizer):
     """
 
     @master_only
-    def add_datasample(self,
-                       name: str,
-                       image: np.ndarray,
-                       data_sample: SegDataSample | None = None,
-                       draw_gt: bool = True,
-                       draw_pred: bool = True,
-                       show: bool = False,
-                       wait_time: float = 0,
-                       out_file: str | None = None,
-                       step: int = 0,
-                       **kwargs) -> None:
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: SegDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        step: int = 0,
+        **kwargs,
+    ) -> None:
         """Draw the sheet of one image and hand it to all backends.
 
         Without a prediction to draw it is the picture of ``SegLocalVisualizer``.
@@ -57,11 +57,25 @@ class ContextVisualizer(SegLocalVisualizer):
             UserError: If image, truth and prediction differ in size.
         """
         if data_sample is None or not draw_pred or 'pred_sem_seg' not in data_sample:
-            super().add_datasample(name, image, data_sample, draw_gt, draw_pred, show, wait_time,
-                                   out_file, step, **kwargs)
+            super().add_datasample(
+                name,
+                image,
+                data_sample,
+                draw_gt,
+                draw_pred,
+                show,
+                wait_time,
+                out_file,
+                step,
+                **kwargs,
+            )
             return
+        # Imported here: drawing loads most of matplotlib.
+        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet, pixels
+
         context = ContextPrediction.from_data_sample(
-            image, data_sample, self.dataset_meta['classes'], self.dataset_meta['palette'])
+            image, data_sample, self.dataset_meta['classes'], self.dataset_meta['palette']
+        )
         if not draw_gt:
             context = replace(context, truth=None)
         sheet = pixels(draw_sheet(context, title=name))

@@ -11,7 +11,7 @@ from mmseg.apis import MMSegInferencer, inference_model, init_model
 from PIL import Image
 
 from mmseg_encnet.datasets import MSRC21Dataset
-from mmseg_encnet.engine.launch import run_training
+from mmseg_encnet.running.processes import run_training
 
 CLASSES = MSRC21Dataset.METAINFO['classes']
 PALETTE = MSRC21Dataset.METAINFO['palette']
@@ -25,7 +25,8 @@ def trained(tiny_config) -> dict[str, str]:
     run_training(cfg)
     return dict(
         config=str(Path(cfg.work_dir, 'config.py')),
-        checkpoint=str(Path(cfg.work_dir, 'iter_2.pth')))
+        checkpoint=str(Path(cfg.work_dir, 'iter_2.pth')),
+    )
 
 
 @pytest.fixture
@@ -38,14 +39,20 @@ def photograph(tmp_path: Path) -> Path:
 
 def test_inferencer_has_our_classes_and_colours(trained, photograph, tmp_path):
     inferencer = MMSegInferencer(
-        trained['config'], trained['checkpoint'], device='cpu', show_progress=False)
+        trained['config'], trained['checkpoint'], device='cpu', show_progress=False
+    )
     # Its fallback, the classes of Cityscapes, ends at 18.
     for index in (0, 18, 19, 20):
         bias = inferencer.model.decode_head.conv_seg.bias.data
         bias.zero_()
         bias[index] = 1e4
-        result = inferencer(str(photograph), return_vis=True, opacity=1.0, with_labels=False,
-                            out_dir=str(tmp_path / f'{index}'))
+        result = inferencer(
+            str(photograph),
+            return_vis=True,
+            opacity=1.0,
+            with_labels=False,
+            out_dir=str(tmp_path / f'{index}'),
+        )
 
         assert result['predictions'].shape == (40, 56)
         assert np.all(result['predictions'] == index)

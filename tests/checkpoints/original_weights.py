@@ -15,7 +15,7 @@ def conv(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def norm(name: str, channels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield from ((f'{name}.{entry}', (channels, )) for entry in NORM)
+    yield from ((f'{name}.{entry}', (channels,)) for entry in NORM)
     yield f'{name}.num_batches_tracked', ()
 
 
@@ -49,8 +49,14 @@ def backbone(depth: int) -> Iterator[tuple[str, tuple[int, ...]]]:
             channels = 4 * width
 
 
-def encnet(depth: int, num_classes: int, lateral: bool = False, se_loss: bool = True,
-           aux: bool = True, jpu: bool = False) -> Iterator[tuple[str, tuple[int, ...]]]:
+def encnet(
+    depth: int,
+    num_classes: int,
+    lateral: bool = False,
+    se_loss: bool = True,
+    aux: bool = True,
+    jpu: bool = False,
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Entries of PyTorch-Encoding's EncNet, or with ``jpu`` of FastFCN's."""
     yield from ((f'pretrained.{key}', shape) for key, shape in backbone(depth))
     if jpu:
@@ -73,7 +79,7 @@ def encnet(depth: int, num_classes: int, lateral: bool = False, se_loss: bool = 
     yield from conv('head.encmodule.encoding.0', 512, 512, 1, 1)
     yield from norm('head.encmodule.encoding.1', 512)
     yield 'head.encmodule.encoding.3.codewords', (32, 512)
-    yield 'head.encmodule.encoding.3.scale', (32, )
+    yield 'head.encmodule.encoding.3.scale', (32,)
     yield from norm('head.encmodule.encoding.4', 32)
     yield from biased('head.encmodule.fc.0', 512, 512)
     if se_loss:

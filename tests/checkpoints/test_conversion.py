@@ -15,7 +15,7 @@ from original_weights import backbone, encnet, fill
 from torch import Tensor
 
 from mmseg_encnet.checkpoints import convert_checkpoint, convert_state_dict
-from mmseg_encnet.config_files import config_file
+from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.errors import UserError
 
 SWITCHES = {
@@ -46,24 +46,33 @@ def test_every_entry_is_used_and_fills_the_model(name):
     assert missing == unexpected == []
     head = model.decode_head
     assert (head.num_classes, head.add_lateral, head.use_se_loss, model.with_auxiliary_head) == (
-        switches['num_classes'], switches.get('lateral', False), switches.get('se_loss', True),
-        switches.get('aux', True))
+        switches['num_classes'],
+        switches.get('lateral', False),
+        switches.get('se_loss', True),
+        switches.get('aux', True),
+    )
     jpu = switches.get('jpu', False)
     assert head.bottleneck.conv.kernel_size == ((1, 1) if jpu else (3, 3))
     assert model.backbone.layer4[1].conv2.dilation == ((1, 1) if jpu else (4, 4))
 
 
-@pytest.mark.parametrize('config, name', [
-    ('encnet_r50_pcontext', 'pcontext'), ('encnet_r101_ade20k', 'ade20k'),
-    ('encnet_r50_jpu-fastfcn_pcontext', 'FastFCN'),
-])
+@pytest.mark.parametrize(
+    'config, name',
+    [
+        ('encnet_r50_pcontext', 'pcontext'),
+        ('encnet_r101_ade20k', 'ade20k'),
+        ('encnet_r50_jpu-fastfcn_pcontext', 'FastFCN'),
+    ],
+)
 def test_the_shipped_config_has_that_network(config, name):
     converted = convert_state_dict(fill(encnet(**SWITCHES[name])))
     with torch.device('meta'):
         model = MODELS.build(Config.fromfile(config_file(config)).model)
     model.load_state_dict(converted.state_dict, strict=True, assign=True)
-    assert model.decode_head.bottleneck.conv.kernel_size == (
-        converted.state_dict['decode_head.bottleneck.conv.weight'].shape[2:])
+    assert (
+        model.decode_head.bottleneck.conv.kernel_size
+        == (converted.state_dict['decode_head.bottleneck.conv.weight'].shape[2:])
+    )
 
 
 def fastfcn_neck(stages: list[Tensor], weights: dict[str, Tensor]) -> Tensor:
@@ -72,7 +81,8 @@ def fastfcn_neck(stages: list[Tensor], weights: dict[str, Tensor]) -> Tensor:
     def norm(x: Tensor, name: str) -> Tensor:
         mean, var, weight, bias = (
             weights[f'{name}.{entry}']
-            for entry in ('running_mean', 'running_var', 'weight', 'bias'))
+            for entry in ('running_mean', 'running_var', 'weight', 'bias')
+        )
         return F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
 
     size = stages[0].shape[2:]
@@ -84,8 +94,13 @@ def fastfcn_neck(stages: list[Tensor], weights: dict[str, Tensor]) -> Tensor:
     outputs = []
     for index, dilation in enumerate((1, 2, 4, 8), start=1):
         name = f'dilation{index}'
-        y = F.conv2d(x, weights[f'{name}.0.conv1.weight'], padding=dilation, dilation=dilation,
-                     groups=x.shape[1])
+        y = F.conv2d(
+            x,
+            weights[f'{name}.0.conv1.weight'],
+            padding=dilation,
+            dilation=dilation,
+            groups=x.shape[1],
+        )
         y = F.conv2d(norm(y, f'{name}.0.bn'), weights[f'{name}.0.pointwise.weight'])
         outputs.append(norm(y, f'{name}.1').relu())
     return torch.cat(outputs, dim=1)
@@ -102,11 +117,17 @@ def test_the_neck_of_fastfcn_computes_the_same():
             weights[key.removeprefix('jpu.')] = source[key]
     conversion = convert_state_dict(source)
     neck = MODELS.build(conversion.architecture.model_config().neck).eval()
-    neck.load_state_dict({
-        key.removeprefix('neck.'): value
-        for key, value in conversion.state_dict.items() if key.startswith('neck.')})
-    stages = [torch.randn(1, 512 * 2**index, 8 // 2**index, 12 // 2**index, generator=generator)
-              for index in range(3)]
+    neck.load_state_dict(
+        {
+            key.removeprefix('neck.'): value
+            for key, value in conversion.state_dict.items()
+            if key.startswith('neck.')
+        }
+    )
+    stages = [
+        torch.randn(1, 512 * 2**index, 8 // 2**index, 12 // 2**index, generator=generator)
+        for index in range(3)
+    ]
     with torch.no_grad():
         expected, found = fastfcn_neck(stages, weights), neck(stages)[-1]
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
@@ -123,8 +144,13 @@ def test_what_is_left_and_added_is_told():
     assert 'ImageNet' in conversion.left['pretrained.fc.weight']
     assert len(conversion.added) == len(counters)
     lines = '\n'.join(conversion.report())
-    for words in ('PyTorch-Encoding: EncNet on ResNetV1s-50, 3 classes', 'head.conv5.1 (weight, ',
-                  '-> decode_head.bottleneck.bn', 'criterion.weight: no part', '2 entries left'):
+    for words in (
+        'PyTorch-Encoding: EncNet on ResNetV1s-50, 3 classes',
+        'head.conv5.1 (weight, ',
+        '-> decode_head.bottleneck.bn',
+        'criterion.weight: no part',
+        '2 entries left',
+    ):
         assert words in lines
 
 
@@ -146,22 +172,39 @@ def small_encnet(**options) -> dict:
     norm_cfg = dict(type='BN')
     model = dict(
         type='EncoderDecoder',
-        backbone=dict(type='ResNetV1c', depth=18, base_channels=4, stem_channels=8,
-                      norm_cfg=norm_cfg),
+        backbone=dict(
+            type='ResNetV1c', depth=18, base_channels=4, stem_channels=8, norm_cfg=norm_cfg
+        ),
         decode_head=dict(
-            type='EncHead', in_channels=[8, 16, 32], in_index=[1, 2, 3], channels=8, num_codes=4,
-            num_classes=5, norm_cfg=norm_cfg, loss_decode=dict(type='CrossEntropyLoss'),
-            loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)),
+            type='EncHead',
+            in_channels=[8, 16, 32],
+            in_index=[1, 2, 3],
+            channels=8,
+            num_codes=4,
+            num_classes=5,
+            norm_cfg=norm_cfg,
+            loss_decode=dict(type='CrossEntropyLoss'),
+            loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        ),
         auxiliary_head=dict(
-            type='FCNHead', in_channels=16, in_index=2, channels=4, num_convs=1,
-            concat_input=False, num_classes=5, norm_cfg=norm_cfg,
-            loss_decode=dict(type='CrossEntropyLoss')))
+            type='FCNHead',
+            in_channels=16,
+            in_index=2,
+            channels=4,
+            num_convs=1,
+            concat_input=False,
+            num_classes=5,
+            norm_cfg=norm_cfg,
+            loss_decode=dict(type='CrossEntropyLoss'),
+        ),
+    )
     model['decode_head'].update(options)
     return model
 
 
-@pytest.mark.parametrize('options', [
-    {}, dict(add_lateral=True), dict(norm_cfg=dict(type='GN', num_groups=2))])
+@pytest.mark.parametrize(
+    'options', [{}, dict(add_lateral=True), dict(norm_cfg=dict(type='GN', num_groups=2))]
+)
 def test_mmsegmentation_passes_as_it_is(options, tmp_path):
     state_dict = MODELS.build(small_encnet(**options)).state_dict()
     meta = dict(CLASSES=list('abcde'), PALETTE=[[0, 0, 0]] * 5, mAP=np.float64(0.5))
@@ -180,35 +223,44 @@ def test_mmsegmentation_passes_as_it_is(options, tmp_path):
 
 
 class Payload:
-
     def __init__(self, target: Path) -> None:
         self.target = target
 
     def __reduce__(self):
-        return os.mkdir, (str(self.target), )
+        return os.mkdir, (str(self.target),)
 
 
 def without(*starts: str) -> dict[str, Tensor]:
-    return {key: value for key, value in fill(encnet(depth=50, num_classes=3)).items()
-            if not key.startswith(starts)}
+    return {
+        key: value
+        for key, value in fill(encnet(depth=50, num_classes=3)).items()
+        if not key.startswith(starts)
+    }
 
 
 REFUSED = {
     'a missing layer': (
         lambda: without('head.encmodule.fc.'),
-        ['lacks 2 of', 'head.encmodule.fc.0.weight, head.encmodule.fc.0.bias']),
+        ['lacks 2 of', 'head.encmodule.fc.0.weight, head.encmodule.fc.0.bias'],
+    ),
     'half an auxiliary head': (
-        lambda: without('auxlayer.conv5.4'), ['auxlayer.conv5.4.weight, auxlayer.conv5.4.bias']),
+        lambda: without('auxlayer.conv5.4'),
+        ['auxlayer.conv5.4.weight, auxlayer.conv5.4.bias'],
+    ),
     'no classifier': (lambda: without('head.conv6'), ['lacks head.conv6.1.weight']),
     'a missing block': (lambda: without('pretrained.layer3.5'), ['(3, 4, 5, 3) blocks']),
     'another width': (
         lambda: dict(without(), **{'head.conv5.1.bias': torch.zeros(7)}),
-        ['head.conv5.1.bias of shape (512,) (it has (7,))']),
+        ['head.conv5.1.bias of shape (512,) (it has (7,))'],
+    ),
     'another neck': (
-        lambda: dict(without(), **{'jpu.jum_1.conv_l.0.weight': torch.zeros(7)}), ['JPU_X']),
+        lambda: dict(without(), **{'jpu.jum_1.conv_l.0.weight': torch.zeros(7)}),
+        ['JPU_X'],
+    ),
     'another network': (
         lambda: {'conv1.weight': torch.zeros(64, 3, 7, 7), 'fc.bias': torch.zeros(3)},
-        ['no EncNet that is known', 'conv1.weight, fc.bias', 'head.encmodule.*']),
+        ['no EncNet that is known', 'conv1.weight, fc.bias', 'head.encmodule.*'],
+    ),
     'no head at all': (lambda: without('head.'), ['no EncNet that is known']),
     'no names': (lambda: [torch.zeros(3)], ['instead of weights by name']),
     'no tensors': (lambda: dict(epoch=3), ["'epoch' is no tensor"]),
@@ -227,8 +279,10 @@ def test_refused_with_what_is_missing_and_nothing_written(name, tmp_path):
     assert list(tmp_path.iterdir()) == [source]
 
 
-@pytest.mark.parametrize('content, words', [
-    (None, 'does not exist'), (b'<html>sign in</html>', 'no checkpoint'), (b'', 'truncated')])
+@pytest.mark.parametrize(
+    'content, words',
+    [(None, 'does not exist'), (b'<html>sign in</html>', 'no checkpoint'), (b'', 'truncated')],
+)
 def test_files_that_are_no_checkpoints(content, words, tmp_path):
     source = tmp_path / 'source.pth'
     if content is not None:
@@ -248,10 +302,19 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_their_training_in_progress(tmp_path):
     """As their trainers write it: with the optimizer, and a score that is a numpy number."""
-    state_dict = {f'module.{key}': torch.zeros(1).expand(value.shape) if value.dim() else value
-                  for key, value in without().items()}
-    torch.save(dict(epoch=3, state_dict=state_dict, optimizer=dict(state={}, param_groups=[]),
-                    best_pred=np.float64(0.5)), tmp_path / 'checkpoint.pth.tar')
+    state_dict = {
+        f'module.{key}': torch.zeros(1).expand(value.shape) if value.dim() else value
+        for key, value in without().items()
+    }
+    torch.save(
+        dict(
+            epoch=3,
+            state_dict=state_dict,
+            optimizer=dict(state={}, param_groups=[]),
+            best_pred=np.float64(0.5),
+        ),
+        tmp_path / 'checkpoint.pth.tar',
+    )
     conversion = convert_checkpoint(tmp_path / 'checkpoint.pth.tar', tmp_path / 'target.pth')
     assert conversion.architecture.num_classes == 3
 

@@ -22,7 +22,8 @@ PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity'
 GOLDEN = PARITY / 'pte_encnet_resnet50s_pcontext.npz'
 
 pytestmark = pytest.mark.skipif(
-    not GOLDEN.is_file(), reason=f'no outputs of PyTorch-Encoding at {GOLDEN}')
+    not GOLDEN.is_file(), reason=f'no outputs of PyTorch-Encoding at {GOLDEN}'
+)
 
 
 @pytest.fixture(scope='module')
@@ -43,8 +44,10 @@ def golden() -> dict:
 
 @pytest.fixture(scope='module')
 def model(golden, rule) -> BaseSegmentor:
-    source = {key: torch.from_numpy(np.asarray(rule.tensor_for(key, tuple(shape))))
-              for key, shape in golden['meta']['shapes'].items()}
+    source = {
+        key: torch.from_numpy(np.asarray(rule.tensor_for(key, tuple(shape))))
+        for key, shape in golden['meta']['shapes'].items()
+    }
     conversion = convert_state_dict(source)
     assert conversion.used.keys() == source.keys()
     model = build(conversion.architecture.model_config())
@@ -64,7 +67,8 @@ def test_one_forward_pass(model, golden, rule):
     found = dict(
         logits=sampled(output.seg_logits, meta['size']),
         se=output.se_logits,
-        aux=sampled(model.auxiliary_head(features), meta['size']))
+        aux=sampled(model.auxiliary_head(features), meta['size']),
+    )
     for name, value in found.items():
         expected = torch.from_numpy(golden[name])
         assert (value - expected).abs().max() <= 1e-4 * expected.abs().max(), name
@@ -73,9 +77,8 @@ def test_one_forward_pass(model, golden, rule):
 @torch.no_grad()
 def test_the_published_evaluation(model, golden, rule):
     meta = golden['meta']
-    evaluator = PublishedTTAModel(
-        model, base_size=meta['base_size'], scales=meta['scales'])
-    assert model.test_cfg.crop_size == (meta['crop_size'], ) * 2
+    evaluator = PublishedTTAModel(model, base_size=meta['base_size'], scales=meta['scales'])
+    assert model.test_cfg.crop_size == (meta['crop_size'],) * 2
     score = evaluator.score(torch.from_numpy(rule.image_for(meta['seed'] + 1, *meta['ms'])))
     labels = score.argmax(dim=1).numpy()
     assert (labels == golden['ms_argmax']).mean() >= 0.999

@@ -40,8 +40,14 @@ def published_keys() -> list[str]:
 
 def our_key(key: str) -> str:
     """The layer of our backbone at the place of one of theirs, read off the order of the stem."""
-    stem = {'conv1.0': 'stem.0', 'conv1.1': 'stem.1', 'conv1.3': 'stem.3', 'conv1.4': 'stem.4',
-            'conv1.6': 'stem.6', 'bn1': 'stem.7'}
+    stem = {
+        'conv1.0': 'stem.0',
+        'conv1.1': 'stem.1',
+        'conv1.3': 'stem.3',
+        'conv1.4': 'stem.4',
+        'conv1.6': 'stem.6',
+        'bn1': 'stem.7',
+    }
     layer, _, entry = key.rpartition('.')
     return f'{stem.get(layer, layer)}.{entry}'
 
@@ -49,13 +55,17 @@ def our_key(key: str) -> str:
 @pytest.fixture(scope='module')
 def source() -> dict[str, torch.Tensor]:
     """Weights of that layout, at a sixteenth of the widths."""
-    backbone = MODELS.build(dict(
-        type='mmseg.ResNetV1s', depth=50, base_channels=4, stem_channels=8))
+    backbone = MODELS.build(
+        dict(type='mmseg.ResNetV1s', depth=50, base_channels=4, stem_channels=8)
+    )
     state = backbone.state_dict()
     generator = torch.Generator().manual_seed(0)
     return {
         key: torch.rand(state[our_key(key)].shape, generator=generator).to(
-            state[our_key(key)].dtype) if not key.startswith('fc.') else torch.zeros(3)
+            state[our_key(key)].dtype
+        )
+        if not key.startswith('fc.')
+        else torch.zeros(3)
         for key in published_keys()
     }
 
@@ -88,7 +98,6 @@ def server(tmp_path, monkeypatch):
     offered.folder.mkdir()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
-
         def __init__(self, *args, **kwargs) -> None:
             super().__init__(*args, directory=str(offered.folder), **kwargs)
 
@@ -147,12 +156,19 @@ def test_a_config_starts_from_them(server, source, monkeypatch):
     weights = pth(source)
     stem = publish(monkeypatch, weights)
     (server.folder / f'{stem}.zip').write_bytes(archive(**{f'{stem}__pth': weights}))
-    backbone = MODELS.build(dict(
-        type='ResNetV1s', depth=50, base_channels=4, stem_channels=8,
-        init_cfg=dict(type='Pretrained', checkpoint=f'{pytorch_encoding.SCHEME}{NAME}')))
+    backbone = MODELS.build(
+        dict(
+            type='ResNetV1s',
+            depth=50,
+            base_channels=4,
+            stem_channels=8,
+            init_cfg=dict(type='Pretrained', checkpoint=f'{pytorch_encoding.SCHEME}{NAME}'),
+        )
+    )
     backbone.init_weights()
-    assert torch.equal(backbone.state_dict()['layer4.2.conv3.weight'],
-                       source['layer4.2.conv3.weight'])
+    assert torch.equal(
+        backbone.state_dict()['layer4.2.conv3.weight'], source['layer4.2.conv3.weight']
+    )
 
 
 @pytest.mark.parametrize('suffix', ['zip', 'pth'])
@@ -185,7 +201,9 @@ BAD_ARCHIVES = {
     'no archive': (b'<html>moved</html>', ['intact zip file', 'delete']),
     'cut off': (archive(a__pth=GOOD)[:-40], ['delete']),
     'damaged': (
-        archive(a__pth=GOOD).replace(GOOD[100:110], b'0' * 10), ['intact zip file', 'delete']),
+        archive(a__pth=GOOD).replace(GOOD[100:110], b'0' * 10),
+        ['intact zip file', 'delete'],
+    ),
     'nothing there': (None, ['cannot be fetched', 'put it at', 'init_cfg=None']),
 }
 
@@ -202,8 +220,9 @@ def test_what_is_not_the_published_file_is_refused(name, server, monkeypatch):
     assert f'{stem}.pth' not in files()
 
 
-@pytest.mark.parametrize('content, words', [
-    (OTHER, ['SHA-1', 'delete']), (GOOD[:50], ['SHA-1', 'delete'])])
+@pytest.mark.parametrize(
+    'content, words', [(OTHER, ['SHA-1', 'delete']), (GOOD[:50], ['SHA-1', 'delete'])]
+)
 def test_weights_placed_by_hand_are_checked(content, words, server, monkeypatch):
     stem = publish(monkeypatch, GOOD)
     folder = pytorch_encoding.cache_dir()
@@ -258,12 +277,11 @@ def test_processes_that_fetch_at_once_do_not_disturb_each_other(server, source, 
 
 
 class Payload:
-
     def __init__(self, target: Path) -> None:
         self.target = target
 
     def __reduce__(self):
-        return os.mkdir, (str(self.target), )
+        return os.mkdir, (str(self.target),)
 
 
 def test_code_in_the_published_file_does_not_run(server, monkeypatch, tmp_path):

@@ -40,10 +40,14 @@ def test_matrix_has_both_ends():
     assert Version(oldest['torch']) <= Version(metadata.version('torch'))
 
 
-@pytest.mark.parametrize('cell, torch, first', [
-    (('3.10', 'oldest', 'oldest'), 'torch==', 'onedl-mmcv=='),
-    (('3.13', 'newest', 'newest'), 'torch', 'onedl-mmcv'),
-    (('3.11', '2.13.0', 'newest'), 'torch==2.13.0', 'onedl-mmcv')])
+@pytest.mark.parametrize(
+    'cell, torch, first',
+    [
+        (('3.10', 'oldest', 'oldest'), 'torch==', 'onedl-mmcv=='),
+        (('3.13', 'newest', 'newest'), 'torch', 'onedl-mmcv'),
+        (('3.11', '2.13.0', 'newest'), 'torch==2.13.0', 'onedl-mmcv'),
+    ],
+)
 def test_what_pip_is_asked_for(cell, torch, first):
     asked, toolbox = compat.requirements(compat.Cell(*cell))
     assert asked.startswith(torch) and toolbox[0].startswith(first)

@@ -26,33 +26,74 @@ from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 NAMES = [
-    'deeplabv3_r18_msrc21', 'deeplabv3_r18_narrow_msrc21', 'deeplabv3_r50_msrc21',
+    'deeplabv3_r18_msrc21',
+    'deeplabv3_r18_narrow_msrc21',
+    'deeplabv3_r50_msrc21',
     'deeplabv3_r50_pcontext',
     'encnet_mit-b0_ade20k',
-    'encnet_r101_ade20k', 'encnet_r101_cityscapes', 'encnet_r101_coco21',
-    'encnet_r101_jpu-fastfcn_ade20k', 'encnet_r101_jpu-fastfcn_pcontext',
-    'encnet_r101_jpu_ade20k', 'encnet_r101_jpu_pcontext', 'encnet_r101_pcontext',
-    'encnet_r101_pcontext60', 'encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug',
-    'encnet_r101_voc12aug_from-coco', 'encnet_r101v1c_ade20k', 'encnet_r101v1c_cityscapes',
-    'encnet_r152_ade20k', 'encnet_r18_camvid', 'encnet_r18_context-scenes', 'encnet_r18_msrc21',
-    'encnet_r18_narrow_msrc21', 'encnet_r18_wide_context-scenes',
-    'encnet_r50_ade20k', 'encnet_r50_camvid', 'encnet_r50_cityscapes',
-    'encnet_r50_cocostuff164k', 'encnet_r50_jpu-fastfcn_ade20k',
-    'encnet_r50_jpu-fastfcn_pcontext', 'encnet_r50_jpu_ade20k', 'encnet_r50_jpu_pcontext',
-    'encnet_r50_msrc21', 'encnet_r50_pcontext', 'encnet_r50_pcontext60',
-    'encnet_r50_pcontext_no-se', 'encnet_r50_voc12aug', 'encnet_r50v1c_ade20k',
-    'encnet_r50v1c_cityscapes', 'encnet_resnest50_ade20k', 'encnet_swin-t_ade20k',
-    'fcn_r18_context-scenes', 'fcn_r18_msrc21', 'fcn_r18_narrow_msrc21',
-    'fcn_r50_msrc21', 'fcn_r50_pcontext',
-    'pspnet_r18_msrc21', 'pspnet_r18_narrow_msrc21', 'pspnet_r50_msrc21',
+    'encnet_r101_ade20k',
+    'encnet_r101_cityscapes',
+    'encnet_r101_coco21',
+    'encnet_r101_jpu-fastfcn_ade20k',
+    'encnet_r101_jpu-fastfcn_pcontext',
+    'encnet_r101_jpu_ade20k',
+    'encnet_r101_jpu_pcontext',
+    'encnet_r101_pcontext',
+    'encnet_r101_pcontext60',
+    'encnet_r101_voc12_from-aug',
+    'encnet_r101_voc12aug',
+    'encnet_r101_voc12aug_from-coco',
+    'encnet_r101v1c_ade20k',
+    'encnet_r101v1c_cityscapes',
+    'encnet_r152_ade20k',
+    'encnet_r18_camvid',
+    'encnet_r18_context-scenes',
+    'encnet_r18_msrc21',
+    'encnet_r18_narrow_msrc21',
+    'encnet_r18_wide_context-scenes',
+    'encnet_r50_ade20k',
+    'encnet_r50_camvid',
+    'encnet_r50_cityscapes',
+    'encnet_r50_cocostuff164k',
+    'encnet_r50_jpu-fastfcn_ade20k',
+    'encnet_r50_jpu-fastfcn_pcontext',
+    'encnet_r50_jpu_ade20k',
+    'encnet_r50_jpu_pcontext',
+    'encnet_r50_msrc21',
+    'encnet_r50_pcontext',
+    'encnet_r50_pcontext60',
+    'encnet_r50_pcontext_no-se',
+    'encnet_r50_voc12aug',
+    'encnet_r50v1c_ade20k',
+    'encnet_r50v1c_cityscapes',
+    'encnet_resnest50_ade20k',
+    'encnet_swin-t_ade20k',
+    'fcn_r18_context-scenes',
+    'fcn_r18_msrc21',
+    'fcn_r18_narrow_msrc21',
+    'fcn_r50_msrc21',
+    'fcn_r50_pcontext',
+    'pspnet_r18_msrc21',
+    'pspnet_r18_narrow_msrc21',
+    'pspnet_r50_msrc21',
     'pspnet_r50_pcontext',
 ]
 # One config for each data set base that reads files.
 ON_DISK = [
-    'encnet_r50_pcontext', 'encnet_r50_pcontext60', 'encnet_r50_voc12aug', 'encnet_r101_coco21',
-    'encnet_r101_voc12aug_from-coco', 'encnet_r101_voc12_from-aug', 'encnet_r50_ade20k',
-    'encnet_r101_ade20k', 'encnet_r50_cityscapes', 'encnet_r50_cocostuff164k',
-    'encnet_r50_msrc21', 'encnet_r50_camvid', 'encnet_r50v1c_ade20k', 'encnet_r50v1c_cityscapes',
+    'encnet_r50_pcontext',
+    'encnet_r50_pcontext60',
+    'encnet_r50_voc12aug',
+    'encnet_r101_coco21',
+    'encnet_r101_voc12aug_from-coco',
+    'encnet_r101_voc12_from-aug',
+    'encnet_r50_ade20k',
+    'encnet_r101_ade20k',
+    'encnet_r50_cityscapes',
+    'encnet_r50_cocostuff164k',
+    'encnet_r50_msrc21',
+    'encnet_r50_camvid',
+    'encnet_r50v1c_ade20k',
+    'encnet_r50v1c_cityscapes',
 ]
 # Every width is divided by this, so that a step takes a fraction of a second.
 SHRINK = 8
@@ -91,8 +132,10 @@ def shrink(cfg: Config) -> Config:
         if part in model:
             widths = model[part].in_channels
             options[f'model.{part}.in_channels'] = (
-                widths // SHRINK if isinstance(widths, int) else type(widths)(
-                    width // SHRINK for width in widths))
+                widths // SHRINK
+                if isinstance(widths, int)
+                else type(widths)(width // SHRINK for width in widths)
+            )
     if model.test_cfg.mode == 'slide':
         options |= {'model.test_cfg.crop_size': (48, 48), 'model.test_cfg.stride': (32, 32)}
     cfg.merge_from_dict(options)
@@ -106,8 +149,11 @@ def batch(num_classes: int) -> dict:
         inputs.append(torch.from_numpy(rng.integers(0, 256, (3, 64, 64), dtype=np.uint8)))
         labels = torch.from_numpy(rng.integers(0, num_classes, (1, 64, 64)))
         labels[:, :8] = 255
-        sample = SegDataSample(metainfo=dict(
-            img_shape=(64, 64), ori_shape=(50, 70), pad_shape=(64, 64), padding_size=[0] * 4))
+        sample = SegDataSample(
+            metainfo=dict(
+                img_shape=(64, 64), ori_shape=(50, 70), pad_shape=(64, 64), padding_size=[0] * 4
+            )
+        )
         sample.gt_sem_seg = PixelData(data=labels)
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
@@ -169,7 +215,8 @@ def test_data_set_reads_and_augments(name, tmp_path):
         assert shape == tuple(cfg.crop_size)
 
     evaluated = DATASETS.build(
-        dict(settings, pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True))
+        dict(settings, pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True)
+    )
     kinds = {step.type for step in cfg.test_dataloader.dataset.pipeline}
     # MMSegInferencer looks for these two by name.
     assert {'LoadImageFromFile', 'LoadAnnotations'} <= kinds
@@ -218,27 +265,31 @@ def test_published_recipe(name):
 
     steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
     assert list(steps) == [
-        'LoadImageFromFile', 'LoadAnnotations', 'RandomResize', 'Pad', 'RandomCrop', 'RandomFlip',
-        'PackSegInputs'
+        'LoadImageFromFile',
+        'LoadAnnotations',
+        'RandomResize',
+        'Pad',
+        'RandomCrop',
+        'RandomFlip',
+        'PackSegInputs',
     ]
     assert steps['RandomResize'].scale == (base, base)
     assert steps['RandomResize'].ratio_range == (0.5, 2.0)
     assert steps['RandomCrop'] == dict(type='RandomCrop', crop_size=(crop, crop))
-    assert steps['Pad'] == dict(
-        type='Pad', size=(crop, crop), pad_val=dict(img=0, seg=padding))
+    assert steps['Pad'] == dict(type='Pad', size=(crop, crop), pad_val=dict(img=0, seg=padding))
     assert cfg.val_dataloader == cfg.test_dataloader
     assert cfg.test_dataloader.dataset.pipeline[1].scale == (base, base)
     assert [step.scale[0] for step in cfg.tta_pipeline[1].transforms[0]] == [
         int(np.ceil(base * scale)) for scale in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     ]
     assert cfg.published_tta_model == dict(
-        type='PublishedTTAModel', base_size=base, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75])
+        type='PublishedTTAModel', base_size=base, scales=[0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+    )
 
     model = cfg.model
     assert model.data_preprocessor.size == (crop, crop)
     stride = int(crop * 2 / 3)
-    assert model.test_cfg == dict(
-        mode='slide', crop_size=(crop, crop), stride=(stride, stride))
+    assert model.test_cfg == dict(mode='slide', crop_size=(crop, crop), stride=(stride, stride))
     assert model.decode_head.get('add_lateral') == lateral
     for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, 0.2)):
         assert head.align_corners
@@ -250,10 +301,13 @@ def test_published_recipe(name):
     assert model.decode_head.get('bottleneck_kernel_size', 3) == (1 if 'fastfcn' in name else 3)
 
 
-@pytest.mark.parametrize('name, parts', [
-    ('encnet_r50_pcontext', {'decode_head', 'auxiliary_head'}),
-    ('encnet_r50_jpu_pcontext', {'decode_head', 'auxiliary_head', 'neck'}),
-])
+@pytest.mark.parametrize(
+    'name, parts',
+    [
+        ('encnet_r50_pcontext', {'decode_head', 'auxiliary_head'}),
+        ('encnet_r50_jpu_pcontext', {'decode_head', 'auxiliary_head', 'neck'}),
+    ],
+)
 def test_all_after_the_backbone_learns_ten_times_as_fast(name, parts):
     cfg = shrink(load(name))
     model = MODELS.build(cfg.model)
@@ -282,10 +336,13 @@ def test_starts_from_published_weights(name):
         assert backbone.init_cfg.checkpoint == f'open-mmlab://resnet{backbone.depth}_v1c'
 
 
-@pytest.mark.parametrize('stage, before', [
-    ('encnet_r101_voc12aug_from-coco', 'encnet_r101_coco21'),
-    ('encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug_from-coco'),
-])
+@pytest.mark.parametrize(
+    'stage, before',
+    [
+        ('encnet_r101_voc12aug_from-coco', 'encnet_r101_coco21'),
+        ('encnet_r101_voc12_from-aug', 'encnet_r101_voc12aug_from-coco'),
+    ],
+)
 def test_a_stage_takes_over_all_of_the_one_before(stage, before):
     stage, before = load(stage), load(before)
     name = Path(before.filename).stem
@@ -294,12 +351,15 @@ def test_a_stage_takes_over_all_of_the_one_before(stage, before):
     assert stage.model == before.model
 
 
-@pytest.mark.parametrize('ours, theirs', [
-    ('encnet_r50v1c_ade20k', 'encnet_r50-d8_4xb4-160k_ade20k-512x512'),
-    ('encnet_r101v1c_ade20k', 'encnet_r101-d8_4xb4-160k_ade20k-512x512'),
-    ('encnet_r50v1c_cityscapes', 'encnet_r50-d8_4xb2-80k_cityscapes-512x1024'),
-    ('encnet_r101v1c_cityscapes', 'encnet_r101-d8_4xb2-80k_cityscapes-512x1024'),
-])
+@pytest.mark.parametrize(
+    'ours, theirs',
+    [
+        ('encnet_r50v1c_ade20k', 'encnet_r50-d8_4xb4-160k_ade20k-512x512'),
+        ('encnet_r101v1c_ade20k', 'encnet_r101-d8_4xb4-160k_ade20k-512x512'),
+        ('encnet_r50v1c_cityscapes', 'encnet_r50-d8_4xb2-80k_cityscapes-512x1024'),
+        ('encnet_r101v1c_cityscapes', 'encnet_r101-d8_4xb2-80k_cityscapes-512x1024'),
+    ],
+)
 def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
     toolbox = Path(mmseg.__file__).parent / '.mim' / 'configs' / 'encnet' / f'{theirs}.py'
     ours, theirs = load(ours), Config.fromfile(toolbox)
@@ -365,7 +425,8 @@ def repeated(own: dict, inherited: dict, prefix: str = '') -> list[str]:
 
 
 @pytest.mark.parametrize(
-    'path', sorted(CONFIGS.rglob('*.py')), ids=lambda path: str(path.relative_to(CONFIGS)))
+    'path', sorted(CONFIGS.rglob('*.py')), ids=lambda path: str(path.relative_to(CONFIGS))
+)
 def test_repeats_nothing_that_a_base_says(path):
     assert repeated(*own_and_inherited(path)) == []
 

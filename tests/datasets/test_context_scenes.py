@@ -45,23 +45,29 @@ def test_a_subset_of_classes_can_be_asked_for():
     assert set(np.unique(dataset[0]['data_samples'].gt_sem_seg.data)) == {0, 1, 255}
 
 
-@pytest.mark.parametrize(('kwargs', 'value'), [
-    (dict(split='dev'), "split='dev'"),
-    (dict(num_scenes=0), 'num_scenes=0'),
-    (dict(seed=-1), 'seed=-1'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'value'),
+    [
+        (dict(split='dev'), "split='dev'"),
+        (dict(num_scenes=0), 'num_scenes=0'),
+        (dict(seed=-1), 'seed=-1'),
+    ],
+)
 def test_arguments_that_name_no_scenes_are_refused(kwargs, value):
     with pytest.raises(UserError, match=value):
         build(**kwargs)
 
 
-@pytest.mark.parametrize('uri', [
-    'context-scenes://images/0/val/000012.jpg',
-    'context-scenes://masks/0/val/000012.png',
-    'context-scenes://images/0/dev/000012.png',
-    'context-scenes://images/-1/val/000012.png',
-    'context-scenes://000012.png',
-])
+@pytest.mark.parametrize(
+    'uri',
+    [
+        'context-scenes://images/0/val/000012.jpg',
+        'context-scenes://masks/0/val/000012.png',
+        'context-scenes://images/0/dev/000012.png',
+        'context-scenes://images/-1/val/000012.png',
+        'context-scenes://000012.png',
+    ],
+)
 def test_malformed_addresses_are_refused_by_name(uri):
     assert not fileio.exists(uri)
     with pytest.raises(UserError, match=uri):

@@ -7,10 +7,13 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 
-@pytest.mark.parametrize(('name', 'num_classes', 'colour'), [
-    ('MSRC21Dataset', 21, ('cow', [0, 0, 128])),
-    ('CamVidDataset', 11, ('road', [128, 64, 128])),
-])
+@pytest.mark.parametrize(
+    ('name', 'num_classes', 'colour'),
+    [
+        ('MSRC21Dataset', 21, ('cow', [0, 0, 128])),
+        ('CamVidDataset', 11, ('road', [128, 64, 128])),
+    ],
+)
 def test_split_folders_are_read(name, num_classes, colour, tmp_path):
     for split, index in (('train', 3), ('val', 255)):
         for kind in ('images', 'labels'):
@@ -19,12 +22,18 @@ def test_split_folders_are_read(name, num_classes, colour, tmp_path):
         cv2.imwrite(str(tmp_path / 'labels' / split / 'a.png'), np.full((4, 6), index, np.uint8))
 
     init_default_scope('mmseg')
-    dataset = DATASETS.build(dict(
-        type=name,
-        data_root=str(tmp_path),
-        data_prefix=dict(img_path='images/val', seg_map_path='labels/val'),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
-                  dict(type='PackSegInputs')]))
+    dataset = DATASETS.build(
+        dict(
+            type=name,
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path='images/val', seg_map_path='labels/val'),
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadAnnotations'),
+                dict(type='PackSegInputs'),
+            ],
+        )
+    )
     assert len(dataset) == 1
     assert set(dataset[0]['data_samples'].gt_sem_seg.data.unique().tolist()) == {255}
 

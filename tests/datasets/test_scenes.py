@@ -24,8 +24,12 @@ def test_scenes_are_drawn_from_their_numbers_alone():
     scene, again = draw_scene(3, 'train', 8), draw_scene(3, 'train', 8)
     assert np.array_equal(scene.image, again.image)
     assert np.array_equal(scene.label, again.label)
-    others = [draw_scene(4, 'train', 8), draw_scene(3, 'val', 8), draw_scene(3, 'test', 8),
-              draw_scene(3, 'train', 16)]
+    others = [
+        draw_scene(4, 'train', 8),
+        draw_scene(3, 'val', 8),
+        draw_scene(3, 'test', 8),
+        draw_scene(3, 'train', 16),
+    ]
     assert not any(np.array_equal(scene.label, other.label) for other in others)
 
 
@@ -36,8 +40,8 @@ def test_every_class_is_drawn_and_nothing_else():
         assert scene.image.shape == (128, 256, 3) and scene.image.dtype == np.uint8
         assert scene.label.shape == (128, 256) and scene.label.dtype == np.uint8
         seen += np.bincount(scene.label.ravel(), minlength=256)
-    assert seen[:len(CLASSES)].all()
-    assert not seen[len(CLASSES):].any()
+    assert seen[: len(CLASSES)].all()
+    assert not seen[len(CLASSES) :].any()
     assert len(set(PALETTE)) == len(CLASSES)
 
 
@@ -74,7 +78,7 @@ def test_matched_scenes_differ_in_nothing_but_cues_and_names():
 def inside(boxes) -> np.ndarray:
     mask = np.zeros((128, 256), dtype=bool)
     for box in boxes:
-        mask[box.top:box.bottom, box.left:box.right] = True
+        mask[box.top : box.bottom, box.left : box.right] = True
     return mask
 
 
@@ -93,7 +97,7 @@ def patches(split: str, num_scenes: int) -> tuple[np.ndarray, np.ndarray, np.nda
         for number, pair in enumerate(PAIRS):
             rows, columns = np.nonzero(scene.twin_mask(number))
             for at in rng.integers(0, len(rows), 3):
-                patch = padded[rows[at]:rows[at] + 25, columns[at]:columns[at] + 25]
+                patch = padded[rows[at] : rows[at] + 25, columns[at] : columns[at] + 25]
                 looks.append(patch[::3, ::3].ravel())
                 cues.append(present)
                 numbers.append(number)
@@ -136,7 +140,7 @@ def reach_of(model) -> int:
     output = logits(model, image)
     reach = 0
     for column in range(0, 256, 5):
-        gradient, = torch.autograd.grad(output[0, :, 64, column].sum(), image, retain_graph=True)
+        (gradient,) = torch.autograd.grad(output[0, :, 64, column].sum(), image, retain_graph=True)
         touched = gradient.abs().sum((0, 1, 2)).nonzero()
         reach = max(reach, int((touched - column).abs().max()))
     return reach

@@ -20,22 +20,37 @@ NUM_CLASSES, CHANNELS = 5, 8
 WHOLE = dict(mode='whole')
 SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
 ENCODING = dict(
-    type='EncodingHead', in_channels=[8, 16, 32], in_index=[1, 2, 3], channels=CHANNELS,
-    num_codes=4, num_classes=NUM_CLASSES, norm_cfg=dict(type='BN'))
+    type='EncodingHead',
+    in_channels=[8, 16, 32],
+    in_index=[1, 2, 3],
+    channels=CHANNELS,
+    num_codes=4,
+    num_classes=NUM_CLASSES,
+    norm_cfg=dict(type='BN'),
+)
 FCN = dict(
-    type='FCNHead', in_channels=32, in_index=3, channels=CHANNELS, num_classes=NUM_CLASSES,
-    norm_cfg=dict(type='BN'))
+    type='FCNHead',
+    in_channels=32,
+    in_index=3,
+    channels=CHANNELS,
+    num_classes=NUM_CLASSES,
+    norm_cfg=dict(type='BN'),
+)
 
 
-def build(head: dict = ENCODING, test_cfg: dict = WHOLE,
-          kind: str = 'ContextEncoderDecoder') -> nn.Module:
+def build(
+    head: dict = ENCODING, test_cfg: dict = WHOLE, kind: str = 'ContextEncoderDecoder'
+) -> nn.Module:
     torch.manual_seed(0)
-    model = MODELS.build(ConfigDict(
-        type=kind,
-        data_preprocessor=dict(type='SegDataPreProcessor'),
-        backbone=dict(type='ResNetV1s', depth=18, base_channels=4, stem_channels=8),
-        decode_head=head,
-        test_cfg=test_cfg))
+    model = MODELS.build(
+        ConfigDict(
+            type=kind,
+            data_preprocessor=dict(type='SegDataPreProcessor'),
+            backbone=dict(type='ResNetV1s', depth=18, base_channels=4, stem_channels=8),
+            decode_head=head,
+            test_cfg=test_cfg,
+        )
+    )
     model.init_weights()
     # Gates and classes of a network that has learnt something differ between images.
     for module in model.decode_head.modules():
@@ -51,8 +66,11 @@ def images(batch: int = 2, size: tuple[int, int] = (48, 64)) -> Tensor:
 
 def samples(batch: int = 2) -> list[SegDataSample]:
     return [
-        SegDataSample(metainfo=dict(
-            ori_shape=(30 + i, 40), img_shape=(48, 64), pad_shape=(48, 64), padding_size=[0] * 4))
+        SegDataSample(
+            metainfo=dict(
+                ori_shape=(30 + i, 40), img_shape=(48, 64), pad_shape=(48, 64), padding_size=[0] * 4
+            )
+        )
         for i in range(batch)
     ]
 
@@ -62,7 +80,7 @@ MAPS = {'assignments', 'gated_features', 'gated_channels'}
 
 def asking(context_maps: bool | None, **metainfo) -> SegDataSample:
     """A sample that asks for maps, wants none or does not say."""
-    data_sample, = samples(1)
+    (data_sample,) = samples(1)
     data_sample.set_metainfo(metainfo)
     if context_maps is not None:
         data_sample.set_metainfo(dict(context_maps=context_maps))
@@ -89,8 +107,11 @@ def test_predictions_carry_the_context(test_cfg, with_samples):
     stock.load_state_dict(model.state_dict(), strict=True)
     expected = predict(stock, inputs, samples() if with_samples else None)
 
-    crops = ([inputs] if test_cfg is WHOLE else
-             [inputs[:, :, y:y + 32, x:x + 32] for y, x in windows()])
+    crops = (
+        [inputs]
+        if test_cfg is WHOLE
+        else [inputs[:, :, y : y + 32, x : x + 32] for y, x in windows()]
+    )
     with torch.no_grad():
         outputs = [model.decode_head.forward_context(model.extract_feat(crop)) for crop in crops]
     gate = torch.stack([output.gate for output in outputs]).mean(dim=0)
@@ -98,11 +119,10 @@ def test_predictions_carry_the_context(test_cfg, with_samples):
 
     assert len(predictions) == 2
     for i, (prediction, stock_prediction) in enumerate(zip(predictions, expected)):
-        assert torch.equal(
-            prediction.pred_sem_seg.data, stock_prediction.pred_sem_seg.data)
+        assert torch.equal(prediction.pred_sem_seg.data, stock_prediction.pred_sem_seg.data)
         assert torch.equal(prediction.seg_logits.data, stock_prediction.seg_logits.data)
-        assert prediction.presence.shape == (NUM_CLASSES, )
-        assert prediction.gate.shape == (CHANNELS, )
+        assert prediction.presence.shape == (NUM_CLASSES,)
+        assert prediction.gate.shape == (CHANNELS,)
         torch.testing.assert_close(prediction.presence, presence[i])
         torch.testing.assert_close(prediction.gate, gate[i])
         if with_samples:
@@ -110,11 +130,15 @@ def test_predictions_carry_the_context(test_cfg, with_samples):
     assert not torch.allclose(predictions[0].gate, predictions[1].gate)
 
 
-@pytest.mark.parametrize('head, fields', [
-    (ENCODING, {'presence', 'gate'}),
-    (dict(ENCODING, use_se_loss=False), {'gate'}),
-    (FCN, set()),
-], ids=['SE', 'no SE', 'FCN'])
+@pytest.mark.parametrize(
+    'head, fields',
+    [
+        (ENCODING, {'presence', 'gate'}),
+        (dict(ENCODING, use_se_loss=False), {'gate'}),
+        (FCN, set()),
+    ],
+    ids=['SE', 'no SE', 'FCN'],
+)
 @pytest.mark.parametrize('test_cfg', [WHOLE, SLIDE], ids=['whole', 'slide'])
 def test_fields_are_there_only_where_the_head_has_them(head, fields, test_cfg):
     for data_samples in (samples(), None):
@@ -122,8 +146,10 @@ def test_fields_are_there_only_where_the_head_has_them(head, fields, test_cfg):
             assert set(prediction.keys()) == {'pred_sem_seg', 'seg_logits'} | fields
 
 
-@pytest.mark.parametrize('test_cfg, passes', [
-    (WHOLE, 1), (SLIDE, len(windows())), (dict(SLIDE, context_maps=True), len(windows()))])
+@pytest.mark.parametrize(
+    'test_cfg, passes',
+    [(WHOLE, 1), (SLIDE, len(windows())), (dict(SLIDE, context_maps=True), len(windows()))],
+)
 def test_context_costs_no_pass_and_leaves_no_trace(test_cfg, passes):
     model = build(test_cfg=test_cfg)
     calls = {'backbone': 0, 'head': 0}
@@ -131,6 +157,7 @@ def test_context_costs_no_pass_and_leaves_no_trace(test_cfg, passes):
     def count(name: str):
         def hook(*_):
             calls[name] += 1
+
         return hook
 
     model.backbone.register_forward_hook(count('backbone'))
@@ -175,12 +202,16 @@ def test_a_batch_is_its_images():
 
 def test_one_logit_for_two_classes():
     head = dict(
-        ENCODING, num_classes=2, out_channels=1, threshold=0.4,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+        ENCODING,
+        num_classes=2,
+        out_channels=1,
+        threshold=0.4,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+    )
     for prediction in predict(build(head), images(), samples()):
         probability = prediction.seg_logits.data
         assert torch.equal(prediction.pred_sem_seg.data, (probability > 0.4).float())
-        assert prediction.presence.shape == (2, )
+        assert prediction.presence.shape == (2,)
 
 
 def literal_maps(model: nn.Module, image: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,18 +228,23 @@ def literal_maps(model: nn.Module, image: Tensor, channels: Tensor) -> tuple[Ten
         weights = assign(projection, encoder.codewords, encoder.scale)
         maps = torch.cat([weights.view(1, -1, *features.shape[2:]), features[:, channels]], dim=1)
         total[place] += F.interpolate(
-            maps, image[place].shape[2:], mode='bilinear', align_corners=head.align_corners)[0]
+            maps, image[place].shape[2:], mode='bilinear', align_corners=head.align_corners
+        )[0]
         count[place] += 1
     return (total / count).split([encoder.num_codes, len(channels)])
 
 
 @pytest.mark.parametrize('align_corners', [False, True])
-@pytest.mark.parametrize('metainfo', [
-    dict(),
-    dict(flip=True, flip_direction='horizontal'),
-    dict(flip=True, flip_direction='vertical', img_padding_size=(3, 5, 2, 6)),
-    dict(padding_size=(0, 16, 0, 8)),
-], ids=['plain', 'flipped', 'flipped and padded', 'padded'])
+@pytest.mark.parametrize(
+    'metainfo',
+    [
+        dict(),
+        dict(flip=True, flip_direction='horizontal'),
+        dict(flip=True, flip_direction='vertical', img_padding_size=(3, 5, 2, 6)),
+        dict(padding_size=(0, 16, 0, 8)),
+    ],
+    ids=['plain', 'flipped', 'flipped and padded', 'padded'],
+)
 @pytest.mark.parametrize('test_cfg', [WHOLE, SLIDE], ids=['whole', 'slide'])
 @torch.no_grad()
 def test_maps_lie_where_the_logits_lie(test_cfg, metainfo, align_corners):
@@ -223,14 +259,14 @@ def test_maps_lie_where_the_logits_lie(test_cfg, metainfo, align_corners):
     assert torch.equal(prediction.gated_channels, torch.cat([order[:3], order[-3:]]))
     expected = literal_maps(model, inputs[1:], prediction.gated_channels)
     left, right, top, bottom = metainfo.get(
-        'img_padding_size', metainfo.get('padding_size', (0, 0, 0, 0)))
+        'img_padding_size', metainfo.get('padding_size', (0, 0, 0, 0))
+    )
     axis = dict(horizontal=2, vertical=1).get(metainfo.get('flip_direction'))
     for key, maps in zip(('assignments', 'gated_features'), expected):
-        maps = maps[:, top:48 - bottom, left:64 - right]
+        maps = maps[:, top : 48 - bottom, left : 64 - right]
         if axis:
             maps = maps.flip(axis)
-        maps = F.interpolate(
-            maps[None], (30, 40), mode='bilinear', align_corners=align_corners)[0]
+        maps = F.interpolate(maps[None], (30, 40), mode='bilinear', align_corners=align_corners)[0]
         found = prediction.get(key).data
         torch.testing.assert_close(found, maps, rtol=1e-4, atol=1e-5)
     assert prediction.assignments.data.shape == (4, 30, 40)
@@ -238,12 +274,18 @@ def test_maps_lie_where_the_logits_lie(test_cfg, metainfo, align_corners):
     assert prediction.gated_channels.dtype == torch.int64
 
 
-@pytest.mark.parametrize(('by_default', 'asked', 'given'), [
-    (None, None, False), (None, True, True), (True, None, True), (True, False, False),
-])
+@pytest.mark.parametrize(
+    ('by_default', 'asked', 'given'),
+    [
+        (None, None, False),
+        (None, True, True),
+        (True, None, True),
+        (True, False, False),
+    ],
+)
 def test_maps_come_on_request(by_default, asked, given):
     test_cfg = dict(WHOLE) if by_default is None else dict(WHOLE, context_maps=by_default)
-    prediction, = predict(build(test_cfg=test_cfg), images(1), [asking(asked)])
+    (prediction,) = predict(build(test_cfg=test_cfg), images(1), [asking(asked)])
     assert MAPS & set(prediction.keys()) == (MAPS if given else set())
 
 
@@ -254,8 +296,8 @@ def test_maps_without_data_samples_have_the_size_of_the_input():
 
 
 def test_an_encoder_without_dictionary_has_no_assignments():
-    model = build(dict(ENCODING, encoder=dict(type='GlobalAverage')))
-    prediction, = predict(model, images(1), [asking(True)])
+    model = build(dict(ENCODING, num_codes=None, encoder=dict(type='GlobalAverage')))
+    (prediction,) = predict(model, images(1), [asking(True)])
     assert MAPS & set(prediction.keys()) == {'gated_features', 'gated_channels'}
     assert prediction.gated_features.data.shape == (6, 30, 40)
 
@@ -276,15 +318,26 @@ def test_absent_classes_get_no_pixel(test_cfg):
     assert len(classes) == 1
 
 
-@pytest.mark.parametrize(('head', 'threshold', 'message'), [
-    (dict(ENCODING, use_se_loss=False), 0.1, 'the EncodingHead has no SE branch'),
-    (FCN, 0.1, 'the FCNHead has no SE branch'),
-    (ENCODING, 10, 'presence_threshold=10 came, a probability'),
-    (ENCODING, 'high', "presence_threshold='high' came, a probability"),
-    (dict(ENCODING, num_classes=2, out_channels=1, threshold=0.4,
-          loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)), 0.1,
-     r'1 score\(s\) for 2 classes'),
-])
+@pytest.mark.parametrize(
+    ('head', 'threshold', 'message'),
+    [
+        (dict(ENCODING, use_se_loss=False), 0.1, 'the EncodingHead has no SE branch'),
+        (FCN, 0.1, 'the FCNHead has no SE branch'),
+        (ENCODING, 10, 'presence_threshold=10 came, a probability'),
+        (ENCODING, 'high', "presence_threshold='high' came, a probability"),
+        (
+            dict(
+                ENCODING,
+                num_classes=2,
+                out_channels=1,
+                threshold=0.4,
+                loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+            ),
+            0.1,
+            r'1 score\(s\) for 2 classes',
+        ),
+    ],
+)
 def test_thresholds_that_cannot_work_are_refused(head, threshold, message):
     with pytest.raises(UserError, match=message):
         build(head, dict(WHOLE, presence_threshold=threshold))

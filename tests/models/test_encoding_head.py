@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models import Encoding
+from mmseg_encnet.nn import Encoding
 
 IN_CHANNELS = [6, 8, 12]
 CHANNELS = 16
@@ -33,7 +33,10 @@ def head_cfg(**options) -> dict:
             num_codes=8,
             num_classes=5,
             norm_cfg=dict(type='BN'),
-            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)), **options)
+            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        ),
+        **options,
+    )
 
 
 def build(**options) -> nn.Module:
@@ -78,14 +81,16 @@ def relative_error(value: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize('loss_se_decode', [STOCK_SE_LOSS, OUR_SE_LOSS], ids=['stock', 'ours'])
 def test_equals_the_toolbox_head(add_lateral, align_corners, training, loss_se_decode):
     options = dict(
-        add_lateral=add_lateral, align_corners=align_corners, loss_se_decode=loss_se_decode)
+        add_lateral=add_lateral, align_corners=align_corners, loss_se_decode=loss_se_decode
+    )
     heads = {}
     for kind in ('EncHead', 'EncodingHead'):
         torch.manual_seed(0)
         heads[kind] = build(type=kind, **options)
         heads[kind].init_weights()
-    shapes = [{key: value.shape for key, value in head.state_dict().items()}
-              for head in heads.values()]
+    shapes = [
+        {key: value.shape for key, value in head.state_dict().items()} for head in heads.values()
+    ]
     assert shapes[0] == shapes[1]
     for theirs, ours in zip(heads['EncHead'].parameters(), heads['EncodingHead'].parameters()):
         assert torch.equal(theirs, ours)  # same initialisation from the same seed
@@ -136,7 +141,7 @@ SWITCHES = {
     'lateral without SE-loss': dict(add_lateral=True, use_se_loss=False),
     '1 code': dict(num_codes=1),
     '32 codes': dict(num_codes=32),
-    'codes in the encoder config': dict(encoder=dict(num_codes=6)),
+    'no codes': dict(num_codes=None, encoder=dict(type='GlobalAverage')),
     'reference backend': dict(encoder=dict(backend='reference')),
     'BN': dict(norm_cfg=dict(type='BN')),
     'SyncBN': dict(norm_cfg=dict(type='SyncBN')),
@@ -148,14 +153,20 @@ SWITCHES = {
     '1 class': dict(num_classes=1),
     '2 classes': dict(num_classes=2),
     '2 classes, one logit': dict(
-        num_classes=2, out_channels=1, threshold=0.5,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True)),
+        num_classes=2,
+        out_channels=1,
+        threshold=0.5,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
+    ),
     '21 classes': dict(num_classes=21),
     '300 classes': dict(num_classes=300, ignore_index=-1),
     'ignored label among the classes': dict(num_classes=300, ignore_index=255),
-    'two losses': dict(loss_decode=[
-        dict(type='CrossEntropyLoss', loss_name='loss_ce'),
-        dict(type='DiceLoss', loss_name='loss_dice')]),
+    'two losses': dict(
+        loss_decode=[
+            dict(type='CrossEntropyLoss', loss_name='loss_ce'),
+            dict(type='DiceLoss', loss_name='loss_dice'),
+        ]
+    ),
 }
 
 
@@ -209,7 +220,6 @@ def test_the_loss_is_given_the_classes_that_occur():
     seen = []
 
     class Recorder(nn.Module):
-
         def forward(self, logits: Tensor, presence: Tensor) -> Tensor:
             seen.append(presence)
             return logits.sum()
@@ -224,13 +234,22 @@ def test_the_loss_is_given_the_classes_that_occur():
     assert seen[0].tolist() == [[1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1], [0] * 6]
 
 
-@pytest.mark.parametrize('options, words', [
-    (dict(num_codes=0), ['num_codes', '0']),
-    (dict(encoder=dict(num_codes=-2)), ['num_codes', '-2']),
-    (dict(norm_cfg=dict(type='GN', num_groups=16)), ['num_groups=16', 'num_codes=8']),
-    (dict(norm_cfg=dict(type='GN', num_groups=3), num_codes=9), ['num_groups=3', 'channels=16']),
-    (dict(in_channels=12, in_index=3), ['in_channels', 'list']),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(num_codes=0), ['num_codes must be positive, got 0']),
+        (dict(encoder=dict(num_codes=2)), ['num_codes=2', 'in the head']),
+        (dict(encoder=dict(type='GlobalAverage')), ['num_codes=8', 'GlobalAverage', 'None']),
+        (dict(encoder=dict(type='Vlad')), ['Vlad', 'VLAD']),
+        (dict(encoder=dict(backend='tritn')), ['tritn', 'choose one of auto, native']),
+        (dict(norm_cfg=dict(type='GN', num_groups=16)), ['num_groups=16', '8 rows', 'num_codes=8']),
+        (
+            dict(norm_cfg=dict(type='GN', num_groups=3), num_codes=9),
+            ['num_groups=3', 'channels=16'],
+        ),
+        (dict(in_channels=12, in_index=3), ['in_channels', 'list']),
+    ],
+)
 def test_arguments_that_cannot_work_are_named(options, words):
     with pytest.raises(UserError) as caught:
         build(**options)
@@ -239,7 +258,7 @@ def test_arguments_that_cannot_work_are_named(options, words):
 
 
 def test_the_config_given_is_left_as_it_was():
-    cfg = head_cfg(encoder=dict(num_codes=6), loss_se_decode=OUR_SE_LOSS)
+    cfg = head_cfg(encoder=dict(backend='dense'), loss_se_decode=OUR_SE_LOSS)
     before = copy.deepcopy(cfg)
     MODELS.build(cfg)
     assert cfg == before

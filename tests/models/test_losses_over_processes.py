@@ -48,7 +48,7 @@ def value_and_gradient(loss: torch.nn.Module, logits: Tensor, *args, **kwargs) -
 def part_of(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     rank = distributed.get_rank()
     half = len(batch[0]) // distributed.get_world_size()
-    return tuple(value[rank * half:(rank + 1) * half] for value in batch)
+    return tuple(value[rank * half : (rank + 1) * half] for value in batch)
 
 
 def build(name: str) -> torch.nn.Module:
@@ -69,10 +69,12 @@ def halves_of_all_batches() -> dict:
             for weighted in (False, True):
                 part = part_of(batch(name, shares))
                 found[case, name, weighted] = value_and_gradient(
-                    build(name), *part[:2 + weighted], ignore_index=IGNORED)
+                    build(name), *part[: 2 + weighted], ignore_index=IGNORED
+                )
         part = part_of(presence_batch(shares))
         found[case, 'presence', False] = value_and_gradient(
-            MODELS.build(dict(type='SemanticEncodingLoss')), *part)
+            MODELS.build(dict(type='SemanticEncodingLoss')), *part
+        )
     return {key: tuple(tensor.tolist() for tensor in pair) for key, pair in found.items()}
 
 
@@ -81,10 +83,12 @@ def test_two_halves_are_the_whole():
     for case, name, weighted in halves[0]:
         if name == 'presence':
             whole = value_and_gradient(
-                MODELS.build(dict(type='SemanticEncodingLoss')), *presence_batch(SHARES[case]))
+                MODELS.build(dict(type='SemanticEncodingLoss')), *presence_batch(SHARES[case])
+            )
         else:
             whole = value_and_gradient(
-                build(name), *batch(name, SHARES[case])[:2 + weighted], ignore_index=IGNORED)
+                build(name), *batch(name, SHARES[case])[: 2 + weighted], ignore_index=IGNORED
+            )
         values, gradients = zip(*(half[case, name, weighted] for half in halves))
         key = f'{case}, {name}, weighted pixels: {weighted}'
         # The toolbox computes binary cross-entropy in single precision.
@@ -95,7 +99,8 @@ def test_two_halves_are_the_whole():
         # DistributedDataParallel divides by the number of processes.
         gradient = torch.cat([torch.tensor(half, dtype=torch.float64) for half in gradients]) / 2
         torch.testing.assert_close(
-            gradient, whole[1], rtol=tolerance, atol=tolerance * 1e-3, msg=key)
+            gradient, whole[1], rtol=tolerance, atol=tolerance * 1e-3, msg=key
+        )
         if case == 'nothing at all':
             assert values == (0, 0) and not gradient.any(), key
 
@@ -113,10 +118,11 @@ def test_one_process_computes_what_the_toolbox_does(name, shares, dtype):
     # With class weights its option fails on ignored pixels; it is what happens without, too.
     average = name != 'class weights'
     toolbox = MODELS.build(dict(LOSSES[name], type='CrossEntropyLoss', avg_non_ignore=average))
-    for weight in ((), (pixel_weight, )):
+    for weight in ((), (pixel_weight,)):
         ours, theirs = (
             value_and_gradient(loss, logits, labels, *weight, ignore_index=IGNORED)
-            for loss in (build(name), toolbox))
+            for loss in (build(name), toolbox)
+        )
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])
 
@@ -126,7 +132,8 @@ def test_without_labels_the_logits_do_not_matter(value):
     logits = torch.full((1, 1, 2, 2), value, dtype=torch.float16)
     labels = torch.full((1, 2, 2), IGNORED)
     loss, gradient = value_and_gradient(
-        build('binary, one logit'), logits, labels, ignore_index=IGNORED)
+        build('binary, one logit'), logits, labels, ignore_index=IGNORED
+    )
     assert loss == 0 and not gradient.any()
 
 

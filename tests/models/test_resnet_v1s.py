@@ -34,19 +34,28 @@ def test_dilations_are_the_published_ones(depth):
     expected = {1: (1, 1), 2: (1, 1), 3: (1, 2), 4: (2, 4)}
     for stage, (first, others) in expected.items():
         for index, block in enumerate(getattr(backbone, f'layer{stage}')):
-            spatial = [conv for conv in block.modules()
-                       if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3)]
+            spatial = [
+                conv
+                for conv in block.modules()
+                if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3)
+            ]
             dilation = first if index == 0 else others
             # Of a basic block's two convolutions the toolbox dilates the first.
             assert spatial[0].dilation == spatial[0].padding == (dilation, dilation)
-    assert all(conv.dilation == (1, 1) for conv in build(depth, **UNDILATED).modules()
-               if isinstance(conv, nn.Conv2d))
+    assert all(
+        conv.dilation == (1, 1)
+        for conv in build(depth, **UNDILATED).modules()
+        if isinstance(conv, nn.Conv2d)
+    )
 
 
 def test_stem_is_64_64_128():
     convs = [layer for layer in build(50).stem if isinstance(layer, nn.Conv2d)]
     assert [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convs] == [
-        (3, 64, 2), (64, 64, 1), (64, 128, 1)]
+        (3, 64, 2),
+        (64, 64, 1),
+        (64, 128, 1),
+    ]
     assert all(conv.kernel_size == (3, 3) and conv.bias is None for conv in convs)
 
 

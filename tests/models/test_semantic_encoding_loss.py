@@ -15,12 +15,15 @@ def literal(logits: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
     return -terms.mean()
 
 
-@pytest.mark.parametrize('presence, labelled', [
-    ([[1, 0, 1], [0, 1, 0], [0, 0, 1]], [0, 1, 2]),
-    # The second image has no labelled pixel.
-    ([[1, 0, 1], [0, 0, 0], [0, 0, 1]], [0, 2]),
-    ([[0, 0, 0], [0, 0, 0], [1, 1, 1]], [2]),
-])
+@pytest.mark.parametrize(
+    'presence, labelled',
+    [
+        ([[1, 0, 1], [0, 1, 0], [0, 0, 1]], [0, 1, 2]),
+        # The second image has no labelled pixel.
+        ([[1, 0, 1], [0, 0, 0], [0, 0, 1]], [0, 2]),
+        ([[0, 0, 0], [0, 0, 0], [1, 1, 1]], [2]),
+    ],
+)
 @pytest.mark.parametrize('dtype', [torch.float64, torch.int64, torch.bool])
 @pytest.mark.parametrize('weight', [0.2, 1.0])
 def test_is_the_cross_entropy_of_labelled_images(presence, labelled, dtype, weight):
@@ -42,7 +45,8 @@ def test_a_batch_without_labels_costs_nothing():
 def test_large_logits_stay_finite():
     logits = torch.tensor([[1e4, -1e4]], requires_grad=True)
     loss = MODELS.build(dict(type='SemanticEncodingLoss', loss_weight=1.0))(
-        logits, torch.tensor([[0.0, 1.0]]))
+        logits, torch.tensor([[0.0, 1.0]])
+    )
     loss.backward()
     assert loss.item() == pytest.approx(1e4)
     assert torch.isfinite(logits.grad).all()

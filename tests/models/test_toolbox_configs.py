@@ -35,10 +35,13 @@ def build(path: Path, **options) -> nn.Module:
     return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
-@pytest.mark.parametrize('theirs, ours', [
-    ('encnet_r50-d8_4xb2-80k_cityscapes-512x1024', 'encnet_r50v1c_cityscapes'),
-    ('encnet_r101-d8_4xb4-160k_ade20k-512x512', 'encnet_r101v1c_ade20k'),
-])
+@pytest.mark.parametrize(
+    'theirs, ours',
+    [
+        ('encnet_r50-d8_4xb2-80k_cityscapes-512x1024', 'encnet_r50v1c_cityscapes'),
+        ('encnet_r101-d8_4xb4-160k_ade20k-512x512', 'encnet_r101v1c_ade20k'),
+    ],
+)
 def test_an_official_checkpoint_loads_strictly_and_predicts_the_same(theirs, ours):
     torch.manual_seed(0)
     stock = build(THEIRS / f'{theirs}.py').eval()
@@ -51,14 +54,16 @@ def test_an_official_checkpoint_loads_strictly_and_predicts_the_same(theirs, our
             model.load_state_dict(stock.state_dict(), strict=True)
             for prediction, other in zip(model.predict(image), expected):
                 torch.testing.assert_close(
-                    prediction.seg_logits.data, other.seg_logits.data, rtol=1e-4, atol=1e-6)
+                    prediction.seg_logits.data, other.seg_logits.data, rtol=1e-4, atol=1e-6
+                )
 
 
 def test_swapping_the_head_in_a_toolbox_config_trains():
     torch.manual_seed(0)
     model = build(
         THEIRS / 'encnet_r50-d8_4xb4-20k_voc12aug-512x512.py',
-        **{'decode_head.type': 'EncodingHead'}).train()
+        **{'decode_head.type': 'EncodingHead'},
+    ).train()
     assert type(model.decode_head).__module__.startswith('mmseg_encnet')
     samples = []
     for _ in range(2):
@@ -67,7 +72,12 @@ def test_swapping_the_head_in_a_toolbox_config_trains():
         samples.append(sample)
     losses = model.loss(torch.randn(2, 3, 64, 64), samples)
     assert set(losses) == {
-        'decode.loss_ce', 'decode.loss_se', 'decode.acc_seg', 'aux.loss_ce', 'aux.acc_seg'}
+        'decode.loss_ce',
+        'decode.loss_se',
+        'decode.acc_seg',
+        'aux.loss_ce',
+        'aux.acc_seg',
+    }
     total, _ = model.parse_losses(losses)
     total.backward()
     assert all(torch.isfinite(value.grad).all() for value in model.parameters())

@@ -18,9 +18,21 @@ def project_files() -> list[Path]:
     if not (ROOT / '.git').exists():
         pytest.skip('which files belong to the project is known in a git checkout only')
     listed = subprocess.run(
-        ['git', '-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others',
-         '--exclude-standard'],
-        cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        [
+            'git',
+            '-c',
+            'safe.directory=*',
+            'ls-files',
+            '-z',
+            '--cached',
+            '--others',
+            '--exclude-standard',
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     return sorted(Path(name) for name in listed.split('\0') if (ROOT / name).is_file())
 
 

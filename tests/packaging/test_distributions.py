@@ -21,15 +21,20 @@ def distributions(copy_project, tmp_path_factory) -> Path:
     target = tmp_path_factory.mktemp('dist')
     built = subprocess.run(
         [sys.executable, '-m', 'build', '--no-isolation', '--outdir', target, project],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert built.returncode == 0, built.stdout
     return target
 
 
 def test_the_source_distribution_holds_the_project(distributions, project_files):
     with tarfile.open(next(distributions.glob('*.tar.gz'))) as archive:
-        held = {PurePosixPath(*PurePosixPath(member.name).parts[1:]): member
-                for member in archive.getmembers()}
+        held = {
+            PurePosixPath(*PurePosixPath(member.name).parts[1:]): member
+            for member in archive.getmembers()
+        }
     # What only the repository has a use for begins with a dot.
     assert {file for file in project_files if not file.parts[0].startswith('.')} <= set(held)
     scripts = [member for path, member in held.items() if path.suffix == '.sh']
@@ -42,12 +47,18 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
         held = {PurePosixPath(info.filename): info for info in archive.infolist()}
         record = next(path for path in held if path.name == 'RECORD')
         recorded = list(csv.reader(archive.read(str(record)).decode().splitlines()))
-    for_mim = {file for file in project_files
-               if file.parts[0] in ('configs', 'tools') or file.name == 'model-index.yml'}
+    for_mim = {
+        file
+        for file in project_files
+        if file.parts[0] in ('configs', 'tools') or file.name == 'model-index.yml'
+    }
     package = {file for file in project_files if file.parts[0] == 'mmseg_encnet'}
     inside = {path for path in held if path.parts[0] == 'mmseg_encnet'}
-    kernels = {path for path in inside if path.name.startswith('native_kernels.') and
-               path.suffix in ('.so', '.pyd')}
+    kernels = {
+        path
+        for path in inside
+        if path.name.startswith('native_kernels.') and path.suffix in ('.so', '.pyd')
+    }
     expected = package | {PurePosixPath('mmseg_encnet/.mim') / file for file in for_mim}
     assert inside - kernels == expected
     assert len(kernels) == (1 if shutil.which('c++') else 0)
@@ -62,16 +73,25 @@ def test_a_wheel_without_a_compiler_lacks_the_kernels_alone(copy_project, tmp_pa
     project = copy_project(tmp_path / 'project')
     built = subprocess.run(
         [sys.executable, '-m', 'build', '--no-isolation', '--wheel', '--outdir', tmp_path, project],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=dict(os.environ, CC='no-such-compiler', CXX='no-such-compiler'))
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(os.environ, CC='no-such-compiler', CXX='no-such-compiler'),
+    )
     assert built.returncode == 0, built.stdout
-    assert 'building extension "mmseg_encnet.ops.native_kernels" failed' in built.stdout
+    assert 'building extension "mmseg_encnet.ops.encode.native.kernels" failed' in built.stdout
     with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as archive:
         archive.extractall(tmp_path / 'installed')
-    code = ("import torch; from mmseg_encnet.ops import encode, native_backend; "
-            "assert not native_backend.AVAILABLE, native_backend.__file__; "
-            "print(encode(torch.ones(1, 4, 3), torch.zeros(2, 4), torch.zeros(2)).tolist())")
+    code = (
+        'import torch; from mmseg_encnet.ops import encode, native_backend; '
+        'assert not native_backend.AVAILABLE, native_backend.__file__; '
+        'print(encode(torch.ones(1, 4, 3), torch.zeros(2, 4), torch.zeros(2)).tolist())'
+    )
     printed = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path / 'installed', check=True,
-        capture_output=True, text=True).stdout
+        [sys.executable, '-W', 'ignore', '-c', code],
+        cwd=tmp_path / 'installed',
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     assert '[[[1.5, 1.5, 1.5, 1.5], [1.5, 1.5, 1.5, 1.5]]]' in printed

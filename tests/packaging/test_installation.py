@@ -16,16 +16,23 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmseg_encnet.engine.launch import load_config, run_training
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.processes import run_training
 
 PACKAGE = 'mmsegmentation-encnet'
 CONFIG = 'encnet_r18_context-scenes.py'
 # Two iterations on two scenes, nothing in between.
 TINY = {
-    **{f'{loader}_dataloader.{key}': value
-       for loader in ('train', 'test')
-       for key, value in (('batch_size', 2), ('num_workers', 0), ('persistent_workers', False),
-                          ('dataset.num_scenes', 2))},
+    **{
+        f'{loader}_dataloader.{key}': value
+        for loader in ('train', 'test')
+        for key, value in (
+            ('batch_size', 2),
+            ('num_workers', 0),
+            ('persistent_workers', False),
+            ('dataset.num_scenes', 2),
+        )
+    },
     'train_cfg.max_iters': 2,
     'val_cfg': None,
     'val_dataloader': None,
@@ -48,7 +55,7 @@ READ_OWN_CONFIG = """
     from mmengine.config import Config
     stock = Config.fromfile('own.py')
     import mmseg_encnet
-    from mmseg_encnet.engine.launch import load_config
+    from mmseg_encnet.configuration.loading import load_config
     shipped = Config.fromfile(mmseg_encnet.config_file('encnet_r50_pcontext.py'))
     ours = load_config('own.py')
     print('RESULT', json.dumps(dict(
@@ -81,11 +88,15 @@ class Environment:
         """Run Python, successfully, and return what it printed."""
         variables = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
         # Without the network, to which mim adds a list of wheels of its own.
-        variables.update(
-            OMP_NUM_THREADS='1', PIP_NO_INDEX='1', MMCV_BASE_URL='file:///nowhere')
+        variables.update(OMP_NUM_THREADS='1', PIP_NO_INDEX='1', MMCV_BASE_URL='file:///nowhere')
         done = subprocess.run(
-            [self.folder / 'bin' / 'python', *arguments], cwd=cwd, env=variables, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            [self.folder / 'bin' / 'python', *arguments],
+            cwd=cwd,
+            env=variables,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         assert done.returncode == 0, f'{" ".join(map(str, done.args))}\n{done.stdout}'
         return done.stdout
 
@@ -106,8 +117,9 @@ def test_an_editable_install_works_in_a_clone_that_has_been_used(copy_project, t
     environment.mim(*INSTALL, '-e', '.', cwd=clone)
     # mim searches the whole clone for the config's name: neither the environment, nor what
     # building a wheel leaves behind, nor an earlier run may hold a second one.
-    environment.run('-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '.', '-w', 'dist',
-                    cwd=clone)
+    environment.run(
+        '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '.', '-w', 'dist', cwd=clone
+    )
     earlier = clone / 'work_dirs' / Path(CONFIG).stem
     run_training(load_config(str(clone / 'configs' / CONFIG), TINY, str(earlier)))
     assert (clone / 'build').is_dir() and (earlier / 'iter_2.pth').is_file()
@@ -145,15 +157,31 @@ def check_train_and_test(environment: Environment, configs: Path, cwd: Path) -> 
     printed = environment.mim('train', PACKAGE, CONFIG, '--work-dir', 'run', *OPTIONS, cwd=cwd)
     assert f'will use {configs / CONFIG} instead' in printed
     printed = environment.mim(
-        'test', PACKAGE, CONFIG, '--checkpoint', 'run/iter_2.pth', '--work-dir', 'test', *OPTIONS,
-        cwd=cwd)
+        'test',
+        PACKAGE,
+        CONFIG,
+        '--checkpoint',
+        'run/iter_2.pth',
+        '--work-dir',
+        'test',
+        *OPTIONS,
+        cwd=cwd,
+    )
     assert 'mIoU: ' in printed
 
 
 def check_gridsearch(environment: Environment, cwd: Path) -> None:
     environment.mim(
-        'gridsearch', PACKAGE, CONFIG, '--work-dir', 'search', *OPTIONS,
-        '--search-args', '--optim_wrapper.optimizer.lr 0.01', cwd=cwd)
+        'gridsearch',
+        PACKAGE,
+        CONFIG,
+        '--work-dir',
+        'search',
+        *OPTIONS,
+        '--search-args',
+        '--optim_wrapper.optimizer.lr 0.01',
+        cwd=cwd,
+    )
     run = cwd / 'search_search_optim_wrapper.optimizer.lr_0.01'
     assert (run / 'iter_2.pth').is_file()
     assert Config.fromfile(run / 'config.py').optim_wrapper.optimizer.lr == 0.01

@@ -44,37 +44,71 @@ def measure() -> dict[str, str | float]:
         for processes, rank in ((2, 0), (2, 1), (3, 2)):
             where = f'process {rank} of {processes}'
             figures[f'{where} killed'] = _seconds(
-                folder, data, processes, lambda running, rank=rank: os.kill(
-                    running.process_of(rank), signal.SIGKILL), ['(SIGKILL)'])
+                folder,
+                data,
+                processes,
+                lambda running, rank=rank: os.kill(running.process_of(rank), signal.SIGKILL),
+                ['(SIGKILL)'],
+            )
             figures[f'a process that loads data for {where} killed'] = _seconds(
-                folder, data, processes, lambda running, rank=rank: os.kill(
-                    running.process_of(rank, loading=True), signal.SIGKILL),
-                ['is killed by signal: Killed'])
+                folder,
+                data,
+                processes,
+                lambda running, rank=rank: os.kill(
+                    running.process_of(rank, loading=True), signal.SIGKILL
+                ),
+                ['is killed by signal: Killed'],
+            )
             figures[f'exception in {where}'] = _seconds(
-                folder, data, processes, None, ['RuntimeError: a defect'],
-                _config_with_a_defect(folder, rank))
+                folder,
+                data,
+                processes,
+                None,
+                ['RuntimeError: a defect'],
+                _config_with_a_defect(folder, rank),
+            )
         figures['wrong key, met by both processes'] = _seconds(
-            folder, data, 2, None, [], options={'model.decode_head.num_coedes': 3},
-            sentence='num_coedes')
+            folder,
+            data,
+            2,
+            None,
+            [],
+            options={'model.decode_head.num_coedes': 3},
+            sentence='num_coedes',
+        )
         image = data / 'images' / 'train' / '3.jpg'
         image.write_bytes(b'no image')
         figures['broken image that one of 2 processes loads'] = _seconds(
-            folder, data, 2, None, [], sentence=str(image))
+            folder, data, 2, None, [], sentence=str(image)
+        )
     slowest = max(figures.values())
-    return {**{f'{fault} (s to the end of all processes)': round(seconds, 1)
-               for fault, seconds in figures.items()}, 'slowest (s)': round(slowest, 1)}
+    return {
+        **{
+            f'{fault} (s to the end of all processes)': round(seconds, 1)
+            for fault, seconds in figures.items()
+        },
+        'slowest (s)': round(slowest, 1),
+    }
 
 
-def _seconds(folder: Path, data: Path, processes: int, fault: Callable[[Job], None] | None,
-             shown: list[str], config: Path = MSRC21, options: dict | None = None,
-             sentence: str | None = None) -> float:
+def _seconds(
+    folder: Path,
+    data: Path,
+    processes: int,
+    fault: Callable[[Job], None] | None,
+    shown: list[str],
+    config: Path = MSRC21,
+    options: dict | None = None,
+    sentence: str | None = None,
+) -> float:
     """Train, let the fault happen, and count the seconds until nothing runs any more.
 
     A fault that the training meets by itself counts from its first trace in the log.
     """
     log = folder / 'log'
-    command = train_command(data, folder / 'work', processes, {**OPTIONS, **(options or {})},
-                            config)
+    command = train_command(
+        data, folder / 'work', processes, {**OPTIONS, **(options or {})}, config
+    )
     environment = dict(PORT=free_port(), PYTHONPATH=f'{folder}{os.pathsep}{record.ROOT}')
     with job(command, log, environment, folder) as running:
         if fault is None:
@@ -97,9 +131,10 @@ def _config_with_a_defect(folder: Path, rank: int) -> Path:
     (folder / 'raising_hook.py').write_text(RAISING)
     config = folder / f'raises_in_{rank}.py'
     config.write_text(
-        f"_base_ = {str(MSRC21)!r}\n"
+        f'_base_ = {str(MSRC21)!r}\n'
         "custom_imports = dict(imports=['mmseg_encnet', 'raising_hook'])\n"
-        f"custom_hooks = [dict(type='RaisingHook', rank={rank})]\n")
+        f"custom_hooks = [dict(type='RaisingHook', rank={rank})]\n"
+    )
     return config
 
 
@@ -107,4 +142,6 @@ if __name__ == '__main__':
     record.run(
         'A process of a distributed training fails',
         f'Whatever ends one process ends the whole job within {LIMIT} s with the error shown; a '
-        'mistake of the person is told in one sentence, however many processes meet it.', measure)
+        'mistake of the person is told in one sentence, however many processes meet it.',
+        measure,
+    )

@@ -34,11 +34,12 @@ def _training(folder: Path) -> dict[str, str | float]:
     data = draw_images(folder / 'data')
     figures: dict[str, str | float] = {}
     for network in NETWORKS:
-        whole, = train(network, data, folder / f'{network}-whole', 1)
+        (whole,) = train(network, data, folder / f'{network}-whole', 1)
         for world_size in (2, BATCH):
             parts = train(network, data, folder / f'{network}-{world_size}', world_size)
             difference = Difference(
-                *map(max, zip(*(largest_difference(whole, part) for part in parts))))
+                *map(max, zip(*(largest_difference(whole, part) for part in parts)))
+            )
             label = f'{network}, {ITERATIONS} iterations, {world_size} processes'
             figures[f'{label}: largest difference of a loss'] = difference.losses
             figures[f'{label}: of a weight'] = difference.weights
@@ -55,14 +56,15 @@ def _training(folder: Path) -> dict[str, str | float]:
 def _evaluation(folder: Path) -> dict[str, str]:
     figures = {}
     for num_images, world_sizes in EVALUATED.items():
-        alone, = evaluate(folder / f'{num_images}-1', 1, num_images)
+        (alone,) = evaluate(folder / f'{num_images}-1', 1, num_images)
         images = alone['order/images']
         assert images == list(range(num_images)), f'{num_images} images came as {images}'
         for world_size in world_sizes:
             for metrics in evaluate(folder / f'{num_images}-{world_size}', world_size, num_images):
                 assert metrics == alone, f'{metrics} instead of {alone}'
-        figures[f'{num_images} images evaluated in 1, {", ".join(map(str, world_sizes))} '
-                'processes'] = f'{len(alone) - 1} metrics, identical'
+        figures[
+            f'{num_images} images evaluated in 1, {", ".join(map(str, world_sizes))} processes'
+        ] = f'{len(alone) - 1} metrics, identical'
     return figures
 
 
@@ -72,4 +74,6 @@ if __name__ == '__main__':
         'Processes with a part of the batch each log the losses and reach the weights of one '
         'process with the whole batch, to 1e-5 in float64 with unevenly many ignored pixels; and '
         'any number of processes measures the same metrics, also where it does not divide the '
-        'number of images.', measure)
+        'number of images.',
+        measure,
+    )

@@ -18,20 +18,31 @@ from same_to_the_bit import assert_same, without_timings
 from tiny_scenes import CONFIG, TINY_SCENES
 from toolbox_state import clear_toolbox_state
 
-from mmseg_encnet.engine import launch
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.processes import run_training
 
 ITERATIONS = 20
 
 
 def train(work_dir: Path, workers: int, resume: bool) -> None:
-    cfg = launch.load_config(CONFIG, {
-        **TINY_SCENES, 'train_cfg.max_iters': ITERATIONS, 'train_cfg.val_interval': 5,
-        'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': -1,
-        'default_hooks.logger.interval': 1, 'train_dataloader.num_workers': workers,
-        'train_dataloader.persistent_workers': workers > 0, 'log_level': 'WARNING'}, str(work_dir))
+    cfg = load_config(
+        CONFIG,
+        {
+            **TINY_SCENES,
+            'train_cfg.max_iters': ITERATIONS,
+            'train_cfg.val_interval': 5,
+            'default_hooks.checkpoint.interval': 1,
+            'default_hooks.checkpoint.max_keep_ckpts': -1,
+            'default_hooks.logger.interval': 1,
+            'train_dataloader.num_workers': workers,
+            'train_dataloader.persistent_workers': workers > 0,
+            'log_level': 'WARNING',
+        },
+        str(work_dir),
+    )
     cfg.resume = resume
     clear_toolbox_state()
-    launch.run_training(cfg)
+    run_training(cfg)
 
 
 def end_of(work_dir: Path) -> dict[str, Any]:
@@ -39,9 +50,11 @@ def end_of(work_dir: Path) -> dict[str, Any]:
 
 
 def log_of(work_dir: Path) -> list[dict[str, Any]]:
-    return [without_timings(json.loads(line))
-            for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
-            for line in path.read_text().splitlines()]
+    return [
+        without_timings(json.loads(line))
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
 
 
 def measure() -> record.Figures:
@@ -60,7 +73,7 @@ def measure() -> record.Figures:
                 train(cut, workers, resume=True)
                 assert_same(end_of(cut), end, f'interrupted after {iteration}')
                 resumed = log_of(cut)
-                assert resumed and resumed == log[-len(resumed):], f'log after {iteration}'
+                assert resumed and resumed == log[-len(resumed) :], f'log after {iteration}'
                 interruptions += 1
                 lines += len(resumed)
                 values += sum(value.numel() for value in end['state_dict'].values())
@@ -75,6 +88,10 @@ def measure() -> record.Figures:
 
 
 if __name__ == '__main__':
-    record.run('Exact resume', 'On the CPU a training that was interrupted and resumed ends with '
-               'the same weights, optimiser, scheduler, random states, histories and log as one '
-               'that was not, bit for bit, whatever the number of workers.', measure)
+    record.run(
+        'Exact resume',
+        'On the CPU a training that was interrupted and resumed ends with '
+        'the same weights, optimiser, scheduler, random states, histories and log as one '
+        'that was not, bit for bit, whatever the number of workers.',
+        measure,
+    )

@@ -18,8 +18,8 @@ from mmseg.registry import MODELS
 
 import mmseg_encnet  # noqa: F401  (registers the parts)
 from mmseg_encnet.checkpoints.files import write_checkpoint
-from mmseg_encnet.engine.checkpoint_file import check_undamaged
-from mmseg_encnet.engine.launch import load_config
+from mmseg_encnet.checkpoints.whole_files import check_undamaged
+from mmseg_encnet.configuration.loading import load_config
 
 
 def measure() -> record.Figures:
@@ -58,5 +58,9 @@ def measure() -> record.Figures:
 
 
 if __name__ == '__main__':
-    record.run('Flipped bits', 'A checkpoint in which a bit has flipped is refused in one sentence '
-               'that names it, or is read with the weights that were written.', measure)
+    record.run(
+        'Flipped bits',
+        'A checkpoint in which a bit has flipped is refused in one sentence '
+        'that names it, or is read with the weights that were written.',
+        measure,
+    )

@@ -19,15 +19,27 @@ _COUNTS = re.compile(r'- (\d+) passing, (\d+) failing')
 
 def measure() -> record.Figures:
     files = sorted(FOLDER.glob('test_fuzz_*.py'))
-    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-n', 'auto',
-               '--hypothesis-show-statistics', *map(str, files)]
+    command = [
+        sys.executable,
+        '-m',
+        'pytest',
+        '-q',
+        '-p',
+        'no:cacheprovider',
+        '-n',
+        'auto',
+        '--hypothesis-show-statistics',
+        *map(str, files),
+    ]
     environment = dict(os.environ, FUZZ_CASES=str(CASES), OMP_NUM_THREADS='1')
-    ended = subprocess.run(command, cwd=record.ROOT, env=environment, capture_output=True,
-                           text=True, check=False)
+    ended = subprocess.run(
+        command, cwd=record.ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     failed = [line for line in ended.stdout.splitlines() if line.startswith('FAILED')]
     # What ends the process, such as a segmentation fault, leaves a status and no line.
-    assert not failed and not ended.returncode, \
+    assert not failed and not ended.returncode, (
         ' '.join(failed) or f'status {ended.returncode}: {ended.stderr[-500:]}'
+    )
     figures: dict[str, int] = {}
     parts = _TEST.split(ended.stdout)
     for _, kind, _, text in zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4]):
@@ -44,6 +56,9 @@ def measure() -> record.Figures:
 
 if __name__ == '__main__':
     record.run(
-        'Bad input', 'Label maps, image sizes, shapes, config options, and damaged images, labels, '
+        'Bad input',
+        'Label maps, image sizes, shapes, config options, and damaged images, labels, '
         'checkpoints and JSON give a finite result or one clear error that names the culprit; a '
-        'damaged checkpoint, PNG or label is refused or read as it was written.', measure)
+        'damaged checkpoint, PNG or label is refused or read as it was written.',
+        measure,
+    )

@@ -31,8 +31,8 @@ from mmengine.runner import CheckpointLoader
 from tiny_scenes import CONFIG, TINY_SCENES
 from tiny_setup import ROOT, option_strings
 
-from mmseg_encnet.engine.checkpoint_file import check_undamaged
-from mmseg_encnet.engine.safe_loading import refuse_code_in_checkpoints
+from mmseg_encnet.checkpoints.whole_files import check_undamaged
+from mmseg_encnet.toolbox_changes import guard_process
 
 SEED = 20180323
 # Moments of a checkpoint's way to the disk, by the event of CPython that announces them.
@@ -52,9 +52,15 @@ class Training:
         self.last = self.work_dir / f'iter_{iterations}.pth'
         self.log = folder / 'output.txt'
         self.options = {
-            **TINY_SCENES, 'train_cfg.max_iters': iterations, 'train_cfg.val_interval': 4,
-            'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': 2,
-            'default_hooks.logger.interval': 1, 'randomness.seed': 3, 'log_level': 'WARNING'}
+            **TINY_SCENES,
+            'train_cfg.max_iters': iterations,
+            'train_cfg.val_interval': 4,
+            'default_hooks.checkpoint.interval': 1,
+            'default_hooks.checkpoint.max_keep_ckpts': 2,
+            'default_hooks.logger.interval': 1,
+            'randomness.seed': 3,
+            'log_level': 'WARNING',
+        }
 
     def start(self, workers: int = 0, before: Callable[[], None] | None = None) -> psutil.Process:
         """Start it, or what is left of it, in a process that has all modules loaded already."""
@@ -70,10 +76,20 @@ class Training:
             stream = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(stream, 1)
             os.dup2(stream, 2)
-            options = {**self.options, 'train_dataloader.num_workers': workers,
-                       'train_dataloader.persistent_workers': workers > 0}
-            sys.argv = ['train.py', CONFIG, '--work-dir', str(self.work_dir), '--resume',
-                        '--cfg-options', *option_strings(options)]
+            options = {
+                **self.options,
+                'train_dataloader.num_workers': workers,
+                'train_dataloader.persistent_workers': workers > 0,
+            }
+            sys.argv = [
+                'train.py',
+                CONFIG,
+                '--work-dir',
+                str(self.work_dir),
+                '--resume',
+                '--cfg-options',
+                *option_strings(options),
+            ]
             if before is not None:
                 before()
             runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
@@ -116,7 +132,8 @@ def kill_at(moment: str, count: int, cut: float) -> Callable[[], None]:
             if not (outdated and moment == event):
                 return
         elif event != moment and not (
-                event == 'open' and moment == 'last_checkpoint' and moment in str(arguments[0])):
+            event == 'open' and moment == 'last_checkpoint' and moment in str(arguments[0])
+        ):
             return
         if reached():
             kill_self()
@@ -124,8 +141,9 @@ def kill_at(moment: str, count: int, cut: float) -> Callable[[], None]:
     def torn_open(path: Path, mode: str = 'r', *args, **kwargs):
         file = whole_open(path, mode, *args, **kwargs)
         if path.name.endswith('.part') and '.pth.' in path.name and reached():
+
             def write_part(data: bytes) -> None:
-                os.write(file.fileno(), bytes(data[:int(cut * len(data))]))
+                os.write(file.fileno(), bytes(data[: int(cut * len(data))]))
                 kill_self()
 
             class Torn:
@@ -153,7 +171,7 @@ def kill_at(moment: str, count: int, cut: float) -> Callable[[], None]:
 
 def measure(kills: int = 25, iterations: int = 150) -> record.Figures:
     torch.set_num_threads(1)
-    refuse_code_in_checkpoints()
+    guard_process()
     rng = random.Random(SEED)
     with tempfile.TemporaryDirectory() as folder:
         whole = Training(Path(folder, 'whole'), iterations)
@@ -193,8 +211,11 @@ def measure(kills: int = 25, iterations: int = 150) -> record.Figures:
         kept = sorted(path.name for path in killed.work_dir.glob('*.pth'))
         assert kept == sorted(path.name for path in whole.work_dir.glob('*.pth')), kept
         ends = [CheckpointLoader.load_checkpoint(str(run.last)) for run in (whole, killed)]
-        different = [key for key, value in ends[0]['state_dict'].items()
-                     if not torch.equal(value, ends[1]['state_dict'][key])]
+        different = [
+            key
+            for key, value in ends[0]['state_dict'].items()
+            if not torch.equal(value, ends[1]['state_dict'][key])
+        ]
         assert not different, f'weights differ: {different}'
     return {
         'kills survived (`kill -9`)': done,
@@ -215,4 +236,6 @@ if __name__ == '__main__':
             'Killed training',
             'A training killed at any moment, also while it writes a checkpoint, goes on with '
             '`--resume` and ends with the very weights of one that was never killed; no '
-            'checkpoint is ever unreadable.', measure)
+            'checkpoint is ever unreadable.',
+            measure,
+        )

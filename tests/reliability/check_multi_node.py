@@ -21,8 +21,13 @@ from whole_and_parts import draw_images
 LIMIT = 30
 TIMEOUT = 15
 ITERATIONS = 60
-FINITE = {**SHRUNK, 'train_cfg.max_iters': ITERATIONS, 'train_cfg.val_interval': ITERATIONS,
-          'default_hooks.checkpoint.interval': 5, 'randomness.seed': 0}
+FINITE = {
+    **SHRUNK,
+    'train_cfg.max_iters': ITERATIONS,
+    'train_cfg.val_interval': ITERATIONS,
+    'default_hooks.checkpoint.interval': 5,
+    'randomness.seed': 0,
+}
 LAST = f'iter_{ITERATIONS}.pth'
 
 
@@ -34,17 +39,22 @@ def measure() -> dict[str, str | float]:
             seconds = _killed_node(nodes, data, victim)
             figures[f'node {victim} killed: s to the end of the other'] = round(seconds, 1)
         whole = _uninterrupted(nodes, data)
-        for label, hurt in (('one process killed', _kill_process),
-                            ('node 1 killed and started again', _replace_node)):
+        for label, hurt in (
+            ('one process killed', _kill_process),
+            ('node 1 killed and started again', _replace_node),
+        ):
             work_dir = nodes.folder / label.replace(' ', '_')
             resumed, seconds = hurt(nodes, data, work_dir)
             state = _weights(work_dir / LAST)
-            difference = max(float((state[key].double() - value.double()).abs().max())
-                             for key, value in whole.items())
+            difference = max(
+                float((state[key].double() - value.double()).abs().max())
+                for key, value in whole.items()
+            )
             figures[f'{label}: resumed by itself at iteration'] = resumed
             figures[f'{label}: s until it trained again'] = round(seconds, 1)
-            figures[f'{label}: largest difference of the last weights to an uninterrupted '
-                    'training'] = difference
+            figures[
+                f'{label}: largest difference of the last weights to an uninterrupted training'
+            ] = difference
             assert 0 < resumed < ITERATIONS, f'{label}: resumed at {resumed}'
             assert difference == 0, f'{label}: weights differ by {difference}'
         seconds = _cut_off(nodes, data)
@@ -68,7 +78,8 @@ def _killed_node(nodes: TwoNodes, data: Path, victim: int) -> float:
 
 def _cut_off(nodes: TwoNodes, data: Path) -> float:
     command = train_command(
-        data, nodes.folder / 'cut', 1, {**ENDLESS, 'env_cfg.dist_cfg.timeout': TIMEOUT})
+        data, nodes.folder / 'cut', 1, {**ENDLESS, 'env_cfg.dist_cfg.timeout': TIMEOUT}
+    )
     with nodes.start(0, command) as first, nodes.start(1, command) as second:
         first.wait_for('Iter(train)', 180)
         nodes.cut_cable()
@@ -89,8 +100,10 @@ def _uninterrupted(nodes: TwoNodes, data: Path) -> dict[str, torch.Tensor]:
 
 def _kill_process(nodes: TwoNodes, data: Path, work_dir: Path) -> tuple[int, float]:
     command = train_command(data, work_dir, 1, FINITE)
-    with nodes.start(0, command, MAX_RESTARTS='1') as first, \
-            nodes.start(1, command, MAX_RESTARTS='1') as second:
+    with (
+        nodes.start(0, command, MAX_RESTARTS='1') as first,
+        nodes.start(1, command, MAX_RESTARTS='1') as second,
+    ):
         first.wait_for('Saving checkpoint at 20 ', 180)
         os.kill(second.process_of(1), signal.SIGKILL)
         seconds = _until_resumed(first)
@@ -136,4 +149,6 @@ if __name__ == '__main__':
         'Two nodes',
         f'Two nodes in network namespaces train through tools/dist_train.sh; where one is killed '
         f'the other ends within {LIMIT} s in one sentence, and with MAX_RESTARTS the job goes on '
-        'from its last checkpoint by itself, to the same weights.', measure)
+        'from its last checkpoint by itself, to the same weights.',
+        measure,
+    )

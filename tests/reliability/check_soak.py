@@ -16,8 +16,8 @@ import torch
 from mmengine.hooks import Hook
 from tiny_scenes import CONFIG, TINY_SCENES
 
-from mmseg_encnet.engine.launch import load_config
-from mmseg_encnet.engine.runner import EncNetRunner
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.runner import EncNetRunner
 
 ITERATIONS = 2000
 # By then every worker has started, validated once and seen all that it caches.
@@ -49,25 +49,39 @@ class WatchHook(Hook):
         if runner.iter % SAMPLES_EVERY != SAMPLES_EVERY // 2:
             return
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        self.samples.append(Sample(
-            runner.iter,
-            # What is the process's own: pages shared since the fork would count several times.
-            sum(process.memory_full_info().uss for process in processes),
-            len(processes),
-            sum(process.num_fds() for process in processes),
-            sum(process.num_threads() for process in processes)))
+        self.samples.append(
+            Sample(
+                runner.iter,
+                # What is the process's own: pages shared since the fork would count several times.
+                sum(process.memory_full_info().uss for process in processes),
+                len(processes),
+                sum(process.num_fds() for process in processes),
+                sum(process.num_threads() for process in processes),
+            )
+        )
 
 
 def measure() -> record.Figures:
     torch.set_num_threads(1)
     watch = WatchHook()
     with tempfile.TemporaryDirectory() as folder:
-        cfg = load_config(CONFIG, {
-            **TINY_SCENES, 'train_cfg.max_iters': ITERATIONS, 'train_cfg.val_interval': 200,
-            'default_hooks.checkpoint.interval': 100, 'default_hooks.logger.interval': 10,
-            'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True,
-            'val_dataloader.num_workers': 1, 'val_dataloader.persistent_workers': True,
-            'log_level': 'WARNING', 'randomness.seed': 0}, folder)
+        cfg = load_config(
+            CONFIG,
+            {
+                **TINY_SCENES,
+                'train_cfg.max_iters': ITERATIONS,
+                'train_cfg.val_interval': 200,
+                'default_hooks.checkpoint.interval': 100,
+                'default_hooks.logger.interval': 10,
+                'train_dataloader.num_workers': 2,
+                'train_dataloader.persistent_workers': True,
+                'val_dataloader.num_workers': 1,
+                'val_dataloader.persistent_workers': True,
+                'log_level': 'WARNING',
+                'randomness.seed': 0,
+            },
+            folder,
+        )
         runner = EncNetRunner.from_cfg(cfg)
         runner.register_hook(watch)
         runner.train()
@@ -76,25 +90,33 @@ def measure() -> record.Figures:
     third = len(steady) // 3
     early, late = steady[:third], steady[-third:]
     growth = statistics.median(sample.memory for sample in late) - statistics.median(
-        sample.memory for sample in early)
+        sample.memory for sample in early
+    )
     assert growth < _TOLERATED_GROWTH, f'memory grew by {growth / _MEBIBYTE:.1f} MiB'
     figures = {
         'iterations': ITERATIONS,
         'iterations taken as warm-up': WARM_UP,
         'memory after warm-up, MiB (median of the first third)': round(
-            statistics.median(sample.memory for sample in early) / _MEBIBYTE, 1),
+            statistics.median(sample.memory for sample in early) / _MEBIBYTE, 1
+        ),
         'memory at the end, MiB (median of the last third)': round(
-            statistics.median(sample.memory for sample in late) / _MEBIBYTE, 1),
+            statistics.median(sample.memory for sample in late) / _MEBIBYTE, 1
+        ),
     }
     for kind in ('processes', 'files', 'threads'):
         counts = {getattr(sample, kind) for sample in steady}
         assert max(getattr(sample, kind) for sample in late) <= max(
-            getattr(sample, kind) for sample in early), f'{kind} grew: {sorted(counts)}'
+            getattr(sample, kind) for sample in early
+        ), f'{kind} grew: {sorted(counts)}'
         shown = f'{min(counts)} to {max(counts)}' if len(counts) > 1 else counts.pop()
         figures[f'{kind if kind != "files" else "open files"} after warm-up'] = shown
     return figures
 
 
 if __name__ == '__main__':
-    record.run('Soak', 'A long training with workers, validations and checkpoints holds after its '
-               'warm-up no more memory, processes, open files or threads than before.', measure)
+    record.run(
+        'Soak',
+        'A long training with workers, validations and checkpoints holds after its '
+        'warm-up no more memory, processes, open files or threads than before.',
+        measure,
+    )

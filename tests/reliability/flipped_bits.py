@@ -26,8 +26,9 @@ def small_checkpoint(path: Path) -> Path:
     """Write a checkpoint of a few kilobytes with everything a checkpoint has."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    torch.save(dict(meta=dict(epoch=0, iter=3, cfg='model = dict()'),
-                    state_dict=model.state_dict()), path)
+    torch.save(
+        dict(meta=dict(epoch=0, iter=3, cfg='model = dict()'), state_dict=model.state_dict()), path
+    )
     return path
 
 
@@ -58,4 +59,5 @@ def try_flips(path: Path, bits: Iterable[int]) -> Counter[Outcome]:
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(
         value.dtype == other[key].dtype and torch.equal(value, other[key])
-        for key, value in one.items())
+        for key, value in one.items()
+    )

@@ -19,8 +19,12 @@ def cases(share: int) -> Callable:
     The cases are the same in every run: what fails once fails again.
     """
     return settings(
-        max_examples=max(1, share * TOTAL // TOTAL_IN_TESTS), derandomize=True, deadline=None,
-        database=None, suppress_health_check=list(HealthCheck))
+        max_examples=max(1, share * TOTAL // TOTAL_IN_TESTS),
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @st.composite
@@ -40,9 +44,9 @@ def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
                 bit = int(place * 8 * len(content))
                 content[bit // 8] ^= 1 << bit % 8
         elif kind == 'overwrite':
-            content[first:first + len(stretch)] = stretch
+            content[first : first + len(stretch)] = stretch
         elif kind == 'leave out':
-            del content[first:first + len(stretch)]
+            del content[first : first + len(stretch)]
         else:
             return stretch
         return bytes(content)

@@ -25,15 +25,19 @@ from PIL import Image
 from tiny_scenes import CONFIG, TINY_SCENES
 from tiny_setup import SHRUNK
 
-from mmseg_encnet.engine.launch import load_config
-from mmseg_encnet.engine.runner import EncNetRunner
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.runner import EncNetRunner
 
 GOLDEN = Path(__file__).with_name('golden') / 'losses.json'
 ITERATIONS = 20
 
-_CROPS = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
-          dict(type='RandomFlip', prob=0.5), dict(type='RandomCrop', crop_size=(48, 48)),
-          dict(type='PackSegInputs')]
+_CROPS = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomCrop', crop_size=(48, 48)),
+    dict(type='PackSegInputs'),
+]
 # Deeper or on smaller batches, batch norm multiplies rounding errors tenfold in every iteration.
 _TINY_JPU = {
     'model.backbone.depth': 18,
@@ -54,7 +58,10 @@ _TINY_JPU = {
 # Config, options, and whether it reads the photographs of `_draw`.
 CASES: dict[str, tuple[str, dict[str, Any], bool]] = {
     'encnet_r18_msrc21, lateral': (
-        'encnet_r18_msrc21', {**SHRUNK, 'model.decode_head.add_lateral': True}, True),
+        'encnet_r18_msrc21',
+        {**SHRUNK, 'model.decode_head.add_lateral': True},
+        True,
+    ),
     'encnet_r50_jpu_pcontext, no SE-loss': ('encnet_r50_jpu_pcontext', _TINY_JPU, True),
     'encnet_r18_context-scenes': (CONFIG, TINY_SCENES, False),
 }
@@ -82,8 +89,12 @@ def _load(name: str, folder: Path) -> Config:
     if photographs:
         _draw(folder / 'data')
         loader.dataset = dict(
-            type='MSRC21Dataset', data_root=str(folder / 'data'), img_suffix='.png',
-            data_prefix=dict(img_path='images', seg_map_path='labels'), pipeline=_CROPS)
+            type='MSRC21Dataset',
+            data_root=str(folder / 'data'),
+            img_suffix='.png',
+            data_prefix=dict(img_path='images', seg_map_path='labels'),
+            pipeline=_CROPS,
+        )
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=ITERATIONS)
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
@@ -128,7 +139,8 @@ class _GoldenHook(Hook):
                 value = np.full(shape, 0.0 if name.endswith('bias') else 1.0)
             parameter.data.copy_(torch.from_numpy(value))
         model.data_preprocessor.register_forward_hook(
-            lambda _, __, batch: dict(batch, inputs=batch['inputs'].double()))
+            lambda _, __, batch: dict(batch, inputs=batch['inputs'].double())
+        )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         values = {key: float(value) for key, value in outputs.items() if 'loss' in key}

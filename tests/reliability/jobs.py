@@ -37,16 +37,28 @@ class Job:
         cwd: Its folder.
     """
 
-    def __init__(self, command: Sequence[object], log: Path, environment: dict[str, str],
-                 cwd: Path) -> None:
+    def __init__(
+        self, command: Sequence[object], log: Path, environment: dict[str, str], cwd: Path
+    ) -> None:
         self.log = log
         self._mark = uuid.uuid4().hex
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT),
-                       'PYTHON': sys.executable, **environment, _MARK: self._mark}
+        environment = {
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
+            'PYTHONPATH': str(ROOT),
+            'PYTHON': sys.executable,
+            **environment,
+            _MARK: self._mark,
+        }
         with log.open('wb') as stream:
             self.process = subprocess.Popen(
-                list(map(str, command)), stdout=stream, stderr=subprocess.STDOUT, cwd=cwd,
-                env=environment, start_new_session=True)
+                list(map(str, command)),
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=environment,
+                start_new_session=True,
+            )
 
     @property
     def output(self) -> str:
@@ -68,15 +80,17 @@ class Job:
                 except (OSError, IndexError):
                     continue
                 environment = dict(
-                    entry.split('=', 1) for entry in content.split('\0') if '=' in entry)
+                    entry.split('=', 1) for entry in content.split('\0') if '=' in entry
+                )
                 if environment.get(_MARK) == self._mark and state != 'Z':
                     found[int(folder.name)] = environment
         return found
 
     def process_of(self, rank: int, loading: bool = False) -> int:
         """Process id of a rank, or of a process that loads data for it."""
-        ranked = [pid for pid, environment in self.pids().items()
-                  if environment.get('RANK') == str(rank)]
+        ranked = [
+            pid for pid, environment in self.pids().items() if environment.get('RANK') == str(rank)
+        ]
         return next(pid for pid in ranked if (_parent(pid) in ranked) == loading)
 
     def wait_for(self, text: str, seconds: float = 120, times: int = 1) -> None:
@@ -103,15 +117,24 @@ class Job:
             if time.monotonic() > deadline:
                 raise AssertionError(
                     f'waited {seconds:.0f} s for {what}; running: {sorted(self.pids())}; '
-                    f'log: {self.output[-5000:]}')
+                    f'log: {self.output[-5000:]}'
+                )
             time.sleep(0.05)
 
 
-def train_command(data: Path, work_dir: Path, processes: int, options: dict,
-                  config: Path = MSRC21) -> list[object]:
+def train_command(
+    data: Path, work_dir: Path, processes: int, options: dict, config: Path = MSRC21
+) -> list[object]:
     """Training of the smallest network through ``dist_train.sh``."""
-    return [ROOT / 'tools' / 'dist_train.sh', config, processes, '--work-dir', work_dir,
-            '--cfg-options', *option_strings({**options, 'data_root': data})]
+    return [
+        ROOT / 'tools' / 'dist_train.sh',
+        config,
+        processes,
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        *option_strings({**options, 'data_root': data}),
+    ]
 
 
 def free_port() -> str:
@@ -122,8 +145,9 @@ def free_port() -> str:
 
 
 @contextmanager
-def job(command: Sequence[object], log: Path, environment: dict[str, str],
-        cwd: Path) -> Iterator[Job]:
+def job(
+    command: Sequence[object], log: Path, environment: dict[str, str], cwd: Path
+) -> Iterator[Job]:
     """A :class:`Job` of which nothing is left behind."""
     started = Job(command, log, environment, cwd)
     try:

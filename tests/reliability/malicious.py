@@ -26,7 +26,7 @@ class Payload:
         self.marker = str(marker)
 
     def __reduce__(self):
-        return os.mkdir, (self.marker, )
+        return os.mkdir, (self.marker,)
 
 
 def _global(name: str) -> bytes:
@@ -60,22 +60,40 @@ def _to_exec(marker: Path) -> bytes:
     exec_ = getattr_ + builtins + _text('exec') + b'\x86R'
     history = _global(HISTORY) + b')\x81'
     # What a history is restored from becomes its attributes, the way to restore it among them.
-    return (b'\x80\x02' + history + b'}' + _text('__setstate__') + exec_ + b'sb'
-            + _text(f'import os; os.mkdir({str(marker)!r})') + b'b.')
+    return (
+        b'\x80\x02'
+        + history
+        + b'}'
+        + _text('__setstate__')
+        + exec_
+        + b'sb'
+        + _text(f'import os; os.mkdir({str(marker)!r})')
+        + b'b.'
+    )
 
 
 def _address_as_object(path: Path, content: Any, dtype: bytes) -> None:
     """An array of objects made from bytes: whoever looks at it follows an address."""
-    array = (_global('numpy._core.multiarray _reconstruct') + _global('numpy ndarray')
-             + b'K\x00\x85' + _bytes_of_latin('b') + b'\x87R')
+    array = (
+        _global('numpy._core.multiarray _reconstruct')
+        + _global('numpy ndarray')
+        + b'K\x00\x85'
+        + _bytes_of_latin('b')
+        + b'\x87R'
+    )
     state = b'(K\x01K\x01\x85' + dtype + b'\x89' + _bytes_of_latin('AAAAAAAA') + b't'
     _with_pickle(path, content, b'\x80\x02}' + _text('state_dict') + array + state + b'bs.')
 
 
 _OBJECTS = _global('numpy dtype') + _text('O8') + b'\x89\x88\x87R'
 # Of numbers, as it says; its state says objects.
-_DISGUISED = (_global('numpy dtype') + _text('f8') + b'\x89\x88\x87R(K\x03' + _text('<')
-              + b'NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb')
+_DISGUISED = (
+    _global('numpy dtype')
+    + _text('f8')
+    + b'\x89\x88\x87R(K\x03'
+    + _text('<')
+    + b'NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb'
+)
 
 
 def _legacy_tar(path: Path, content: Any, payload: Payload) -> None:
@@ -96,12 +114,14 @@ def _torchscript(path: Path, content: Any, payload: Payload) -> None:
 
 def _inside(*keys: str) -> Callable[[Path, Any, Payload], None]:
     def write(path: Path, content: Any, payload: Payload) -> None:
-        content = node = {key: dict(value) if isinstance(value, dict) else value
-                          for key, value in content.items()}
+        content = node = {
+            key: dict(value) if isinstance(value, dict) else value for key, value in content.items()
+        }
         for key in keys[:-1]:
             node = node.setdefault(key, {})
         node[keys[-1]] = payload
         torch.save(content, path)
+
     return write
 
 
@@ -113,17 +133,20 @@ CHECKPOINTS: dict[str, Callable[[Path, Any, Payload], None]] = {
     'in the optimizer': _inside('optimizer', 'state'),
     'in the weights': _inside('state_dict', 'backbone.extra'),
     'in the log': lambda path, content, payload: torch.save(
-        {**content, 'message_hub': dict(log_scalars=OrderedDict(loss=payload))}, path),
+        {**content, 'message_hub': dict(log_scalars=OrderedDict(loss=payload))}, path
+    ),
     'format of PyTorch before 1.6': lambda path, content, payload: torch.save(
-        {**content, 'meta': payload}, path, _use_new_zipfile_serialization=False),
+        {**content, 'meta': payload}, path, _use_new_zipfile_serialization=False
+    ),
     'format of PyTorch 0.1': _legacy_tar,
     'TorchScript': _torchscript,
     'exec through a history': lambda path, content, payload: _with_pickle(
-        path, content, _to_exec(Path(payload.marker))),
-    'address as object': lambda path, content, payload: _address_as_object(
-        path, content, _OBJECTS),
+        path, content, _to_exec(Path(payload.marker))
+    ),
+    'address as object': lambda path, content, payload: _address_as_object(path, content, _OBJECTS),
     'address as number': lambda path, content, payload: _address_as_object(
-        path, content, _DISGUISED),
+        path, content, _DISGUISED
+    ),
 }
 
 
@@ -131,8 +154,12 @@ def write_program_text(path: Path, content: Any, marker: Path) -> None:
     """A checkpoint of plain data, with programs where trainings keep the text of their config."""
     program = f'import os\nos.mkdir({str(marker)!r})\n'
     meta = dict(content.get('meta', {}), cfg=program, config=program)
-    hub = dict(content.get('message_hub', dict(
-        log_scalars=OrderedDict(), runtime_info=OrderedDict(), resumed_keys=OrderedDict())))
+    hub = dict(
+        content.get(
+            'message_hub',
+            dict(log_scalars=OrderedDict(), runtime_info=OrderedDict(), resumed_keys=OrderedDict()),
+        )
+    )
     hub['runtime_info'] = OrderedDict(hub['runtime_info'], cfg=program, config=program)
     torch.save({**content, 'meta': meta, 'message_hub': hub}, path)
 

@@ -29,16 +29,25 @@ class TwoNodes:
         self._names = [f'encnet-{os.getpid()}-{index}' for index in range(2)]
         self._started = 0
 
-    def start(self, node: int, command: Sequence[object],
-              **environment: str) -> AbstractContextManager[Job]:
+    def start(
+        self, node: int, command: Sequence[object], **environment: str
+    ) -> AbstractContextManager[Job]:
         """Run one of the ``dist_*.sh`` tools on a node, as a part of a job of both."""
         self._started += 1
         return job(
             ['ip', 'netns', 'exec', self._names[node], *command],
             self.folder / f'{self._started}_node{node}.log',
-            dict(NNODES='2', NODE_RANK=str(node), MASTER_ADDR=_address(0), PORT='29500',
-                 NODE_ADDR=_address(node), GLOO_SOCKET_IFNAME=_INTERFACE, **environment),
-            self.folder)
+            dict(
+                NNODES='2',
+                NODE_RANK=str(node),
+                MASTER_ADDR=_address(0),
+                PORT='29500',
+                NODE_ADDR=_address(node),
+                GLOO_SOCKET_IFNAME=_INTERFACE,
+                **environment,
+            ),
+            self.folder,
+        )
 
     def cut_cable(self) -> None:
         """Let nothing through any more; neither side is told."""
@@ -48,8 +57,20 @@ class TwoNodes:
         first, second = self._names
         for name in self._names:
             _ip('netns', 'add', name)
-        _ip('-n', first, 'link', 'add', _INTERFACE, 'type', 'veth',
-            'peer', 'name', _INTERFACE, 'netns', second)
+        _ip(
+            '-n',
+            first,
+            'link',
+            'add',
+            _INTERFACE,
+            'type',
+            'veth',
+            'peer',
+            'name',
+            _INTERFACE,
+            'netns',
+            second,
+        )
         for node, name in enumerate(self._names):
             _ip('-n', name, 'addr', 'add', f'{_address(node)}/24', 'dev', _INTERFACE)
             for interface in ('lo', _INTERFACE):

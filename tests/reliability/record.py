@@ -70,8 +70,16 @@ def run(title: str, promise: str, measure: Callable[[], Figures]) -> None:
         figures, held = dict(measure()), True
     except AssertionError as error:
         figures, held = {'failed': ' '.join(str(error).split()) or 'an assertion'}, False
-    result = CheckResult(name, title, ' '.join(promise.split()), held, figures,
-                         round(time.monotonic() - start, 1), date.today().isoformat(), _setting())
+    result = CheckResult(
+        name,
+        title,
+        ' '.join(promise.split()),
+        held,
+        figures,
+        round(time.monotonic() - start, 1),
+        date.today().isoformat(),
+        _setting(),
+    )
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f'{name}.json'
     path.write_text(json.dumps(result._asdict(), indent=2) + '\n')
@@ -94,8 +102,12 @@ def _section(result: CheckResult) -> str:
     lines = [f'## {result.title}', '', result.promise, '', '| | |', '|---|---|']
     lines += [f'| {label} | {_shown(value)} |' for label, value in result.figures.items()]
     verdict = 'Held' if result.held else '**Did not hold**'
-    lines += ['', f'{verdict} on {result.day}, in {result.seconds:.0f} s; {result.setting}; '
-              f'`tests/reliability/check_{result.name}.py`.', '']
+    lines += [
+        '',
+        f'{verdict} on {result.day}, in {result.seconds:.0f} s; {result.setting}; '
+        f'`tests/reliability/check_{result.name}.py`.',
+        '',
+    ]
     return '\n'.join(lines)
 
 
@@ -111,7 +123,10 @@ def _setting() -> str:
     if cpuinfo.is_file():
         lines = [line.partition(':') for line in cpuinfo.read_text().splitlines()]
         cores = sum(key.strip() == 'processor' for key, _, _ in lines)
-        model = next((value.strip() for key, _, value in lines if key.strip() == 'model name'),
-                     model)
-    return (f'Python {platform.python_version()}, PyTorch {metadata.version("torch")}, '
-            f'{cores or "?"} x {model}')
+        model = next(
+            (value.strip() for key, _, value in lines if key.strip() == 'model name'), model
+        )
+    return (
+        f'Python {platform.python_version()}, PyTorch {metadata.version("torch")}, '
+        f'{cores or "?"} x {model}'
+    )

@@ -15,8 +15,11 @@ _UNEQUAL = ('time', 'eta', 'memory')
 
 def without_timings(values: Mapping[str, Any]) -> dict[str, Any]:
     """What of a log line or a checkpoint's entry two equal trainings have in common."""
-    return {key: value for key, value in values.items()
-            if key != 'cfg' and not any(word in str(key) for word in _UNEQUAL)}
+    return {
+        key: value
+        for key, value in values.items()
+        if key != 'cfg' and not any(word in str(key) for word in _UNEQUAL)
+    }
 
 
 def assert_same(one: Any, other: Any, where: str = 'checkpoint') -> None:

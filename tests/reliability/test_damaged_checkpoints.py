@@ -15,10 +15,10 @@ from mmseg.registry import MODELS
 from tiny_setup import MSRC21
 
 from mmseg_encnet import get_encnet
-from mmseg_encnet.engine.checkpoint_file import DamagedFileError, check_undamaged
-from mmseg_encnet.engine.inference import load_segmentor
-from mmseg_encnet.engine.launch import load_config
+from mmseg_encnet.checkpoints.whole_files import DamagedFileError, check_undamaged
+from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.predicting import load_segmentor
 
 
 def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path):
@@ -78,8 +78,11 @@ def test_every_way_of_reading_weights_refuses(damaged, tiny_options, run_tool, t
     for name, (arguments, options) in tools.items():
         sentence = run_tool(name, *arguments, options=options).sentence
         assert f'checkpoint {damaged} is damaged: its record' in sentence, name
-    options = {**tiny_options, 'model.backbone.init_cfg.type': 'Pretrained',
-               'model.backbone.init_cfg.checkpoint': damaged}
+    options = {
+        **tiny_options,
+        'model.backbone.init_cfg.type': 'Pretrained',
+        'model.backbone.init_cfg.checkpoint': damaged,
+    }
     assert f'{damaged} is damaged' in run_tool('train', MSRC21, options=options).sentence
     assert not (tmp_path / 'converted.pth').exists()
 

@@ -14,9 +14,10 @@ from whole_and_parts import (
 
 def test_two_halves_of_the_batch_train_as_the_whole(tmp_path):
     data = draw_images(tmp_path / 'data')
-    whole, = train('EncNet', data, tmp_path / 'whole', 1)
+    (whole,) = train('EncNet', data, tmp_path / 'whole', 1)
     assert set(whole.losses) == {
-        f'train/{name}' for name in ('loss', 'decode.loss_ce', 'decode.loss_se', 'aux.loss_ce')}
+        f'train/{name}' for name in ('loss', 'decode.loss_ce', 'decode.loss_se', 'aux.loss_ce')
+    }
     assert all(len(values) == ITERATIONS for values in whole.losses.values())
     # Each process logs the losses of the whole batch, so any of them can write the log.
     for part in train('EncNet', data, tmp_path / 'parts', 2):
@@ -29,7 +30,7 @@ def test_two_halves_of_the_batch_train_as_the_whole(tmp_path):
 
 
 def test_any_number_of_processes_measures_the_same(tmp_path):
-    alone, = evaluate(tmp_path / '1', 1, 7)
+    (alone,) = evaluate(tmp_path / '1', 1, 7)
     assert alone['order/images'] == list(range(7))
     assert {'mIoU', 'aAcc', 'twinAcc'} <= set(alone)
     for world_size in (2, 3):

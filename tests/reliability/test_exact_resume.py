@@ -16,10 +16,10 @@ from mmengine.runner import CheckpointLoader, Runner
 from same_to_the_bit import assert_same, without_timings
 from toolbox_state import clear_toolbox_state
 
-from mmseg_encnet.engine import launch
-from mmseg_encnet.engine.checkpoint_file import find_resumable
-from mmseg_encnet.engine.runner import EncNetRunner
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.resuming.find import find_resumable
+from mmseg_encnet.running.processes import run_training
+from mmseg_encnet.running.runner import EncNetRunner
 
 ITERS = 6
 OPTIONS = {
@@ -36,8 +36,11 @@ def last_checkpoint(work_dir: str | Path) -> dict[str, Any]:
 
 def logged(work_dir: str | Path) -> list[dict[str, Any]]:
     """All that a training wrote into its log, from each of its runs, without the times."""
-    lines = [json.loads(line) for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-             for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
     return [without_timings(line) for line in lines]
 
 
@@ -47,7 +50,7 @@ def train(cfg: Config, resume: bool = False) -> None:
     # Whatever the process did before must not matter.
     torch.rand(7 if resume else 3)
     np.random.rand(7 if resume else 3)
-    launch.run_training(cfg)
+    run_training(cfg)
 
 
 def cut_short(work_dir: Path, iteration: int, into: Path) -> None:
@@ -57,15 +60,25 @@ def cut_short(work_dir: Path, iteration: int, into: Path) -> None:
     (into / 'last_checkpoint').write_text(str(into / f'iter_{iteration}.pth'))
 
 
-WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True,
-           'val_dataloader.num_workers': 1, 'val_dataloader.persistent_workers': True}
+WORKERS = {
+    'train_dataloader.num_workers': 2,
+    'train_dataloader.persistent_workers': True,
+    'val_dataloader.num_workers': 1,
+    'val_dataloader.persistent_workers': True,
+}
 SETTINGS = {
     'no workers, seed drawn': ({}, (1, 3)),
-    'workers, seed given': ({**WORKERS, 'randomness.seed': 5}, (4, )),
+    'workers, seed given': ({**WORKERS, 'randomness.seed': 5}, (4,)),
     'accumulated gradients, AdamW, order of the data set': (
-        {'optim_wrapper.accumulative_counts': 2, 'train_dataloader.sampler.shuffle': False,
-         'optim_wrapper.optimizer._delete_': True, 'optim_wrapper.optimizer.type': 'AdamW',
-         'optim_wrapper.optimizer.lr': 0.001}, (3, )),
+        {
+            'optim_wrapper.accumulative_counts': 2,
+            'train_dataloader.sampler.shuffle': False,
+            'optim_wrapper.optimizer._delete_': True,
+            'optim_wrapper.optimizer.type': 'AdamW',
+            'optim_wrapper.optimizer.lr': 0.001,
+        },
+        (3,),
+    ),
 }
 
 
@@ -83,7 +96,7 @@ def test_resumed_training_ends_as_the_uninterrupted(name, tiny_config, tmp_path)
         train(tiny_config(options, work_dir), resume=True)
         assert_same(last_checkpoint(tmp_path / work_dir), whole)
         resumed_log = logged(tmp_path / work_dir)
-        assert resumed_log == whole_log[-len(resumed_log):]
+        assert resumed_log == whole_log[-len(resumed_log) :]
         assert len(resumed_log) == len(whole_log) - iteration - (iteration // 3)
 
 
@@ -115,8 +128,12 @@ def test_interrupted_validation_is_made_up_for(tiny_config, tmp_path):
 
 def test_the_toolboxs_own_runner_resumes_as_well(tiny_config, tmp_path):
     """What the config names does it, so ``mim train`` has it too."""
-    options = {**OPTIONS, **WORKERS, 'randomness.seed': 2,
-               'train_dataloader.sampler.type': 'SeededInfiniteSampler'}
+    options = {
+        **OPTIONS,
+        **WORKERS,
+        'randomness.seed': 2,
+        'train_dataloader.sampler.type': 'SeededInfiniteSampler',
+    }
     for work_dir, resume in (('whole', False), ('cut', True)):
         cfg = tiny_config(options, work_dir)
         cfg.resume = resume
@@ -147,7 +164,7 @@ DAMAGE = {
 
 
 def flip(content: bytes, place: int) -> bytes:
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1:]
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
 def test_resume_past_a_damaged_checkpoint(tiny_config, tmp_path):

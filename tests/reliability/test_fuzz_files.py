@@ -20,13 +20,16 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmseg_encnet.checkpoints.files import read_checkpoint
-from mmseg_encnet.datasets.converters import coco21, pascal_context
-from mmseg_encnet.engine.samples import build_checked_dataset
+from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.reporting.run_record import read_run
+from mmseg_encnet.workbench.converters import coco21, pascal_context
+from mmseg_encnet.workbench.reporting.run_record import read_run
 
-TRANSFORMS = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
-              dict(type='PackSegInputs')]
+TRANSFORMS = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
 
 
 def encoded(pixels: np.ndarray, kind: str) -> bytes:
@@ -41,10 +44,18 @@ def sample(root: Path, image: bytes, label: bytes, suffix: str = '.jpg') -> dict
         folder = root / kind / 'train'
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    dataset = build_checked_dataset(Config(dict(
-        type='MSRC21Dataset', data_root=str(root), img_suffix=suffix,
-        data_prefix=dict(img_path='images/train', seg_map_path='labels/train'),
-        pipeline=TRANSFORMS, serialize_data=False)))
+    dataset = build_checked_dataset(
+        Config(
+            dict(
+                type='MSRC21Dataset',
+                data_root=str(root),
+                img_suffix=suffix,
+                data_prefix=dict(img_path='images/train', seg_map_path='labels/train'),
+                pipeline=TRANSFORMS,
+                serialize_data=False,
+            )
+        )
+    )
     return dataset[0]
 
 
@@ -90,7 +101,8 @@ def test_damaged_images(folder, damage, suffix):
         assert read['inputs'].shape == (3, 24, 40)
         if suffix == '.png':
             np.testing.assert_array_equal(
-                read['inputs'].permute(1, 2, 0).numpy()[..., ::-1], PIXELS)
+                read['inputs'].permute(1, 2, 0).numpy()[..., ::-1], PIXELS
+            )
 
 
 @cases(30)
@@ -112,19 +124,53 @@ def test_damaged_checkpoints(folder, damage):
 COCO = dict(
     images=[dict(id=1, file_name='1.jpg', height=9, width=9)],
     annotations=[
-        dict(id=1, image_id=1, category_id=1, iscrowd=0, area=4.0, bbox=[0, 0, 2, 2],
-             segmentation=[[0, 0, 5, 0, 5, 5, 0, 5]]),
-        dict(id=2, image_id=1, category_id=2, iscrowd=1, area=4.0, bbox=[0, 0, 2, 2],
-             segmentation=dict(size=[9, 9], counts=[0, 40, 41]))],
-    categories=[dict(id=index, name=name) for index, name in enumerate(coco21.CLASSES, 1)])
+        dict(
+            id=1,
+            image_id=1,
+            category_id=1,
+            iscrowd=0,
+            area=4.0,
+            bbox=[0, 0, 2, 2],
+            segmentation=[[0, 0, 5, 0, 5, 5, 0, 5]],
+        ),
+        dict(
+            id=2,
+            image_id=1,
+            category_id=2,
+            iscrowd=1,
+            area=4.0,
+            bbox=[0, 0, 2, 2],
+            segmentation=dict(size=[9, 9], counts=[0, 40, 41]),
+        ),
+    ],
+    categories=[dict(id=index, name=name) for index, name in enumerate(coco21.CLASSES, 1)],
+)
 PASCAL = dict(
     images=[dict(image_id=1, file_name='1.jpg', height=9, width=9, phase='train')],
-    annos_segmentation=[dict(id=1, image_id=1, category_id=2, iscrowd=0, area=81,
-                             segmentation=dict(size=[9, 9], counts=[0, 40, 41]))])
+    annos_segmentation=[
+        dict(
+            id=1,
+            image_id=1,
+            category_id=2,
+            iscrowd=0,
+            area=81,
+            segmentation=dict(size=[9, 9], counts=[0, 40, 41]),
+        )
+    ],
+)
 STRANGE = st.one_of(
-    st.none(), st.booleans(), st.integers(-2, 2 ** 70), st.floats(), st.text(max_size=5),
-    st.just([]), st.just({}), st.just('../../evil.jpg'), st.just([[]]), st.just([1, [2]]),
-    st.lists(st.integers(-5, 10 ** 12), max_size=4))
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 2**70),
+    st.floats(),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.just('../../evil.jpg'),
+    st.just([[]]),
+    st.just([1, [2]]),
+    st.lists(st.integers(-5, 10**12), max_size=4),
+)
 
 
 @st.composite

@@ -30,8 +30,11 @@ def label_maps(draw: st.DrawFn) -> torch.Tensor:
         values = st.booleans()
     else:
         bounds = np.iinfo(dtype)
-        values = st.one_of(st.integers(0, min(25, bounds.max)), st.just(min(IGNORE, bounds.max)),
-                           st.integers(int(bounds.min), int(bounds.max)))
+        values = st.one_of(
+            st.integers(0, min(25, bounds.max)),
+            st.just(min(IGNORE, bounds.max)),
+            st.integers(int(bounds.min), int(bounds.max)),
+        )
     return torch.from_numpy(draw(npst.arrays(dtype, shape, elements=values)))
 
 
@@ -51,16 +54,21 @@ def test_presence_of_any_label_map(labels, num_classes):
 def test_encoding_of_any_features(data):
     batch, positions = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 40))
     channels, codes = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 40))
-    dtype = data.draw(st.sampled_from([torch.float32, torch.float64, torch.float16,
-                                       torch.bfloat16]))
+    dtype = data.draw(
+        st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
+    )
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
     factors = [data.draw(st.sampled_from(MAGNITUDES)) for _ in range(3)]
     limit = 0.01 * torch.finfo(dtype).max
     x, codewords, scale = (
-        (torch.randn(shape, generator=generator, dtype=torch.float64) * factor).clamp(
-            -limit, limit).to(dtype).requires_grad_()
-        for shape, factor in zip([(batch, channels, positions), (codes, channels), (codes, )],
-                                 factors))
+        (torch.randn(shape, generator=generator, dtype=torch.float64) * factor)
+        .clamp(-limit, limit)
+        .to(dtype)
+        .requires_grad_()
+        for shape, factor in zip(
+            [(batch, channels, positions), (codes, channels), (codes,)], factors
+        )
+    )
     # Squares that leave the range are said to be infinite by the equations themselves.
     squares = channels * (factors[0] + factors[1]) ** 2 * max(factors[2], 1.0) * 100
     computed_in = torch.float64 if dtype is torch.float64 else torch.float32
@@ -74,8 +82,10 @@ def test_encoding_of_any_features(data):
     wide = [tensor.detach().double().requires_grad_() for tensor in (x, codewords, scale)]
     exact = encode(*wide)
     exact.sum().backward()
-    for found, expected in [(encoded, exact), *(
-            (one.grad, other.grad) for one, other in zip((x, codewords, scale), wide))]:
+    for found, expected in [
+        (encoded, exact),
+        *((one.grad, other.grad) for one, other in zip((x, codewords, scale), wide)),
+    ]:
         # A number that half precision cannot hold is infinite in it.
         held = expected.abs() < 0.5 * torch.finfo(found.dtype).max
         assert (found.isfinite() | ~held).all() and not found.isnan().any()
@@ -106,12 +116,21 @@ def test_losses_of_any_label_map(data):
     size = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
     kind = data.draw(st.sampled_from(['any', 'all ignored', 'one pixel']))
     torch.manual_seed(0)
-    head = MODELS.build(dict(
-        type='EncodingHead', in_channels=[6, channels], in_index=[0, 1], channels=channels,
-        num_codes=codes, num_classes=num_classes, use_se_loss=data.draw(st.booleans()),
-        add_lateral=data.draw(st.booleans()), dropout_ratio=0.1,
-        norm_cfg=data.draw(st.sampled_from([dict(type='BN'), dict(type='GN', num_groups=1)])),
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)))
+    head = MODELS.build(
+        dict(
+            type='EncodingHead',
+            in_channels=[6, channels],
+            in_index=[0, 1],
+            channels=channels,
+            num_codes=codes,
+            num_classes=num_classes,
+            use_se_loss=data.draw(st.booleans()),
+            add_lateral=data.draw(st.booleans()),
+            dropout_ratio=0.1,
+            norm_cfg=data.draw(st.sampled_from([dict(type='BN'), dict(type='GN', num_groups=1)])),
+            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        )
+    )
     samples = []
     for _ in range(batch):
         label = torch.full((1, *size), IGNORE)
@@ -152,13 +171,18 @@ def test_metrics_of_any_prediction(data):
     samples = []
     for _ in range(data.draw(st.integers(1, 3))):
         label = torch.randint(num_classes, (1, *size), generator=generator)
-        label[torch.rand(label.shape, generator=generator) < data.draw(
-            st.sampled_from([0.0, 0.5, 1.1]))] = IGNORE
+        label[
+            torch.rand(label.shape, generator=generator)
+            < data.draw(st.sampled_from([0.0, 0.5, 1.1]))
+        ] = IGNORE
         factor = data.draw(st.sampled_from([0.0, 1.0, 1e3]))
-        samples.append(dict(
-            gt_sem_seg=dict(data=label),
-            seg_logits=dict(data=factor * torch.randn(num_classes, *size, generator=generator)),
-            presence=torch.sigmoid(factor * torch.randn(num_classes, generator=generator))))
+        samples.append(
+            dict(
+                gt_sem_seg=dict(data=label),
+                seg_logits=dict(data=factor * torch.randn(num_classes, *size, generator=generator)),
+                presence=torch.sigmoid(factor * torch.randn(num_classes, generator=generator)),
+            )
+        )
     for metric in metrics:
         metric.dataset_meta = dict(classes=tuple(map(str, range(num_classes))))
         metric.process({}, samples)

@@ -16,16 +16,49 @@ from mmengine.config import DictAction
 from tiny_setup import MSRC21
 from toolbox_state import clear_toolbox_state
 
-from mmseg_encnet.engine.explain import explain
-from mmseg_encnet.engine.launch import load_config
-from mmseg_encnet.engine.runner import EncNetRunner
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.explain import explain
+from mmseg_encnet.running.runner import EncNetRunner
 
 # As typed; the largest are beyond any memory, or a mistake would be to try them.
-VALUES = ['None', '-1', '0', '1', '3', '2.5', '-0.1', '1e-30', '1e30', 'nan', 'inf', str(2 ** 40),
-          str(-2 ** 63), str(10 ** 30), 'True', 'False', 'text', '[]', '[1,2]', '(0,0)', '[None]',
-          '[-1,-1,-1]', "['a','b']", '2x', '']
-SECTIONS = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg',
-            'default_hooks', 'val_evaluator', 'env_cfg', 'randomness')
+VALUES = [
+    'None',
+    '-1',
+    '0',
+    '1',
+    '3',
+    '2.5',
+    '-0.1',
+    '1e-30',
+    '1e30',
+    'nan',
+    'inf',
+    str(2**40),
+    str(-(2**63)),
+    str(10**30),
+    'True',
+    'False',
+    'text',
+    '[]',
+    '[1,2]',
+    '(0,0)',
+    '[None]',
+    '[-1,-1,-1]',
+    "['a','b']",
+    '2x',
+    '',
+]
+SECTIONS = (
+    'model',
+    'train_dataloader',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'default_hooks',
+    'val_evaluator',
+    'env_cfg',
+    'randomness',
+)
 MEMORY = 6 << 30
 
 
@@ -54,11 +87,16 @@ def limited_memory() -> Iterator[None]:
 def test_any_option(tiny_options, limited_memory, tmp_path, data):
     clear_toolbox_state()
     cfg = load_config(str(MSRC21), tiny_options)
-    known = [key for section in SECTIONS if section in cfg
-             for key in (section, *keys(cfg[section], section))]
+    known = [
+        key
+        for section in SECTIONS
+        if section in cfg
+        for key in (section, *keys(cfg[section], section))
+    ]
     count = data.draw(st.integers(1, 2))
-    options = {data.draw(st.sampled_from(known)): data.draw(st.sampled_from(VALUES))
-               for _ in range(count)}
+    options = {
+        data.draw(st.sampled_from(known)): data.draw(st.sampled_from(VALUES)) for _ in range(count)
+    }
     parsed = {key: DictAction._parse_iterable(value) for key, value in options.items()}
     try:
         cfg = load_config(str(MSRC21), {**tiny_options, **parsed}, str(tmp_path / 'work'))
@@ -70,8 +108,11 @@ def test_any_option(tiny_options, limited_memory, tmp_path, data):
     except Exception as error:
         sentence = explain(error)
         assert sentence is not None, f'{options}: {type(error).__name__}: {error}'
-        named = {word for key, value in options.items()
-                 for word in (key, key.split('.')[0], key.split('.')[-1], value)}
+        named = {
+            word
+            for key, value in options.items()
+            for word in (key, key.split('.')[0], key.split('.')[-1], value)
+        }
         assert any(word and word in sentence for word in named), f'{options}: {sentence}'
     else:
         assert loop is not None

@@ -18,14 +18,16 @@ from mmseg.registry import MODELS
 from PIL import Image
 from tiny_setup import MSRC21, SHRUNK
 
-from mmseg_encnet.engine.inference import load_segmentor
-from mmseg_encnet.engine.launch import load_config
-from mmseg_encnet.engine.samples import build_checked_dataset
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.predicting import load_segmentor
 
 SIDES = st.one_of(st.sampled_from([1, 2, 3, 7, 47, 48, 49, 64]), st.integers(1, 300))
-SIZES = st.one_of(st.tuples(SIDES, SIDES), st.sampled_from(
-    [(1, 1), (1, 2048), (2048, 1), (2048, 64), (64, 2048), (1, 64), (64, 1)]))
+SIZES = st.one_of(
+    st.tuples(SIDES, SIDES),
+    st.sampled_from([(1, 1), (1, 2048), (2048, 1), (2048, 64), (64, 2048), (1, 64), (64, 1)]),
+)
 
 
 @pytest.fixture(scope='module')

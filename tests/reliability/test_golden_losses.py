@@ -21,5 +21,7 @@ def test_losses_are_those_that_were_stored(name, tmp_path):
 def test_every_case_is_stored_and_moves():
     golden = json.loads(GOLDEN.read_text())
     assert golden.keys() == CASES.keys()
-    assert all(len({round(value, 6) for value in losses['loss']}) == ITERATIONS
-               for losses in golden.values())
+    assert all(
+        len({round(value, 6) for value in losses['loss']}) == ITERATIONS
+        for losses in golden.values()
+    )

@@ -13,16 +13,22 @@ from pathlib import Path
 import pytest
 from tiny_scenes import CONFIG, TINY_SCENES
 
-from mmseg_encnet.engine.checkpoint_file import check_undamaged, find_resumable
-from mmseg_encnet.engine.explain import explain
+from mmseg_encnet.checkpoints.whole_files import check_undamaged
+from mmseg_encnet.resuming.find import find_resumable
+from mmseg_encnet.running.explain import explain
 
 CHECK = Path(__file__).with_name('check_killed_training.py')
 
 
 def test_killed_training_goes_on_to_its_end(environment):
     # In a process of its own, because it forks.
-    ended = subprocess.run([sys.executable, str(CHECK), '3', '16'], env=environment,
-                           capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(
+        [sys.executable, str(CHECK), '3', '16'],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     figures = json.loads(ended.stdout.splitlines()[-1])
     assert figures['kills survived (`kill -9`)'] == 3
@@ -34,19 +40,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / 'disk'
     folder.mkdir()
     mount = shutil.which('mount')
-    if mount is None or subprocess.run(
-            [mount, '-t', 'tmpfs', '-o', 'size=1500k', 'tmpfs', str(folder)],
-            capture_output=True).returncode:
+    if (
+        mount is None
+        or subprocess.run(
+            [mount, '-t', 'tmpfs', '-o', 'size=1500k', 'tmpfs', str(folder)], capture_output=True
+        ).returncode
+    ):
         pytest.skip('mounting a small file system needs the rights of root')
     yield folder
     subprocess.run([shutil.which('umount'), '--lazy', str(folder)], check=True)
 
 
 def test_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(run_tool, small_disk):
-    options = {**TINY_SCENES, 'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60,
-               'default_hooks.checkpoint.interval': 1,
-               'default_hooks.checkpoint.max_keep_ckpts': -1,
-               'default_hooks.logger.interval': 1}
+    options = {
+        **TINY_SCENES,
+        'train_cfg.max_iters': 60,
+        'train_cfg.val_interval': 60,
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
+        'default_hooks.logger.interval': 1,
+    }
     train = ('train', CONFIG, '--work-dir', small_disk / 'work')
     sentence = run_tool(*train, options=options).sentence
     assert str(small_disk / 'work') in sentence and 'No space left on device' in sentence
@@ -72,5 +85,6 @@ def test_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(run_tool, s
 def test_full_disk_before_training_ends_in_a_sentence():
     error = OSError(errno.ENOSPC, 'No space left on device', 'out/0.png')
     assert explain(error) == (
-        'out/0.png cannot be written: No space left on device; free space on its disk.')
+        'out/0.png cannot be written: No space left on device; free space on its disk.'
+    )
     assert explain(OSError(errno.EIO, 'Input/output error', 'out/0.png')) is None

@@ -15,18 +15,27 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from tiny_setup import MSRC21
 
-from mmseg_encnet.engine import launch
-from mmseg_encnet.engine.runner import EncNetRunner
+from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.running.processes import run_training
+from mmseg_encnet.running.runner import EncNetRunner
 
-BURST = {'optim_wrapper.optimizer.lr': 1e12, 'train_cfg.max_iters': 6,
-         'default_hooks.checkpoint.interval': 1, 'randomness.seed': 0}
+BURST = {
+    'optim_wrapper.optimizer.lr': 1e12,
+    'train_cfg.max_iters': 6,
+    'default_hooks.checkpoint.interval': 1,
+    'randomness.seed': 0,
+}
 
 
 @pytest.mark.parametrize('accumulated', [1, 2])
 def test_loss_that_is_no_number(accumulated, run_tool, tiny_options, tiny_data, tmp_path):
-    options = {**tiny_options, **BURST, 'optim_wrapper.accumulative_counts': accumulated,
-               'train_dataloader.sampler.shuffle': False}
+    options = {
+        **tiny_options,
+        **BURST,
+        'optim_wrapper.accumulative_counts': accumulated,
+        'train_dataloader.sampler.shuffle': False,
+    }
     sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=options).sentence
     assert 'the loss became ' in sentence and 'decode.loss_ce' in sentence
     iteration = int(sentence.partition('at iteration ')[2].split()[0])
@@ -55,8 +64,9 @@ class Overflow(Hook):
             runner.model.state_dict()[self.entry][0] = math.inf
 
 
-@pytest.mark.parametrize('entry', [
-    'decode_head.conv_seg.weight', 'decode_head.bottleneck.bn.running_var'])
+@pytest.mark.parametrize(
+    'entry', ['decode_head.conv_seg.weight', 'decode_head.bottleneck.bn.running_var']
+)
 def test_weights_that_are_no_numbers_reach_no_checkpoint(entry, tiny_config):
     cfg = tiny_config({'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 1})
     runner = EncNetRunner.from_cfg(cfg)
@@ -81,14 +91,16 @@ HEADS = {
     'SE-loss': {},
     'no SE-loss': {'model.decode_head.use_se_loss': False},
     'lateral': {'model.decode_head.add_lateral': True},
-    'average over all pixels': {'model.decode_head.loss_decode.type': 'CrossEntropyLoss',
-                                'model.auxiliary_head.loss_decode.type': 'CrossEntropyLoss'},
+    'average over all pixels': {
+        'model.decode_head.loss_decode.type': 'CrossEntropyLoss',
+        'model.auxiliary_head.loss_decode.type': 'CrossEntropyLoss',
+    },
 }
 
 
 @pytest.mark.parametrize('name', HEADS)
 def test_crops_without_labels(name, tiny_options):
-    cfg = launch.load_config(str(MSRC21), {**tiny_options, **HEADS[name]})
+    cfg = load_config(str(MSRC21), {**tiny_options, **HEADS[name]})
     model = MODELS.build(cfg.model)
     for labels in ([255, 255], [3, 255]):
         model.zero_grad()
@@ -107,6 +119,6 @@ def test_training_on_crops_without_labels_goes_on(tiny_config, tiny_data):
     for path in (tiny_data / 'labels' / 'train').iterdir():
         Image.new('L', Image.open(path).size, 255).save(path)
     cfg = tiny_config()
-    launch.run_training(cfg)
+    run_training(cfg)
     state = CheckpointLoader.load_checkpoint(f'{cfg.work_dir}/iter_2.pth')['state_dict']
     assert all(value.isfinite().all() for value in state.values())

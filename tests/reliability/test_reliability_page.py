@@ -6,8 +6,9 @@ import record
 
 
 def test_page_is_written_from_the_results():
-    assert record.PAGE.read_text() == record.render(record.stored()), \
+    assert record.PAGE.read_text() == record.render(record.stored()), (
         'run: python tools/analysis_tools/reliability.py --page-only'
+    )
 
 
 def test_every_result_has_its_script_and_held():

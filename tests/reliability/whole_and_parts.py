@@ -15,8 +15,9 @@ from PIL import Image
 from process_group import in_process_group
 from tiny_setup import SHRUNK
 
-from mmseg_encnet.engine import launch
-from mmseg_encnet.engine.runner import EncNetRunner
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.processes import run_test
+from mmseg_encnet.running.runner import EncNetRunner
 
 SIDE = 48
 ITERATIONS = 10
@@ -34,8 +35,10 @@ NETWORKS = {
 # nothing is normalised over the images of a process.
 OPTIONS = {
     **SHRUNK,
-    **{f'model.{part}.norm_cfg': dict(_delete_=True, type='GN', num_groups=4)
-       for part in ('backbone', 'decode_head', 'auxiliary_head')},
+    **{
+        f'model.{part}.norm_cfg': dict(_delete_=True, type='GN', num_groups=4)
+        for part in ('backbone', 'decode_head', 'auxiliary_head')
+    },
     'model.decode_head.dropout_ratio': 0,
     'model.auxiliary_head.dropout_ratio': 0,
     'train_cfg.max_iters': ITERATIONS,
@@ -48,8 +51,10 @@ OPTIONS = {
 }
 AVERAGE_OF_AVERAGES = {
     f'model.{part}.loss_decode': dict(
-        _delete_=True, type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=weight)
-    for part, weight in (('decode_head', 1.0), ('auxiliary_head', 0.2))}
+        _delete_=True, type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=weight
+    )
+    for part, weight in (('decode_head', 1.0), ('auxiliary_head', 0.2))
+}
 
 
 class Training(NamedTuple):
@@ -79,21 +84,28 @@ def draw_images(root: Path) -> Path:
             (root / kind / split).mkdir(parents=True)
         for index, ignored in enumerate(IGNORED_ROWS):
             label = np.full((SIDE, SIDE), rng.integers(21), np.uint8)
-            label[:, SIDE // 2:] = rng.integers(21)
+            label[:, SIDE // 2 :] = rng.integers(21)
             image = 11.0 * label[..., None] + rng.normal(0, 8, (SIDE, SIDE, 3))
             label[:ignored] = 255
             Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
-                root / 'images' / split / f'{index}.jpg')
+                root / 'images' / split / f'{index}.jpg'
+            )
             Image.fromarray(label).save(root / 'labels' / split / f'{index}.png')
     return root
 
 
-def train(network: str, data: Path, work_dir: Path, world_size: int,
-          options: dict | None = None) -> list[Training]:
+def train(
+    network: str, data: Path, work_dir: Path, world_size: int, options: dict | None = None
+) -> list[Training]:
     """Train a network ten iterations, the batch spread over some processes; a result of each."""
     config, own = NETWORKS[network]
-    options = {**OPTIONS, **own, **(options or {}), 'data_root': str(data),
-               'train_dataloader.batch_size': BATCH // world_size}
+    options = {
+        **OPTIONS,
+        **own,
+        **(options or {}),
+        'data_root': str(data),
+        'train_dataloader.batch_size': BATCH // world_size,
+    }
     if network != 'EncNet':
         options.pop('model.decode_head.num_codes')
     return in_process_group(world_size, _train, config, options, str(work_dir))
@@ -103,9 +115,12 @@ def largest_difference(one: Training, other: Training) -> Difference:
     """Compare two trainings of the same network."""
     for first, second in zip(one, other):
         assert first.keys() == second.keys()
-    return Difference(*(
-        max(float(np.abs(first[key] - second[key]).max()) for key in first)
-        for first, second in zip(one, other)))
+    return Difference(
+        *(
+            max(float(np.abs(first[key] - second[key]).max()) for key in first)
+            for first, second in zip(one, other)
+        )
+    )
 
 
 def evaluate(work_dir: Path, world_size: int, num_images: int) -> list[dict[str, Any]]:
@@ -120,12 +135,14 @@ def evaluate(work_dir: Path, world_size: int, num_images: int) -> list[dict[str,
 
 def _train(config: str, options: dict, work_dir: str) -> Training:
     torch.set_default_dtype(torch.float64)
-    cfg = launch.load_config(config, options, work_dir, _launcher())
+    cfg = load_config(config, options, work_dir, _launcher())
     runner = EncNetRunner.from_cfg(cfg)
     runner.train()
     losses = {
-        key: np.asarray(buffer.data[0]) for key, buffer in runner.message_hub.log_scalars.items()
-        if key.startswith('train/') and 'loss' in key}
+        key: np.asarray(buffer.data[0])
+        for key, buffer in runner.message_hub.log_scalars.items()
+        if key.startswith('train/') and 'loss' in key
+    }
     model = getattr(runner.model, 'module', runner.model)
     weights = {key: value.double().numpy() for key, value in model.state_dict().items()}
     return Training(losses, weights)
@@ -145,17 +162,24 @@ class _Order(BaseMetric):
 
 def _evaluate(work_dir: Path, num_images: int) -> dict[str, Any]:
     METRICS.register_module(name='Order', module=_Order, force=True)
-    cfg = launch.load_config('encnet_r18_context-scenes', {
-        'test_dataloader.dataset.num_scenes': num_images, 'test_dataloader.batch_size': 2,
-        'test_dataloader.num_workers': 0, 'test_dataloader.persistent_workers': False,
-        'log_level': 'ERROR',
-    }, str(work_dir / 'log'), _launcher())
+    cfg = load_config(
+        'encnet_r18_context-scenes',
+        {
+            'test_dataloader.dataset.num_scenes': num_images,
+            'test_dataloader.batch_size': 2,
+            'test_dataloader.num_workers': 0,
+            'test_dataloader.persistent_workers': False,
+            'log_level': 'ERROR',
+        },
+        str(work_dir / 'log'),
+        _launcher(),
+    )
     cfg.test_evaluator.append(dict(type='Order'))
     init_default_scope('mmseg')
     torch.manual_seed(0)
     weights = work_dir / f'weights_{_rank()}.pth'
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), weights)
-    return launch.run_test(cfg, str(weights))
+    return run_test(cfg, str(weights))
 
 
 def _launcher() -> str:

@@ -21,7 +21,7 @@ from tiny_setup import MSRC21
 from torch import nn
 
 from mmseg_encnet.checkpoints import pytorch_encoding
-from mmseg_encnet.engine.launch import load_config
+from mmseg_encnet.configuration.loading import load_config
 
 TRAIN_LABEL, VAL_LABEL = 'labels/train/1.png', 'labels/val/1.png'
 TRAIN_IMAGE = 'images/train/1.jpg'
@@ -31,6 +31,7 @@ def write_label(path: str, change: Callable[[np.ndarray], np.ndarray]) -> Callab
     def write(root: Path) -> None:
         label = np.array(Image.open(root / path))
         Image.fromarray(change(label)).save(root / path)
+
     return write
 
 
@@ -51,6 +52,7 @@ def empty_folder(path: str) -> Callable[[Path], None]:
     def empty(root: Path) -> None:
         for file in (root / path).iterdir():
             file.unlink()
+
     return empty
 
 
@@ -64,22 +66,33 @@ BROKEN_DATA = {
     'empty image folder': (empty_folder('images/train'), ['no images', 'images/train']),
     'missing label': (lambda root: (root / TRAIN_LABEL).unlink(), [TRAIN_LABEL, 'missing']),
     'label value outside the classes': (
-        write_label(TRAIN_LABEL, with_value), [TRAIN_LABEL, '21', '0 to 20', '255']),
+        write_label(TRAIN_LABEL, with_value),
+        [TRAIN_LABEL, '21', '0 to 20', '255'],
+    ),
     'any grey picture as label': (
-        write_label(TRAIN_LABEL, lambda label: np.arange(label.size).reshape(label.shape).astype(
-            np.uint8)), [TRAIN_LABEL, '21, 22, 23, 24, 25, ...']),
+        write_label(
+            TRAIN_LABEL, lambda label: np.arange(label.size).reshape(label.shape).astype(np.uint8)
+        ),
+        [TRAIN_LABEL, '21, 22, 23, 24, 25, ...'],
+    ),
     'label of another size': (
-        write_label(TRAIN_LABEL, lambda label: label[:40]), [TRAIN_LABEL, '40x72', '56x72']),
+        write_label(TRAIN_LABEL, lambda label: label[:40]),
+        [TRAIN_LABEL, '40x72', '56x72'],
+    ),
     # Padded to the crop, it would have the size of its image again.
     'label turned': (
-        write_label(TRAIN_LABEL, lambda label: label.T.copy()), [TRAIN_LABEL, '72x56', '56x72']),
+        write_label(TRAIN_LABEL, lambda label: label.T.copy()),
+        [TRAIN_LABEL, '72x56', '56x72'],
+    ),
     'colours as label': (
         write_label(TRAIN_LABEL, lambda label: np.stack([label] * 3, axis=-1)),
-        [TRAIN_LABEL, '(56, 72, 3)', 'one channel']),
+        [TRAIN_LABEL, '(56, 72, 3)', 'one channel'],
+    ),
     # The toolbox would read 300 as 44.
     '16-bit label': (
         write_label(TRAIN_LABEL, lambda label: np.full_like(label, 300, dtype=np.uint16)),
-        [TRAIN_LABEL, '300', '8 bits']),
+        [TRAIN_LABEL, '300', '8 bits'],
+    ),
     'undecodable label': (write_bytes(TRAIN_LABEL, b'no image'), [TRAIN_LABEL, 'decoded']),
     'truncated image': (truncate(TRAIN_IMAGE), [TRAIN_IMAGE, 'decoded']),
     'empty image': (write_bytes(TRAIN_IMAGE, b''), [TRAIN_IMAGE, 'decoded']),
@@ -116,8 +129,11 @@ def test_broken_validation_data_leaves_the_checkpoints(run_tool, tiny_data, tiny
     options['train_cfg.max_iters'] = 4
     assert run_tool(*train, '--resume', options=options).status == 0
     assert (work_dir / 'iter_4.pth').is_file()
-    assert all((work_dir / name).read_bytes() == content for name, content in before.items()
-               if (work_dir / name).is_file())
+    assert all(
+        (work_dir / name).read_bytes() == content
+        for name, content in before.items()
+        if (work_dir / name).is_file()
+    )
 
 
 MISTAKEN_OPTIONS = {
@@ -126,7 +142,8 @@ MISTAKEN_OPTIONS = {
     'type with a scope': ({'model.type': 'mmseg.EncoderDecodr'}, ['mmseg.EncoderDecodr']),
     'transform': (
         {'train_dataloader.dataset.pipeline.1.type': 'LoadAnnotation'},
-        ['train_dataloader.dataset.pipeline.1.type', 'LoadAnnotations']),
+        ['train_dataloader.dataset.pipeline.1.type', 'LoadAnnotations'],
+    ),
     'optimizer': ({'optim_wrapper.optimizer.type': 'SDG'}, ['optimizer.type', 'SDG', 'SGD']),
     'hook': ({'default_hooks.timer.type': 'IterTimrHook'}, ['IterTimrHook', 'IterTimerHook']),
     'norm': ({'model.backbone.norm_cfg.type': 'SyncB'}, ['model.backbone.norm_cfg.type', 'SyncB']),
@@ -139,10 +156,13 @@ MISTAKEN_OPTIONS = {
     'entry of a number': ({'model.decode_head.channels.x': 3}, ['model.decode_head.channels.x=3']),
     'depth': ({'model.backbone.depth': 20}, ['depth=20', '18, 34, 50, 101, 152']),
     'fewer outputs than classes': (
-        {'model.auxiliary_head.num_classes': 20}, ['auxiliary_head.num_classes=20', '21 classes']),
+        {'model.auxiliary_head.num_classes': 20},
+        ['auxiliary_head.num_classes=20', '21 classes'],
+    ),
     'groups': (
         {'model.decode_head.norm_cfg.type': 'GN', 'model.decode_head.norm_cfg.num_groups': 8},
-        ['num_groups=8', 'num_codes=4']),
+        ['num_groups=8', 'num_codes=4'],
+    ),
 }
 
 
@@ -204,7 +224,7 @@ class Payload:
         self.target = target
 
     def __reduce__(self):
-        return os.mkdir, (str(self.target), )
+        return os.mkdir, (str(self.target),)
 
 
 def other_classes(path: Path, options: dict) -> None:
@@ -213,8 +233,13 @@ def other_classes(path: Path, options: dict) -> None:
 
 
 def other_network(path: Path, options: dict) -> None:
-    options = {**options, 'model.backbone.base_channels': 4, 'model.backbone.stem_channels': 8,
-               'model.decode_head.in_channels': [8, 16, 32], 'model.auxiliary_head.in_channels': 16}
+    options = {
+        **options,
+        'model.backbone.base_channels': 4,
+        'model.backbone.stem_channels': 8,
+        'model.decode_head.in_channels': [8, 16, 32],
+        'model.auxiliary_head.in_channels': 16,
+    }
     torch.save(dict(state_dict=model_of(MSRC21, options).state_dict()), path)
 
 
@@ -238,7 +263,8 @@ CHECKPOINTS = {
     'number as weights': (lambda path, _: torch.save(dict(state_dict=3), path), ['int']),
     'code': (
         lambda path, _: torch.save(dict(state_dict=Payload(path.with_name('ran'))), path),
-        ['could run code']),
+        ['could run code'],
+    ),
     'missing': (lambda path, _: None, ['does not exist']),
 }
 
@@ -256,8 +282,9 @@ def test_checkpoint_that_does_not_fit(name, tool, run_tool, tiny_data, tiny_opti
     assert not (tmp_path / 'predictions').exists()
 
 
-def test_training_from_another_number_of_classes_keeps_the_backbone(run_tool, tiny_options,
-                                                                    tmp_path):
+def test_training_from_another_number_of_classes_keeps_the_backbone(
+    run_tool, tiny_options, tmp_path
+):
     path = tmp_path / 'weights.pth'
     other_classes(path, tiny_options)
     train = ('train', MSRC21, '--work-dir', 'work')
@@ -269,31 +296,45 @@ def test_training_from_another_number_of_classes_keeps_the_backbone(run_tool, ti
     result = CheckpointLoader.load_checkpoint(str(tmp_path / 'work/iter_2.pth'))['state_dict']
     before = torch.load(path)['state_dict']
     # The last iteration's rate is zero, the first one's is small.
-    torch.testing.assert_close(result['backbone.layer4.1.conv2.weight'],
-                               before['backbone.layer4.1.conv2.weight'], atol=0.05, rtol=0)
+    torch.testing.assert_close(
+        result['backbone.layer4.1.conv2.weight'],
+        before['backbone.layer4.1.conv2.weight'],
+        atol=0.05,
+        rtol=0,
+    )
 
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
     """A machine without network and without cached weights."""
+
     def refuse(*_, **__):
         raise socket.gaierror('no network')
 
     monkeypatch.setattr(socket, 'getaddrinfo', refuse)
-    monkeypatch.setattr('torch.hub.urlopen', lambda *_, **__: (_ for _ in ()).throw(
-        urllib.error.URLError('no network')))
+    monkeypatch.setattr(
+        'torch.hub.urlopen',
+        lambda *_, **__: (_ for _ in ()).throw(urllib.error.URLError('no network')),
+    )
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
 
 
-@pytest.mark.parametrize('weights, file', [
-    ('open-mmlab://resnet50_v1c', 'resnet50_v1c-2cccc1ad.pth'),
-    ('https://example.com/weights/resnet18.pth', 'resnet18.pth'),
-    ('pytorch-encoding://resnet50s', 'resnet50s-a75c83cf.zip'),
-])
-def test_weights_that_cannot_be_fetched(weights, file, run_tool, tiny_options, no_network, tmp_path,
-                                        monkeypatch):
-    options = {**tiny_options, 'model.backbone.init_cfg.type': 'Pretrained',
-               'model.backbone.init_cfg.checkpoint': weights}
+@pytest.mark.parametrize(
+    'weights, file',
+    [
+        ('open-mmlab://resnet50_v1c', 'resnet50_v1c-2cccc1ad.pth'),
+        ('https://example.com/weights/resnet18.pth', 'resnet18.pth'),
+        ('pytorch-encoding://resnet50s', 'resnet50s-a75c83cf.zip'),
+    ],
+)
+def test_weights_that_cannot_be_fetched(
+    weights, file, run_tool, tiny_options, no_network, tmp_path, monkeypatch
+):
+    options = {
+        **tiny_options,
+        'model.backbone.init_cfg.type': 'Pretrained',
+        'model.backbone.init_cfg.checkpoint': weights,
+    }
     train = ('train', MSRC21, '--work-dir', 'work')
     sentence = run_tool(*train, options=options).sentence
     place = Path(re.search(r'put it at ([^,]+)', sentence).group(1))
@@ -317,14 +358,18 @@ def test_weights_that_cannot_be_fetched(weights, file, run_tool, tiny_options, n
     assert run_tool(*train, options=options).status == 0
 
 
-@pytest.mark.parametrize('content, words', [
-    (None, ['does not exist']), (b'broken', ['no checkpoint'])])
+@pytest.mark.parametrize(
+    'content, words', [(None, ['does not exist']), (b'broken', ['no checkpoint'])]
+)
 def test_weights_on_disk_that_cannot_be_read(content, words, run_tool, tiny_options, tmp_path):
     path = tmp_path / 'backbone.pth'
     if content is not None:
         path.write_bytes(content)
-    options = {**tiny_options, 'model.backbone.init_cfg.type': 'Pretrained',
-               'model.backbone.init_cfg.checkpoint': str(path)}
+    options = {
+        **tiny_options,
+        'model.backbone.init_cfg.type': 'Pretrained',
+        'model.backbone.init_cfg.checkpoint': str(path),
+    }
     sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=options).sentence
     assert all(word in sentence for word in [str(path), 'model.backbone.init_cfg', *words])
 

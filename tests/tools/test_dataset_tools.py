@@ -31,7 +31,11 @@ def test_stats_leave_pictures_and_numbers(run_tool, tiny_options, tmp_path):
     assert result.status == 0, result.err
     folder = tmp_path / 'work_dirs' / 'encnet_r18_msrc21' / 'statistics_train'
     assert {path.name for path in folder.iterdir()} == {
-        'frequency.png', 'classes_per_image.png', 'co_occurrence.png', 'statistics.json'}
+        'frequency.png',
+        'classes_per_image.png',
+        'co_occurrence.png',
+        'statistics.json',
+    }
     content = json.loads((folder / 'statistics.json').read_text())
     assert content['images'] == 4
     # Every line of the bar tells how far it is.
@@ -62,17 +66,24 @@ def empty_images(root):
         path.unlink()
 
 
-@pytest.mark.parametrize('break_it, arguments, words', [
-    (None, ['--split', 'trainval'], ["'trainval'", 'train, val, test']),
-    (empty_images, [], ['no images', 'images/train']),
-    (break_label, [], ['labels/train/1.png', '21', '0 to 20']),
-    (lambda root: (root / 'labels' / 'train' / '1.png').unlink(), [],
-     ['labels/train/1.png', 'missing']),
-    (lambda root: root.rename(root.with_name('moved')), [], ['data root', 'does not exist']),
-])
+@pytest.mark.parametrize(
+    'break_it, arguments, words',
+    [
+        (None, ['--split', 'trainval'], ["'trainval'", 'train, val, test']),
+        (empty_images, [], ['no images', 'images/train']),
+        (break_label, [], ['labels/train/1.png', '21', '0 to 20']),
+        (
+            lambda root: (root / 'labels' / 'train' / '1.png').unlink(),
+            [],
+            ['labels/train/1.png', 'missing'],
+        ),
+        (lambda root: root.rename(root.with_name('moved')), [], ['data root', 'does not exist']),
+    ],
+)
 @pytest.mark.parametrize('tool', [BROWSE, STATS])
-def test_mistakes_end_in_one_sentence(tool, break_it, arguments, words, run_tool, tiny_data,
-                                      tiny_options):
+def test_mistakes_end_in_one_sentence(
+    tool, break_it, arguments, words, run_tool, tiny_data, tiny_options
+):
     if break_it:
         break_it(tiny_data)
     if tool == STATS:

@@ -31,25 +31,34 @@ def regions(rng: np.random.Generator, count: int, height: int, width: int) -> np
     return np.stack([cv2.resize(value, (width, height)) for value in values])
 
 
-def prediction(height: int = 90, width: int = 120, num_classes: int = 8, num_codes: int = 6,
-               truth: bool = True, maps: bool = True, presence: bool = True,
-               name: str = 'class {}') -> ContextPrediction:
+def prediction(
+    height: int = 90,
+    width: int = 120,
+    num_classes: int = 8,
+    num_codes: int = 6,
+    truth: bool = True,
+    maps: bool = True,
+    presence: bool = True,
+    name: str = 'class {}',
+) -> ContextPrediction:
     rng = np.random.default_rng(num_classes)
     scores = regions(rng, min(num_classes, 40), height, width)
     label = scores.argmax(axis=0)
-    label[:height // 8] = 255
+    label[: height // 8] = 255
     assignments = np.exp(4 * regions(rng, num_codes, height, width))
     palette = rng.integers(0, 256, (num_classes, 3)).tolist()
     return ContextPrediction(
         np.array(palette, np.uint8)[scores.argmax(axis=0)] // 2,
         np.roll(scores.argmax(axis=0), 3, axis=1),
-        [name.format(index) for index in range(num_classes)], palette,
+        [name.format(index) for index in range(num_classes)],
+        palette,
         truth=label if truth else None,
         presence=rng.random(num_classes) if presence else None,
         gate=rng.random(512) if maps else None,
         channels=np.array([500, 501, 502, 503, 504, 505]) if maps else None,
         channel_maps=regions(rng, 6, height, width) if maps else None,
-        assignments=assignments / assignments.sum(axis=0) if maps else None)
+        assignments=assignments / assignments.sum(axis=0) if maps else None,
+    )
 
 
 CASES = {
@@ -72,12 +81,21 @@ CASES = {
 def assert_legible(figure: Figure) -> None:
     """Every text lies in the figure, and on no other one."""
     figure.draw_without_rendering()
-    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()
-             and not any(text in axes.texts and text.get_path_effects() for axes in figure.axes)]
+    texts = [
+        text
+        for text in figure.findobj(Text)
+        if text.get_text()
+        and text.get_visible()
+        and not any(text in axes.texts and text.get_path_effects() for axes in figure.axes)
+    ]
     for text in texts:
         box = text.get_window_extent()
-        inside = (box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width
-                  and box.y1 <= figure.bbox.height)
+        inside = (
+            box.x0 >= 0
+            and box.y0 >= 0
+            and box.x1 <= figure.bbox.width
+            and box.y1 <= figure.bbox.height
+        )
         assert inside, text.get_text()
     for one, other in combinations([text for text in texts if not text.get_rotation()], 2):
         assert not one.get_window_extent().overlaps(other.get_window_extent()), (one, other)
@@ -105,7 +123,8 @@ def test_sheet_is_legible_and_complete(case):
 
 
 @pytest.mark.parametrize(
-    'name', ['image', 'codewords', 'codeword_shares', 'weak_1', 'presence', 'legend'])
+    'name', ['image', 'codewords', 'codeword_shares', 'weak_1', 'presence', 'legend']
+)
 def test_every_part_alone(name):
     figure = draw_part(prediction(num_classes=40, num_codes=40), name, width=5)
     assert_legible(figure)
@@ -130,8 +149,9 @@ def test_errors():
     wrong = (painted == (213, 94, 0)).all(axis=-1)
     assert wrong.tolist() == [[False, True, False], [False, False, True]]
     assert painted[0, 2].tolist() == [0, 0, 0]
-    unlabelled = ContextPrediction(image, predicted, ['a', 'b'], [[0, 0, 0], [9, 9, 9]],
-                                   truth=np.full((2, 3), 255))
+    unlabelled = ContextPrediction(
+        image, predicted, ['a', 'b'], [[0, 0, 0], [9, 9, 9]], truth=np.full((2, 3), 255)
+    )
     assert np.isnan(error_share(unlabelled))
     assert_legible(draw_sheet(unlabelled))
 
@@ -143,12 +163,18 @@ def test_codewords_keep_their_colours():
     distances = [np.abs(one.astype(int) - other).sum() for one, other in combinations(colours, 2)]
     assert min(distances) > 20
     context = prediction(num_codes=12)
-    assert (paint_codewords(context)
-            == codeword_colours(12)[context.assignments.argmax(axis=0)]).all()
+    assert (
+        paint_codewords(context) == codeword_colours(12)[context.assignments.argmax(axis=0)]
+    ).all()
     assert context.codeword_shares.sum() == pytest.approx(1)
 
 
 def test_maps_of_another_size_than_their_image():
     with pytest.raises(UserError, match=r'the truth is 4x5 .* image is 4x6'):
-        ContextPrediction(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), int), ['a'], [[0, 0, 0]],
-                          truth=np.zeros((4, 5), int))
+        ContextPrediction(
+            np.zeros((4, 6, 3), np.uint8),
+            np.zeros((4, 6), int),
+            ['a'],
+            [[0, 0, 0]],
+            truth=np.zeros((4, 5), int),
+        )

@@ -13,16 +13,21 @@ from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 from tiny_setup import MSRC21
 
-from mmseg_encnet.engine.launch import load_config
+from mmseg_encnet.configuration.loading import load_config
 
 META = dict(classes=['sky', 'sand', 'sea'], palette=[[90, 170, 250], [240, 220, 150], [20, 60, 99]])
 
 
 @pytest.fixture
 def visualizer(tmp_path) -> SegLocalVisualizer:
-    built = VISUALIZERS.build(dict(
-        type='ContextVisualizer', vis_backends=[dict(type='LocalVisBackend')],
-        save_dir=str(tmp_path), name='visualizer'))
+    built = VISUALIZERS.build(
+        dict(
+            type='ContextVisualizer',
+            vis_backends=[dict(type='LocalVisBackend')],
+            save_dir=str(tmp_path),
+            name='visualizer',
+        )
+    )
     built.dataset_meta = META
     return built
 
@@ -68,7 +73,8 @@ def test_inferencer(tiny_options, tmp_path):
     state = MODELS.build(cfg.model).state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=meta)), tmp_path / 'weights.pth')
     inferencer = MMSegInferencer(
-        model=cfg, weights=str(tmp_path / 'weights.pth'), device='cpu', show_progress=False)
+        model=cfg, weights=str(tmp_path / 'weights.pth'), device='cpu', show_progress=False
+    )
     result = inferencer(np.zeros((40, 50, 3), np.uint8), return_vis=True)
     # Beside image and prediction there is what the context branch saw.
     assert result['visualization'].shape[1] > 1000

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from mmseg_encnet.benchmarks import encode, encode_report
+from mmseg_encnet.workbench.benchmarks import encode, encode_report
 
 
 def parse_args() -> argparse.Namespace:

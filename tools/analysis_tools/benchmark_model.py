@@ -11,19 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from mmseg_encnet.benchmarks import model, model_report
-from mmseg_encnet.engine.explain import exit_with_one_sentence
-from mmseg_encnet.engine.launch import load_config
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.benchmarks import model, model_report
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--config', default='encnet_r50_ade20k',
-                        help='a config with an EncodingHead (%(default)s)')
+    parser.add_argument(
+        '--config', default='encnet_r50_ade20k', help='a config with an EncodingHead (%(default)s)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
-    parser.add_argument('--size', type=int, nargs=2, default=(480, 480),
-                        metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument(
+        '--size', type=int, nargs=2, default=(480, 480), metavar=('HEIGHT', 'WIDTH')
+    )
     parser.add_argument('--batch', type=int, default=2, help='images in a training step')
     parser.add_argument('--rounds', type=int, default=5, help='repetitions; medians are shown')
     parser.add_argument('--json', type=Path, help='write all figures to this file')
@@ -39,7 +41,8 @@ def main() -> None:
     processes = len(model.TASKS) * len(model.CONTENDERS) * args.rounds
     with tqdm(total=processes, unit='process') as bar:
         measurements = list(
-            model.measure(load_config(args.config).model, case, args.rounds, bar.update))
+            model.measure(load_config(args.config).model, case, args.rounds, bar.update)
+        )
     results = model_report.collect(args.config, case, measurements)
     table = Table(*model_report.COLUMNS, caption=model_report.caption(results))
     for row in model_report.table_rows(results):

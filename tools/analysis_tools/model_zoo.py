@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmseg_encnet.model_zoo import write_page
+from mmseg_encnet.workbench.model_zoo import write_page
 
 ROOT = Path(__file__).resolve().parents[2]
 

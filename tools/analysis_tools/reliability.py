@@ -15,10 +15,15 @@ import record  # noqa: E402
 def main() -> None:
     names = sorted(path.stem.removeprefix('check_') for path in CHECKS.glob('check_*.py'))
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checks', nargs='*', metavar='CHECK',
-                        help=f'which to run; all if none is named: {", ".join(names)}')
-    parser.add_argument('--page-only', action='store_true',
-                        help='write the page from the results that are there')
+    parser.add_argument(
+        'checks',
+        nargs='*',
+        metavar='CHECK',
+        help=f'which to run; all if none is named: {", ".join(names)}',
+    )
+    parser.add_argument(
+        '--page-only', action='store_true', help='write the page from the results that are there'
+    )
     args = parser.parse_args()
     unknown = set(args.checks) - set(names)
     if unknown:

@@ -4,30 +4,42 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmseg_encnet.engine import launch
-from mmseg_encnet.engine.explain import exit_with_one_sentence
-from mmseg_encnet.reporting import write_report
+from mmseg_encnet.configuration.command_line import add_options_argument
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.reporting import write_report
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN_DIR',
-                        help='work dirs of trainings; the others are compared with the first')
-    parser.add_argument('--out', type=Path, default=Path('report.html'),
-                        help='page to write (%(default)s)')
-    parser.add_argument('--checkpoint', choices=['last', 'best'], default='last',
-                        help='which checkpoint to evaluate (%(default)s)')
-    parser.add_argument('--no-evaluation', action='store_true',
-                        help='read the logs alone, evaluate no checkpoint')
-    launch.add_options_argument(parser)
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        type=Path,
+        metavar='RUN_DIR',
+        help='work dirs of trainings; the others are compared with the first',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('report.html'), help='page to write (%(default)s)'
+    )
+    parser.add_argument(
+        '--checkpoint',
+        choices=['last', 'best'],
+        default='last',
+        help='which checkpoint to evaluate (%(default)s)',
+    )
+    parser.add_argument(
+        '--no-evaluation', action='store_true', help='read the logs alone, evaluate no checkpoint'
+    )
+    add_options_argument(parser)
     return parser.parse_args()
 
 
 @exit_with_one_sentence
 def main() -> None:
     args = parse_args()
-    missing = write_report(args.runs, args.out, not args.no_evaluation, args.checkpoint,
-                           args.cfg_options)
+    missing = write_report(
+        args.runs, args.out, not args.no_evaluation, args.checkpoint, args.cfg_options
+    )
     for sentence in missing:
         print(f'missing: {sentence}', file=sys.stderr)
     print(f'report: {args.out}')

@@ -4,29 +4,46 @@ import argparse
 import os
 from pathlib import Path
 
-from mmseg_encnet.engine import launch
-from mmseg_encnet.engine.explain import exit_with_one_sentence
-from mmseg_encnet.studies.definition import load_study
-from mmseg_encnet.studies.page import write_page
-from mmseg_encnet.studies.results import ResultFolder
-from mmseg_encnet.studies.scheduling import run_missing
-from mmseg_encnet.studies.statistics import summarise
+from mmseg_encnet.configuration.command_line import add_options_argument
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.studies.definition import load_study
+from mmseg_encnet.workbench.studies.page import write_page
+from mmseg_encnet.workbench.studies.results import ResultFolder
+from mmseg_encnet.workbench.studies.scheduling import run_missing
+from mmseg_encnet.workbench.studies.statistics import summarise
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('study', help='study file, e.g. studies/msrc21.py')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
-                        help='trainings at a time; they share the cores (%(default)s)')
-    parser.add_argument('--full-size', action='store_true',
-                        help='the study\'s full_size: large networks and images, for a GPU')
-    parser.add_argument('--only-summary', action='store_true',
-                        help='train nothing, write the page from the results that are there')
-    parser.add_argument('--results', type=Path, help='folder of the results; '
-                        'results/NAME beside the study file if not given')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/studies'),
-                        help='folder for unfinished trainings (%(default)s)')
-    launch.add_options_argument(parser)
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='trainings at a time; they share the cores (%(default)s)',
+    )
+    parser.add_argument(
+        '--full-size',
+        action='store_true',
+        help="the study's full_size: large networks and images, for a GPU",
+    )
+    parser.add_argument(
+        '--only-summary',
+        action='store_true',
+        help='train nothing, write the page from the results that are there',
+    )
+    parser.add_argument(
+        '--results',
+        type=Path,
+        help='folder of the results; results/NAME beside the study file if not given',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/studies'),
+        help='folder for unfinished trainings (%(default)s)',
+    )
+    add_options_argument(parser)
     return parser.parse_args()
 
 
@@ -39,7 +56,8 @@ def main() -> int:
     crashed = []
     if not args.only_summary:
         crashed = run_missing(
-            study, folder, args.work_dir / study.name, args.workers, args.cfg_options)
+            study, folder, args.work_dir / study.name, args.workers, args.cfg_options
+        )
     page = write_page(study, summarise(study, folder), path.parent)
     print(f'written to {page}')
     return 1 if crashed else 0

@@ -1,7 +1,7 @@
 """Convert ADE20K."""
 
-from mmseg_encnet.datasets.converters import ade20k, command
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import ade20k, command
 
 
 @exit_with_one_sentence

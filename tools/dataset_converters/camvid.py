@@ -1,7 +1,7 @@
 """Convert CamVid."""
 
-from mmseg_encnet.datasets.converters import camvid, command
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import camvid, command
 
 
 @exit_with_one_sentence

@@ -1,7 +1,7 @@
 """Convert Cityscapes."""
 
-from mmseg_encnet.datasets.converters import cityscapes, command
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import cityscapes, command
 
 
 @exit_with_one_sentence

@@ -1,7 +1,7 @@
 """Convert COCO with the 21 classes of VOC."""
 
-from mmseg_encnet.datasets.converters import coco21, command
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import coco21, command
 
 
 @exit_with_one_sentence

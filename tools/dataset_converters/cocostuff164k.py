@@ -1,7 +1,7 @@
 """Convert COCO-Stuff 164k."""
 
-from mmseg_encnet.datasets.converters import cocostuff164k, command
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import cocostuff164k, command
 
 
 @exit_with_one_sentence

@@ -1,7 +1,7 @@
 """Convert MSRC-21."""
 
-from mmseg_encnet.datasets.converters import command, msrc21
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import command, msrc21
 
 
 @exit_with_one_sentence

@@ -1,7 +1,7 @@
 """Convert Pascal Context."""
 
-from mmseg_encnet.datasets.converters import command, pascal_context
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import command, pascal_context
 
 
 @exit_with_one_sentence

@@ -1,7 +1,7 @@
 """Convert Pascal VOC 2012 with the labels of SBD."""
 
-from mmseg_encnet.datasets.converters import command, voc12aug
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters import command, voc12aug
 
 
 @exit_with_one_sentence

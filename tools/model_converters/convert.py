@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from mmseg_encnet.checkpoints import convert_checkpoint
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet.running.explain import exit_with_one_sentence
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmseg_encnet.deployment import FoldedEncNet, onnx
-from mmseg_encnet.engine import inference, launch
-from mmseg_encnet.engine.explain import exit_with_one_sentence
+from mmseg_encnet import predicting as inference
+from mmseg_encnet.configuration.command_line import add_config_arguments
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.exporting import FoldedEncNet, onnx
+from mmseg_encnet.running.explain import exit_with_one_sentence
 
 SIZES = [(32, 32), (97, 131), (128, 256), (256, 128), (480, 480)]
 TOLERANCE = 1e-4
@@ -15,7 +17,7 @@ TOLERANCE = 1e-4
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    launch.add_config_arguments(parser)
+    add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', type=Path, help='ONNX file to write')
     return parser.parse_args()
@@ -24,18 +26,22 @@ def parse_args() -> argparse.Namespace:
 @exit_with_one_sentence
 def main() -> int:
     args = parse_args()
-    cfg = launch.load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     model = FoldedEncNet(inference.load_segmentor(cfg, args.checkpoint, 'cpu').model)
     onnx.export_onnx(model, args.out)
     results = tqdm(onnx.compare_with_pytorch(model, args.out, SIZES), total=len(SIZES), unit='size')
     worst = 0.0
     for result in results:
         worst = max(worst, result.difference)
-        tqdm.write(f'{result.size[0]}x{result.size[1]}: largest relative difference '
-                   f'{result.difference:.1e}, {result.same_labels:.2%} of the labels the same')
+        tqdm.write(
+            f'{result.size[0]}x{result.size[1]}: largest relative difference '
+            f'{result.difference:.1e}, {result.same_labels:.2%} of the labels the same'
+        )
     agrees = worst <= TOLERANCE
-    print(f'{args.out}: {"agrees with" if agrees else "DIFFERS from"} PyTorch '
-          f'({worst:.1e}, tolerance {TOLERANCE:.0e})')
+    print(
+        f'{args.out}: {"agrees with" if agrees else "DIFFERS from"} PyTorch '
+        f'({worst:.1e}, tolerance {TOLERANCE:.0e})'
+    )
     return 0 if agrees else 1
 
 

@@ -20,9 +20,11 @@ tta_pipeline = [
     __load,
     dict(
         __tta,
-        transforms=[[
-            dict(type='Resize', scale_factor=s, keep_ratio=True) for s in _base_.tta_scales
-        ], *__tta.transforms[1:]]),
+        transforms=[
+            [dict(type='Resize', scale_factor=s, keep_ratio=True) for s in _base_.tta_scales],
+            *__tta.transforms[1:],
+        ],
+    ),
 ]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -18,7 +18,7 @@ __resize, __pad, __crop = train_pipeline[2:5]
 __resize.scale = test_pipeline[1].scale = (base_size, base_size)
 __pad.size = __crop.crop_size = crop_size
 for __resize, __scale in zip(tta_pipeline[1].transforms[0], _base_.tta_scales):
-    __resize.scale = (math.ceil(base_size * __scale), ) * 2
+    __resize.scale = (math.ceil(base_size * __scale),) * 2
 published_tta_model = dict(base_size=base_size)
 
 train_dataloader = dict(
@@ -26,11 +26,15 @@ train_dataloader = dict(
         type='CityscapesDataset',
         data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    )
+)
 val_dataloader = dict(
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    )
+)
 test_dataloader = val_dataloader

@@ -8,10 +8,14 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         data_prefix=dict(img_path='train2017', seg_map_path='voc21/train2017'),
-        ann_file='voc21/train2017.txt'))
+        ann_file='voc21/train2017.txt',
+    )
+)
 val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         data_prefix=dict(img_path='val2017', seg_map_path='voc21/val2017'),
-        ann_file='voc21/val2017.txt'))
+        ann_file='voc21/val2017.txt',
+    )
+)
 test_dataloader = val_dataloader

@@ -8,13 +8,13 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(256, 128), keep_ratio=True),
     dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -24,11 +24,12 @@ tta_pipeline = [
             [dict(type='Resize', scale=(256, 128), keep_ratio=True)],
             [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal')
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
             ],
             [dict(type='LoadAnnotations')],
             [dict(type='PackSegInputs')],
-        ])
+        ],
+    ),
 ]
 
 train_dataloader = dict(
@@ -38,15 +39,17 @@ train_dataloader = dict(
     # In order: a batch then holds two layouts in opposite settings, so that what a layout looks
     # like cancels out of the gradient and what its cues say remains.
     sampler=dict(type='SeededInfiniteSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type, split='train', num_scenes=4000, pipeline=train_pipeline))
+    dataset=dict(type=dataset_type, split='train', num_scenes=4000, pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, split='val', num_scenes=200, test_mode=True, pipeline=test_pipeline))
+        type=dataset_type, split='val', num_scenes=200, test_mode=True, pipeline=test_pipeline
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = [

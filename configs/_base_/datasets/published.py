@@ -14,7 +14,8 @@ train_pipeline = [
         scale=(base_size, base_size),
         ratio_range=(0.5, 2.0),
         keep_ratio=True,
-        backend='pillow'),
+        backend='pillow',
+    ),
     # Black before normalising; the toolbox's own padding comes after it and is the mean colour.
     dict(type='Pad', size=crop_size, pad_val=dict(img=0, seg=255)),
     dict(type='RandomCrop', crop_size=crop_size),
@@ -35,13 +36,14 @@ tta_pipeline = [
         type='TestTimeAug',
         transforms=[
             [
-                dict(type='Resize', scale=(math.ceil(base_size * s), ) * 2, keep_ratio=True)
+                dict(type='Resize', scale=(math.ceil(base_size * s),) * 2, keep_ratio=True)
                 for s in tta_scales
             ],
             [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
             [dict(type='LoadAnnotations')],
             [dict(type='PackSegInputs')],
-        ]),
+        ],
+    ),
 ]
 # What the published figures rest on. The model makes the scales and windows itself.
 published_tta_model = dict(type='PublishedTTAModel', base_size=base_size, scales=tta_scales)
@@ -56,13 +58,15 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='SeededInfiniteSampler', shuffle=True),
-    dataset=dict(pipeline=train_pipeline))
+    dataset=dict(pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(pipeline=test_pipeline))
+    dataset=dict(pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 
 # mIoU comes with aAcc, which is the pixel accuracy (pixAcc) of the papers.

@@ -5,4 +5,6 @@ _base_ = './voc12.py'
 train_dataloader = dict(
     dataset=dict(
         data_prefix=dict(seg_map_path='SegmentationClassAug'),
-        ann_file='ImageSets/Segmentation/trainaug.txt'))
+        ann_file='ImageSets/Segmentation/trainaug.txt',
+    )
+)

@@ -9,12 +9,14 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=(480, 480)),
+        size=(480, 480),
+    ),
     backbone=dict(
         type='ResNetV1s',
         depth=50,
         norm_cfg=norm_cfg,
-        init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s')),
+        init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s'),
+    ),
     decode_head=dict(
         channels=512,
         dropout_ratio=0.1,
@@ -22,14 +24,17 @@ model = dict(
         align_corners=True,
         # The original averages over the labelled pixels of the whole batch, mmseg's default over
         # all pixels of each process.
-        loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=1.0)),
+        loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=1.0),
+    ),
     auxiliary_head=dict(
         type='AuxFCNHead',
         in_channels=1024,
         in_index=2,
         norm_cfg=norm_cfg,
         align_corners=True,
-        loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=0.2)),
+        loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=0.2),
+    ),
     train_cfg=dict(),
     # Windows of the training crop at two thirds of its size, as published.
-    test_cfg=dict(mode='slide', crop_size=(480, 480), stride=(320, 320)))
+    test_cfg=dict(mode='slide', crop_size=(480, 480), stride=(320, 320)),
+)

@@ -10,6 +10,8 @@ model = dict(
         mid_channels=512,
         dilations=(1, 2, 4, 8),
         align_corners=True,
-        norm_cfg=_base_.norm_cfg),
+        norm_cfg=_base_.norm_cfg,
+    ),
     decode_head=dict(in_index=[0, 1, 2]),
-    auxiliary_head=dict(in_index=1))
+    auxiliary_head=dict(in_index=1),
+)

@@ -7,8 +7,11 @@ model = dict(
         strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
         contract_dilation=True,
-        init_cfg=dict(checkpoint='open-mmlab://resnet50_v1c')),
+        init_cfg=dict(checkpoint='open-mmlab://resnet50_v1c'),
+    ),
     decode_head=dict(align_corners=False, loss_decode=dict(type='CrossEntropyLoss')),
     auxiliary_head=dict(
-        align_corners=False, loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4)),
-    test_cfg=dict(_delete_=True, mode='whole'))
+        align_corners=False, loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4)
+    ),
+    test_cfg=dict(_delete_=True, mode='whole'),
+)

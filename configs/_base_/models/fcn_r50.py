@@ -1,5 +1,5 @@
 _base_ = './dilated_r50.py'
 
 model = dict(
-    decode_head=dict(
-        type='FCNHead', in_channels=2048, in_index=3, num_convs=1, concat_input=False))
+    decode_head=dict(type='FCNHead', in_channels=2048, in_index=3, num_convs=1, concat_input=False)
+)

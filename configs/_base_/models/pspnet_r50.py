@@ -1,4 +1,5 @@
 _base_ = './dilated_r50.py'
 
 model = dict(
-    decode_head=dict(type='PSPHead', in_channels=2048, in_index=3, pool_scales=(1, 2, 3, 6)))
+    decode_head=dict(type='PSPHead', in_channels=2048, in_index=3, pool_scales=(1, 2, 3, 6))
+)

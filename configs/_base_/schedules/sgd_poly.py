@@ -9,7 +9,10 @@ optim_wrapper = dict(
         custom_keys=dict(
             decode_head=dict(lr_mult=10.0),
             auxiliary_head=dict(lr_mult=10.0),
-            neck=dict(lr_mult=10.0))))
+            neck=dict(lr_mult=10.0),
+        )
+    ),
+)
 # Its end is the end of training.
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False)]
 train_cfg = dict(type='IterBasedTrainLoop')

@@ -1,6 +1,6 @@
 """Drawing of the context scenes: numpy and OpenCV alone, no toolbox."""
 
-from .classes import CLASSES, PAIRS, PALETTE, TWINS, Setting
-from .scene import SPLITS, Scene, draw_scene
+from mmseg_encnet.datasets.scenes.classes import CLASSES, PAIRS, PALETTE, TWINS, Setting
+from mmseg_encnet.datasets.scenes.scene import SPLITS, Scene, draw_scene
 
 __all__ = ['CLASSES', 'PAIRS', 'PALETTE', 'SPLITS', 'TWINS', 'Scene', 'Setting', 'draw_scene']

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from .canvas import Canvas, Colour
-from .classes import index_of
+from mmseg_encnet.datasets.scenes.canvas import Canvas, Colour
+from mmseg_encnet.datasets.scenes.classes import index_of
 
 
 def jittered(rng: np.random.Generator, colour: Colour, spread: int = 18) -> Colour:

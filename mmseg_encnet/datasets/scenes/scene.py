@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import objects
-from .canvas import Box, Canvas
-from .classes import PAIRS, Setting, index_of
+from mmseg_encnet.datasets.scenes import objects
+from mmseg_encnet.datasets.scenes.canvas import Box, Canvas
+from mmseg_encnet.datasets.scenes.classes import PAIRS, Setting, index_of
 
 HEIGHT, WIDTH = 128, 256
 

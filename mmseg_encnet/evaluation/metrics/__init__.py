@@ -1,5 +1,5 @@
-from .context_consistency import ContextConsistency
-from .presence_metric import PresenceMetric
-from .twin_pixel_accuracy import TwinPixelAccuracy
+from mmseg_encnet.evaluation.metrics.context_consistency import ContextConsistency
+from mmseg_encnet.evaluation.metrics.presence_metric import PresenceMetric
+from mmseg_encnet.evaluation.metrics.twin_pixel_accuracy import TwinPixelAccuracy
 
 __all__ = ['ContextConsistency', 'PresenceMetric', 'TwinPixelAccuracy']

@@ -12,9 +12,9 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
-from ...errors import UserError
-from ...models.segmentors import absent_classes, suppress_absent
-from .presence_metric import presence_of
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.evaluation.metrics.presence_metric import presence_of
+from mmseg_encnet.models.segmentors import absent_classes, suppress_absent
 
 
 class _Counts(NamedTuple):
@@ -64,12 +64,15 @@ class ContextConsistency(BaseMetric):
 
     default_prefix = 'context'
 
-    def __init__(self, threshold: float = 0.5, ignore_index: int = 255, prefix: str | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self, threshold: float = 0.5, ignore_index: int = 255, prefix: str | None = None, **kwargs
+    ) -> None:
         super().__init__(prefix=prefix, **kwargs)
         if not 0 <= threshold <= 1:
-            raise UserError(f'threshold={threshold} came, a probability from 0 to 1 was expected; '
-                            '0.5 is where absence becomes more likely than presence.')
+            raise UserError(
+                f'threshold={threshold} came, a probability from 0 to 1 was expected; '
+                '0.5 is where absence becomes more likely than presence.'
+            )
         self.threshold = threshold
         self.ignore_index = ignore_index
 
@@ -87,7 +90,8 @@ class ContextConsistency(BaseMetric):
                 raise UserError(
                     'ContextConsistency needs seg_logits with one score for each of the '
                     f'{num_classes} classes, but the predictions have none or others; use a '
-                    f'ContextEncoderDecoder with out_channels={num_classes}, or drop the metric.')
+                    f'ContextEncoderDecoder with out_channels={num_classes}, or drop the metric.'
+                )
             scores = sample['seg_logits']['data']
             truth = sample['gt_sem_seg']['data'].squeeze(0).to(scores.device)
             prediction = scores.argmax(dim=0)
@@ -95,11 +99,19 @@ class ContextConsistency(BaseMetric):
             labelled = truth != self.ignore_index
             contradicted = labelled & absent_classes(presence, self.threshold)[prediction]
             wrong = contradicted & (prediction != truth)
-            self.results.append(_Counts(
-                torch.stack([mask.sum() for mask in (labelled, contradicted, wrong)]).cpu(),
-                *(torch.stack(IoUMetric.intersect_and_union(
-                    labels, truth, num_classes, self.ignore_index)).long()
-                  for labels in (prediction, suppressed))))
+            self.results.append(
+                _Counts(
+                    torch.stack([mask.sum() for mask in (labelled, contradicted, wrong)]).cpu(),
+                    *(
+                        torch.stack(
+                            IoUMetric.intersect_and_union(
+                                labels, truth, num_classes, self.ignore_index
+                            )
+                        ).long()
+                        for labels in (prediction, suppressed)
+                    ),
+                )
+            )
 
     def compute_metrics(self, results: list[_Counts]) -> dict[str, float]:
         """Sum the counts of all images; see the class for the keys."""
@@ -109,7 +121,8 @@ class ContextConsistency(BaseMetric):
             contradicted=_percentage(contradicted, labelled),
             veto_precision=_percentage(wrong, contradicted),
             mIoU=_mean_iou(plain),
-            mIoU_suppressed=_mean_iou(suppressed))
+            mIoU_suppressed=_mean_iou(suppressed),
+        )
 
 
 def _mean_iou(areas: Tensor) -> float:

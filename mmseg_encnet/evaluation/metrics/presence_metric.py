@@ -12,8 +12,8 @@ from mmseg.registry import METRICS
 from prettytable import PrettyTable
 from torch import Tensor
 
-from ...errors import UserError
-from ...ops import presence_targets
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.ops import presence_targets
 
 # A class is called present from here on.
 PRESENT = 0.5
@@ -48,8 +48,9 @@ class CalibrationBins(NamedTuple):
         return float(np.average(gaps, weights=self.counts))
 
 
-def calibration_bins(probabilities: np.ndarray, present: np.ndarray,
-                     num_bins: int = 15) -> CalibrationBins:
+def calibration_bins(
+    probabilities: np.ndarray, present: np.ndarray, num_bins: int = 15
+) -> CalibrationBins:
     """Sort predicted probabilities into bins of equal width.
 
     Args:
@@ -63,9 +64,14 @@ def calibration_bins(probabilities: np.ndarray, present: np.ndarray,
     bins = np.searchsorted(edges[1:-1], probabilities)
     counts = np.bincount(bins, minlength=num_bins)
     confidence, frequency = (
-        np.divide(np.bincount(bins, weights=values, minlength=num_bins), counts,
-                  out=np.full(num_bins, np.nan), where=counts > 0)
-        for values in (probabilities, present))
+        np.divide(
+            np.bincount(bins, weights=values, minlength=num_bins),
+            counts,
+            out=np.full(num_bins, np.nan),
+            where=counts > 0,
+        )
+        for values in (probabilities, present)
+    )
     return CalibrationBins(edges, counts, confidence, frequency)
 
 
@@ -123,8 +129,9 @@ class PresenceMetric(BaseMetric):
 
     default_prefix = 'presence'
 
-    def __init__(self, ignore_index: int = 255, num_bins: int = 15, prefix: str | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self, ignore_index: int = 255, num_bins: int = 15, prefix: str | None = None, **kwargs
+    ) -> None:
         super().__init__(prefix=prefix, **kwargs)
         if num_bins < 1:
             raise UserError(f'num_bins={num_bins} came, at least one bin is needed; 15 is usual.')
@@ -173,7 +180,8 @@ class PresenceMetric(BaseMetric):
             mAP=_percentage(precision[occurs].mean() if occurs.any() else np.nan),
             F1_macro=_percentage(f1[occurs].mean() if occurs.any() else np.nan),
             F1_micro=_percentage(2 * hits.sum() / sizes.sum() if occurs.any() else np.nan),
-            ECE=_percentage(calibration_bins(probabilities, present, self.num_bins).error))
+            ECE=_percentage(calibration_bins(probabilities, present, self.num_bins).error),
+        )
 
 
 def presence_of(sample: dict, num_classes: int, metric: str) -> Tensor:
@@ -188,11 +196,13 @@ def presence_of(sample: dict, num_classes: int, metric: str) -> Tensor:
             f'{metric} needs predictions with a presence, but these have none: the head has no SE '
             'branch, or the segmentor or the test-time augmentation does not keep its output; '
             'use a ContextEncoderDecoder with EncodingHead(use_se_loss=True), and ContextTTAModel '
-            'where views are merged, or drop the metric.')
+            'where views are merged, or drop the metric.'
+        )
     if len(presence) != num_classes:
         raise UserError(
             f'predictions with the presence of {len(presence)} classes came, the data set has '
-            f'{num_classes}; set num_classes of the head to {num_classes}.')
+            f'{num_classes}; set num_classes of the head to {num_classes}.'
+        )
     return presence
 
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
-from ...errors import UserError
+from mmseg_encnet.errors import UserError
 
 
 @METRICS.register_module()
@@ -66,13 +66,15 @@ def twin_indices(meta: Mapping[str, Any] | None) -> list[list[int]]:
         raise UserError(
             "TwinPixelAccuracy needs metainfo['twins'], pairs of class names, but the data set "
             'has none; use it with ContextScenesDataset, or name twins in the metainfo of '
-            'yours.')
+            'yours.'
+        )
     classes = list(meta['classes'])
     strangers = [name for pair in meta['twins'] for name in pair if name not in classes]
     if strangers:
         raise UserError(
             f"metainfo['twins'] names {strangers[0]!r}, but the classes are "
-            f'{", ".join(classes)}; name twins that are among them.')
+            f'{", ".join(classes)}; name twins that are among them.'
+        )
     return [[classes.index(name) for name in pair] for pair in meta['twins']]
 
 

@@ -39,17 +39,21 @@ class ResNetV1s(ResNet):
     The output is a tuple of feature maps ``(B, C_i, H_i, W_i)``, one for each of ``out_indices``.
     """
 
-    def __init__(self,
-                 depth: int,
-                 stem_channels: int = 128,
-                 strides: Sequence[int] = (1, 2, 1, 1),
-                 dilations: Sequence[int] = (1, 1, 2, 4),
-                 contract_dilation: bool = True,
-                 zero_init_residual: bool = False,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        depth: int,
+        stem_channels: int = 128,
+        strides: Sequence[int] = (1, 2, 1, 1),
+        dilations: Sequence[int] = (1, 1, 2, 4),
+        contract_dilation: bool = True,
+        zero_init_residual: bool = False,
+        **kwargs,
+    ) -> None:
         if depth not in self.arch_settings:
-            raise UserError(f'depth={depth} came, ResNetV1s has '
-                            f'{", ".join(map(str, self.arch_settings))}; choose one of these.')
+            raise UserError(
+                f'depth={depth} came, ResNetV1s has '
+                f'{", ".join(map(str, self.arch_settings))}; choose one of these.'
+            )
         super().__init__(
             depth,
             stem_channels=stem_channels,
@@ -59,4 +63,5 @@ class ResNetV1s(ResNet):
             avg_down=False,
             contract_dilation=contract_dilation,
             zero_init_residual=zero_init_residual,
-            **kwargs)
+            **kwargs,
+        )

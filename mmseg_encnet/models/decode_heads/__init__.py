@@ -1,4 +1,4 @@
-from .aux_fcn_head import AuxFCNHead
-from .encoding_head import EncodingHead
+from mmseg_encnet.models.decode_heads.aux_fcn_head import AuxFCNHead
+from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 
 __all__ = ['AuxFCNHead', 'EncodingHead']

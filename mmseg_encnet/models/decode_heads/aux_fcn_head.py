@@ -24,14 +24,16 @@ class AuxFCNHead(FCNHead):
         **kwargs: Any other argument of :class:`mmseg.models.FCNHead`.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 channels: int | None = None,
-                 num_convs: int = 1,
-                 concat_input: bool = False,
-                 dropout_ratio: float = 0.1,
-                 loss_decode: dict | list[dict] | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int | None = None,
+        num_convs: int = 1,
+        concat_input: bool = False,
+        dropout_ratio: float = 0.1,
+        loss_decode: dict | list[dict] | None = None,
+        **kwargs,
+    ) -> None:
         if loss_decode is None:
             loss_decode = dict(type='SyncCrossEntropyLoss', loss_weight=0.2)
         super().__init__(
@@ -41,4 +43,5 @@ class AuxFCNHead(FCNHead):
             concat_input=concat_input,
             dropout_ratio=dropout_ratio,
             loss_decode=loss_decode,
-            **kwargs)
+            **kwargs,
+        )

@@ -20,9 +20,8 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.encoders import build_context_encoding
 from mmseg_encnet.ops import presence_targets
-
-from .context_encoding import ContextEncodingModule
 
 
 class HeadOutput(NamedTuple):
@@ -51,10 +50,11 @@ class EncodingHead(BaseDecodeHead):
     ``type='EncHead'`` the name can be swapped and its checkpoints go on loading.
 
     Args:
-        num_codes: Codewords K of the dictionary; 32 in the paper.
-        encoder: Config of the encoder where it differs from
-            ``dict(type='Encoding', num_codes=num_codes)``, e.g. ``dict(backend='mmcv')`` or
-            ``dict(type='VLAD')``; :mod:`mmseg_encnet.models.encoders` has the others.
+        num_codes: Codewords K of the dictionary. If None, 32 as in the paper for encoders with a
+            dictionary.
+        encoder: Config of the encoder where it differs from ``dict(type='Encoding')``, e.g.
+            ``dict(backend='mmcv')`` or ``dict(type='VLAD')``; :mod:`mmseg_encnet.nn` has the
+            others.
         use_se_loss: Whether to have the SE branch and train it.
         add_lateral: Whether to fuse 1x1-projected features of all ``in_index`` stages into the
             bottleneck's output before encoding.
@@ -67,37 +67,47 @@ class EncodingHead(BaseDecodeHead):
             ``in_index`` are lists, the last entry is the stage that is encoded.
 
     Raises:
-        UserError: If ``in_channels`` or ``in_index`` is no list, ``num_codes`` is not positive,
-            ``bottleneck_kernel_size`` is not odd, or the groups of a group norm do not divide
-            ``num_codes`` and ``channels``.
+        UserError: ``in_channels`` or ``in_index`` is not a list, ``num_codes`` is not positive or
+            belongs to an encoder without a dictionary, ``bottleneck_kernel_size`` is not odd, or
+            the groups of a group norm do not divide ``channels`` and the rows of the statistics.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_encnet.models import EncodingHead
+        >>> head = EncodingHead(in_channels=[64], in_index=[0], channels=32, num_classes=5)
+        >>> scores, presence = head.eval()([torch.rand(1, 64, 15, 15)])
+        >>> scores.shape, presence.shape
+        (torch.Size([1, 5, 15, 15]), torch.Size([1, 5]))
     """
 
-    def __init__(self,
-                 num_codes: int = 32,
-                 encoder: dict | None = None,
-                 use_se_loss: bool = True,
-                 add_lateral: bool = False,
-                 bottleneck_kernel_size: int = 3,
-                 loss_se_decode: dict | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        num_codes: int | None = None,
+        encoder: dict | None = None,
+        use_se_loss: bool = True,
+        add_lateral: bool = False,
+        bottleneck_kernel_size: int = 3,
+        loss_se_decode: dict | None = None,
+        **kwargs,
+    ) -> None:
         for key in ('in_channels', 'in_index'):
             if not isinstance(kwargs.get(key), (list, tuple)):
-                raise UserError(f'{key}={kwargs.get(key)} came, EncodingHead reads a list of '
-                                f'stages; write {key}=[...], one entry a stage.')
+                raise UserError(
+                    f'got {key}={kwargs.get(key)}, expected a list with one entry per backbone '
+                    f'stage; write {key}=[...].'
+                )
         super().__init__(input_transform='multiple_select', **kwargs)
-        encoder = dict(dict(type='Encoding', num_codes=num_codes), **(encoder or {}))
-        self.num_codes = encoder['num_codes']
-        if self.num_codes < 1:
-            raise UserError(f'num_codes={self.num_codes} came, a positive number of codewords '
-                            'is needed; the paper uses 32.')
         if bottleneck_kernel_size % 2 != 1:
-            raise UserError(f'bottleneck_kernel_size={bottleneck_kernel_size} came, an odd size '
-                            'keeps the resolution; the paper uses 3, FastFCN 1.')
+            raise UserError(
+                f'got bottleneck_kernel_size={bottleneck_kernel_size}, expected an odd size, which '
+                'keeps the resolution; the paper uses 3, FastFCN 1.'
+            )
         num_groups = (self.norm_cfg or {}).get('num_groups', 1)
         if self.channels % num_groups:
-            raise UserError(f'num_groups={num_groups} came, the head normalises over '
-                            f'channels={self.channels}; choose num_groups so that it divides '
-                            'them.')
+            raise UserError(
+                f'got num_groups={num_groups}, expected a divisor of channels={self.channels}; '
+                'choose another num_groups.'
+            )
         self.use_se_loss = use_se_loss
         self.add_lateral = add_lateral
         layer_cfg = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
@@ -106,17 +116,20 @@ class EncodingHead(BaseDecodeHead):
             self.channels,
             bottleneck_kernel_size,
             padding=bottleneck_kernel_size // 2,
-            **layer_cfg)
+            **layer_cfg,
+        )
         if add_lateral:
             self.lateral_convs = nn.ModuleList(
                 ConvModule(in_channels, self.channels, 1, **layer_cfg)
-                for in_channels in self.in_channels[:-1])
+                for in_channels in self.in_channels[:-1]
+            )
             self.fusion = ConvModule(
-                len(self.in_channels) * self.channels, self.channels, 3, padding=1, **layer_cfg)
-        self.enc_module = ContextEncodingModule(self.channels, encoder, **layer_cfg)
+                len(self.in_channels) * self.channels, self.channels, 3, padding=1, **layer_cfg
+            )
+        self.enc_module = build_context_encoding(self.channels, num_codes, encoder, **layer_cfg)
+        self.num_codes = getattr(self.enc_module.encoder, 'num_codes', None)
         if use_se_loss:
-            self.loss_se_decode = MODELS.build(
-                loss_se_decode or dict(type='SemanticEncodingLoss'))
+            self.loss_se_decode = MODELS.build(loss_se_decode or dict(type='SemanticEncodingLoss'))
             self.se_layer = nn.Linear(self.channels, self.num_classes)
 
     def fuse(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -130,7 +143,8 @@ class EncodingHead(BaseDecodeHead):
                 lateral_conv(x),
                 size=feat.shape[2:],
                 mode='bilinear',
-                align_corners=self.align_corners)
+                align_corners=self.align_corners,
+            )
             for lateral_conv, x in zip(self.lateral_convs, inputs)
         ]
         return self.fusion(torch.cat([feat, *laterals], dim=1))
@@ -141,12 +155,13 @@ class EncodingHead(BaseDecodeHead):
         context = self.enc_module(features)
         se_logits = self.se_layer(context.vector) if self.use_se_loss else None
         return HeadOutput(
-            self.cls_seg(context.features), se_logits, context.gate, context.projection, features)
+            self.cls_seg(context.features), se_logits, context.gate, context.projection, features
+        )
 
     def assign(self, projection: Tensor) -> Tensor | None:
         """Soft assignments ``(B, num_codes, H, W)`` of what :meth:`forward_context` encoded.
 
-        None if the encoder assigns no pixels to codewords.
+        None if the encoder has no dictionary.
         """
         return self.enc_module.assign(projection)
 
@@ -161,13 +176,15 @@ class EncodingHead(BaseDecodeHead):
             return output.seg_logits, output.se_logits
         return output.seg_logits
 
-    def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict],
-                test_cfg: dict | None) -> Tensor:
+    def predict(
+        self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict | None
+    ) -> Tensor:
         """Class scores ``(B, num_classes, H, W)`` at the size of the network's input."""
         return self.predict_by_feat(self.forward_context(inputs).seg_logits, batch_img_metas)
 
-    def loss_by_feat(self, seg_logits: Tensor | tuple[Tensor, Tensor],
-                     batch_data_samples: SampleList) -> dict[str, Tensor]:
+    def loss_by_feat(
+        self, seg_logits: Tensor | tuple[Tensor, Tensor], batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
         """Segmentation loss, and SE-loss where the head has the branch."""
         if not self.use_se_loss:
             return super().loss_by_feat(seg_logits, batch_data_samples)
@@ -177,5 +194,6 @@ class EncodingHead(BaseDecodeHead):
         if self.ignore_index is not None and 0 <= self.ignore_index < self.num_classes:
             labels = labels.masked_fill(labels == self.ignore_index, -1)
         losses['loss_se'] = self.loss_se_decode(
-            se_logits, presence_targets(labels, self.num_classes))
+            se_logits, presence_targets(labels, self.num_classes)
+        )
         return losses

@@ -1,4 +1,4 @@
-from .semantic_encoding_loss import SemanticEncodingLoss
-from .sync_cross_entropy_loss import SyncCrossEntropyLoss
+from mmseg_encnet.models.losses.semantic_encoding_loss import SemanticEncodingLoss
+from mmseg_encnet.models.losses.sync_cross_entropy_loss import SyncCrossEntropyLoss
 
 __all__ = ['SemanticEncodingLoss', 'SyncCrossEntropyLoss']

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .over_processes import sum_over_processes
+from mmseg_encnet.models.losses.over_processes import sum_over_processes
 
 
 @MODELS.register_module()
@@ -43,7 +43,8 @@ class SemanticEncodingLoss(nn.Module):
         if se_logits.shape != presence.shape:
             raise ValueError(
                 f'SE logits of shape {tuple(se_logits.shape)} met presence targets of shape '
-                f'{tuple(presence.shape)}; both must be (batch, num_classes).')
+                f'{tuple(presence.shape)}; both must be (batch, num_classes).'
+            )
         presence = presence.to(se_logits.dtype)
         loss = F.binary_cross_entropy_with_logits(se_logits, presence, reduction='none')
         labelled = presence.amax(dim=1)

@@ -13,7 +13,7 @@ from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from .over_processes import sum_over_processes
+from mmseg_encnet.models.losses.over_processes import sum_over_processes
 
 
 @MODELS.register_module()
@@ -35,23 +35,28 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         loss_name: Its name in the log.
     """
 
-    def __init__(self,
-                 use_sigmoid: bool = False,
-                 class_weight: list[float] | str | None = None,
-                 loss_weight: float = 1.0,
-                 loss_name: str = 'loss_ce') -> None:
+    def __init__(
+        self,
+        use_sigmoid: bool = False,
+        class_weight: list[float] | str | None = None,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_ce',
+    ) -> None:
         super().__init__(
             use_sigmoid=use_sigmoid,
             class_weight=class_weight,
             loss_weight=loss_weight,
             loss_name=loss_name,
-            avg_non_ignore=True)
+            avg_non_ignore=True,
+        )
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                ignore_index: int = -100) -> Tensor:
+    def forward(
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+    ) -> Tensor:
         """Weighted loss of the batch, a scalar.
 
         Args:
@@ -64,12 +69,14 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         count = self._count(cls_score, label, ignore_index)
         if get_world_size() == 1 and count > 0:
             return super().forward(
-                cls_score, label, weight, avg_factor=count.item(), ignore_index=ignore_index)
+                cls_score, label, weight, avg_factor=count.item(), ignore_index=ignore_index
+            )
         # A process without labelled pixels still has to take part in the collective call, and
         # mmseg's binary cross-entropy fails on one.
         if count > 0:
             total = super().forward(
-                cls_score, label, weight, reduction_override='sum', ignore_index=ignore_index)
+                cls_score, label, weight, reduction_override='sum', ignore_index=ignore_index
+            )
         else:
             # Of nothing, so that it is zero whatever the logits are.
             total = cls_score[:0].sum(dtype=torch.promote_types(cls_score.dtype, torch.float32))

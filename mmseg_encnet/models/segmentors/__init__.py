@@ -1,9 +1,12 @@
-from .context_encoder_decoder import ContextEncoderDecoder
-from .context_tta import ContextTTAModel
-from .published_tta import PublishedTTAModel
-from .suppression import absent_classes, suppress_absent
+from mmseg_encnet.models.segmentors.context_encoder_decoder import ContextEncoderDecoder
+from mmseg_encnet.models.segmentors.context_tta import ContextTTAModel
+from mmseg_encnet.models.segmentors.published_tta import PublishedTTAModel
+from mmseg_encnet.models.segmentors.suppression import absent_classes, suppress_absent
 
 __all__ = [
-    'ContextEncoderDecoder', 'ContextTTAModel', 'PublishedTTAModel', 'absent_classes',
-    'suppress_absent'
+    'ContextEncoderDecoder',
+    'ContextTTAModel',
+    'PublishedTTAModel',
+    'absent_classes',
+    'suppress_absent',
 ]

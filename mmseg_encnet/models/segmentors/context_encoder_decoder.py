@@ -15,9 +15,8 @@ from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-
-from ..decode_heads.encoding_head import EncodingHead
-from .suppression import label_pixels, presence_threshold
+from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.segmentors.suppression import label_pixels, presence_threshold
 
 # The strongest and as many of the weakest gates whose channels are shown.
 GATED_CHANNELS = 3
@@ -93,11 +92,13 @@ class ContextEncoderDecoder(EncoderDecoder):
         """Predict a batch of images ``(B, 3, H, W)``; see the class for the added fields."""
         if not isinstance(self.decode_head, EncodingHead):
             return super().predict(inputs, data_samples)
-        metas = ([None] * len(inputs) if data_samples is None else
-                 [data_sample.metainfo for data_sample in data_samples])
+        metas = (
+            [None] * len(inputs)
+            if data_samples is None
+            else [data_sample.metainfo for data_sample in data_samples]
+        )
         by_default = self.test_cfg.get('context_maps', False)
-        wanted = [i for i, meta in enumerate(metas)
-                  if (meta or {}).get('context_maps', by_default)]
+        wanted = [i for i, meta in enumerate(metas) if (meta or {}).get('context_maps', by_default)]
         seg_logits, contexts = self._infer(inputs, wanted)
         data_samples = self.postprocess_result(seg_logits, data_samples)
 
@@ -119,10 +120,10 @@ class ContextEncoderDecoder(EncoderDecoder):
             template = None if metas[index] is None else [SegDataSample(metainfo=metas[index])]
             maps = self.postprocess_result(maps, template)[0].seg_logits.data
             fields = dict(
-                gated_channels=channels,
-                gated_features=PixelData(data=maps[:len(channels)]))
+                gated_channels=channels, gated_features=PixelData(data=maps[: len(channels)])
+            )
             if len(maps) > len(channels):
-                fields['assignments'] = PixelData(data=maps[len(channels):])
+                fields['assignments'] = PixelData(data=maps[len(channels) :])
             data_samples[index].set_data(fields)
         return data_samples
 
@@ -141,8 +142,9 @@ class ContextEncoderDecoder(EncoderDecoder):
                 if wanted:
                     features = output.features[wanted]
                     assignments = self.decode_head.assign(output.projection[wanted])
-                contexts.append(_WindowContext(
-                    window, output.gate, output.se_logits, features, assignments))
+                contexts.append(
+                    _WindowContext(window, output.gate, output.se_logits, features, assignments)
+                )
                 yield window, output.seg_logits
 
         return self._average(seg_logits(), inputs.shape[2:]), contexts
@@ -153,11 +155,13 @@ class ContextEncoderDecoder(EncoderDecoder):
         if mode == 'whole':
             return [_Window(*(slice(0, side) for side in size))]
         if mode != 'slide':
-            raise UserError(f"test_cfg.mode={mode!r} came, 'whole' or 'slide' was expected; set "
-                            'one of them.')
+            raise UserError(
+                f"test_cfg.mode={mode!r} came, 'whole' or 'slide' was expected; set one of them."
+            )
         rows, columns = (
             _starts_and_stops(*lengths)
-            for lengths in zip(size, self.test_cfg['crop_size'], self.test_cfg['stride']))
+            for lengths in zip(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
+        )
         return [_Window(row, column) for row in rows for column in columns]
 
     def _average(self, maps: Iterable[tuple[_Window, Tensor]], size: Sequence[int]) -> Tensor:
@@ -171,7 +175,8 @@ class ContextEncoderDecoder(EncoderDecoder):
         for window, part in maps:
             shape = tuple(side.stop - side.start for side in window)
             part = resize(
-                part, size=shape, mode='bilinear', align_corners=self.align_corners, warning=False)
+                part, size=shape, mode='bilinear', align_corners=self.align_corners, warning=False
+            )
             if shape == tuple(size):
                 return part
             if total is None:
@@ -182,14 +187,15 @@ class ContextEncoderDecoder(EncoderDecoder):
             count[window.rows, window.columns] += 1
         return total / count
 
-    def _context_maps(self, contexts: Sequence[_WindowContext], row: int, channels: Tensor,
-                      size: Sequence[int]) -> Tensor:
+    def _context_maps(
+        self, contexts: Sequence[_WindowContext], row: int, channels: Tensor, size: Sequence[int]
+    ) -> Tensor:
         """The channels, and the assignments if any, ``(1, c, H, W)`` of one image's windows."""
         maps = []
         for context in contexts:
-            part = context.features[row:row + 1, channels]
+            part = context.features[row : row + 1, channels]
             if context.assignments is not None:
-                part = torch.cat([part, context.assignments[row:row + 1]], dim=1)
+                part = torch.cat([part, context.assignments[row : row + 1]], dim=1)
             maps.append((context.window, part))
         return self._average(maps, size)
 

@@ -13,7 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
 
-from .suppression import label_pixels, presence_threshold
+from mmseg_encnet.models.segmentors.suppression import label_pixels, presence_threshold
 
 
 @MODELS.register_module()
@@ -57,7 +57,8 @@ class ContextTTAModel(SegTTAModel):
             merged = views[0]
             # In logarithms no class is rounded to a probability of zero, where all would tie.
             scores = reduce(
-                torch.logaddexp, (view.seg_logits.data.log_softmax(dim=0) for view in views))
+                torch.logaddexp, (view.seg_logits.data.log_softmax(dim=0) for view in views)
+            )
             merged.set_data(dict(seg_logits=PixelData(data=scores - math.log(len(views)))))
         for key in ('presence', 'gate'):
             if key in merged:

@@ -19,9 +19,8 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-
-from ..decode_heads.encoding_head import EncodingHead
-from .suppression import presence_threshold, suppress_absent
+from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.segmentors.suppression import presence_threshold, suppress_absent
 
 
 @MODELS.register_module()
@@ -63,20 +62,24 @@ class PublishedTTAModel(BaseTTAModel):
             cannot work.
     """
 
-    def __init__(self,
-                 module: dict | nn.Module,
-                 base_size: int = 520,
-                 scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
-                 flip: bool = True,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        module: dict | nn.Module,
+        base_size: int = 520,
+        scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+        flip: bool = True,
+        **kwargs,
+    ) -> None:
         super().__init__(module, **kwargs)
         test_cfg = self.module.test_cfg
         missing = [key for key in ('crop_size', 'stride') if key not in (test_cfg or {})]
         if missing:
-            raise UserError(f'test_cfg={test_cfg} of the segmentor has no '
-                            f'{" and no ".join(missing)}; the published evaluation moves windows '
-                            'over the image: set model.test_cfg=dict(mode=\'slide\', '
-                            'crop_size=..., stride=...).')
+            raise UserError(
+                f'test_cfg={test_cfg} of the segmentor has no '
+                f'{" and no ".join(missing)}; the published evaluation moves windows '
+                "over the image: set model.test_cfg=dict(mode='slide', "
+                'crop_size=..., stride=...).'
+            )
         presence_threshold(self.module)
         self.base_size = base_size
         self.scales = tuple(scales)
@@ -121,21 +124,28 @@ class PublishedTTAModel(BaseTTAModel):
         predictions = []
         for inputs, data_sample in zip(data['inputs'], data['data_samples']):
             if not isinstance(inputs, Tensor):
-                raise UserError('a list of augmented images came, the published evaluation makes '
-                                'its scales itself; set tta_pipeline=_base_.published_tta_pipeline '
-                                'beside tta_model.')
+                raise UserError(
+                    'a list of augmented images came, the published evaluation makes '
+                    'its scales itself; set tta_pipeline=_base_.published_tta_pipeline '
+                    'beside tta_model.'
+                )
             one = self.module.data_preprocessor(
-                dict(inputs=[inputs], data_samples=[data_sample]), training=False)
+                dict(inputs=[inputs], data_samples=[data_sample]), training=False
+            )
             scores, context = self.score_with_context(one['inputs'])
             scores = scores[0]
             data_sample = one['data_samples'][0]
             data_sample.set_data(context)
             # Before the logarithm: a score of zero is still more than an absent class has.
             possible = (
-                suppress_absent(scores, context['presence'], threshold) if threshold else scores)
-            data_sample.set_data(dict(
-                pred_sem_seg=PixelData(data=possible.argmax(dim=0, keepdim=True)),
-                seg_logits=PixelData(data=scores.log_())))
+                suppress_absent(scores, context['presence'], threshold) if threshold else scores
+            )
+            data_sample.set_data(
+                dict(
+                    pred_sem_seg=PixelData(data=possible.argmax(dim=0, keepdim=True)),
+                    seg_logits=PixelData(data=scores.log_()),
+                )
+            )
             predictions.append(data_sample)
         return predictions
 
@@ -156,16 +166,17 @@ class PublishedTTAModel(BaseTTAModel):
         padded = image.shape[2:]
         tops, lefts = (
             range(0, max(side - crop, 0) + step, step)
-            for side, crop, step in zip(padded, crop_size, stride))
+            for side, crop, step in zip(padded, crop_size, stride)
+        )
         total = image.new_zeros(1, self.module.out_channels, *padded)
         count = image.new_zeros(1, 1, *padded)
         contexts = []
         for top in tops:
             for left in lefts:
-                window = image[:, :, top:top + crop_size[0], left:left + crop_size[1]]
+                window = image[:, :, top : top + crop_size[0], left : left + crop_size[1]]
                 place = (..., slice(top, top + crop_size[0]), slice(left, left + crop_size[1]))
                 score, context = self._score_window(self._pad(window, crop_size))
-                total[place] += score[:, :, :window.shape[2], :window.shape[3]]
+                total[place] += score[:, :, : window.shape[2], : window.shape[3]]
                 count[place] += 1
                 contexts.append(context)
         context = {

@@ -10,8 +10,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-
-from ..decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 
 
 def absent_classes(presence: Tensor, threshold: float) -> Tensor:
@@ -69,15 +68,21 @@ def presence_threshold(segmentor: BaseSegmentor) -> float:
     if threshold is None:
         return 0.0
     if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-        raise UserError(f'test_cfg.presence_threshold={threshold!r} came, a probability from 0 to '
-                        '1 was expected; write e.g. presence_threshold=0.1, or leave it out.')
+        raise UserError(
+            f'test_cfg.presence_threshold={threshold!r} came, a probability from 0 to '
+            '1 was expected; write e.g. presence_threshold=0.1, or leave it out.'
+        )
     head = segmentor.decode_head
     if not isinstance(head, EncodingHead) or not head.use_se_loss:
-        raise UserError(f'test_cfg.presence_threshold={threshold} came, but the '
-                        f'{type(head).__name__} has no SE branch to say which classes are present; '
-                        'use an EncodingHead with use_se_loss=True, or leave the threshold out.')
+        raise UserError(
+            f'test_cfg.presence_threshold={threshold} came, but the '
+            f'{type(head).__name__} has no SE branch to say which classes are present; '
+            'use an EncodingHead with use_se_loss=True, or leave the threshold out.'
+        )
     if segmentor.out_channels != head.num_classes:
-        raise UserError(f'test_cfg.presence_threshold={threshold} came, but the head has '
-                        f'{segmentor.out_channels} score(s) for {head.num_classes} classes; set '
-                        f'out_channels={head.num_classes}, or leave the threshold out.')
+        raise UserError(
+            f'test_cfg.presence_threshold={threshold} came, but the head has '
+            f'{segmentor.out_channels} score(s) for {head.num_classes} classes; set '
+            f'out_channels={head.num_classes}, or leave the threshold out.'
+        )
     return float(threshold)

@@ -21,7 +21,8 @@ def sample(presence: list[float], pixels: list[tuple[int, int, int]]) -> dict:
     return dict(
         presence=torch.tensor(presence),
         gt_sem_seg=dict(data=truth[None, None]),
-        seg_logits=dict(data=scores.T[:, None].float()))
+        seg_logits=dict(data=scores.T[:, None].float()),
+    )
 
 
 def build(name: str = 'ContextConsistency', **options):
@@ -40,21 +41,26 @@ SAMPLES = [
 PLAIN = (1 / 4 + 2 / 3 + 1 / 3) / 3
 
 
-@pytest.mark.parametrize(('threshold', 'expected'), [
-    # Three pixels of tower and, in the second image, one of sky; only one of the four is right.
-    # They go to the second best class: with it sky has 2 of 3, sand 3 of 5 and tower none of 1.
-    (0.5, (4 / 7, 3 / 4, PLAIN, (2 / 3 + 3 / 5 + 0) / 3)),
-    # The tower of the second image stays, its sky does not.
-    (0.25, (3 / 7, 2 / 3, PLAIN, (2 / 3 + 3 / 4 + 0) / 3)),
-    (0.0, (0, math.nan, PLAIN, PLAIN)),
-])
+@pytest.mark.parametrize(
+    ('threshold', 'expected'),
+    [
+        # Three pixels of tower and, in the second image, one of sky; only one of the four is right.
+        # They go to the second best class: with it sky has 2 of 3, sand 3 of 5 and tower none of 1.
+        (0.5, (4 / 7, 3 / 4, PLAIN, (2 / 3 + 3 / 5 + 0) / 3)),
+        # The tower of the second image stays, its sky does not.
+        (0.25, (3 / 7, 2 / 3, PLAIN, (2 / 3 + 3 / 4 + 0) / 3)),
+        (0.0, (0, math.nan, PLAIN, PLAIN)),
+    ],
+)
 def test_by_hand(threshold, expected):
     metric = build(threshold=threshold)
     metric.process({}, SAMPLES)
     names = ('contradicted', 'veto_precision', 'mIoU', 'mIoU_suppressed')
     assert metric.evaluate(size=2) == pytest.approx(
         {f'context/{name}': 100 * value for name, value in zip(names, expected)},
-        abs=0.006, nan_ok=True)
+        abs=0.006,
+        nan_ok=True,
+    )
 
 
 def test_miou_is_the_toolbox_s():
@@ -64,15 +70,20 @@ def test_miou_is_the_toolbox_s():
         scores = torch.randn(3, 9, 11, generator=generator)
         truth = torch.randint(0, 4, (1, 9, 11), generator=generator)
         truth[truth == 3] = 255
-        samples.append(dict(
-            presence=torch.rand(3, generator=generator), seg_logits=dict(data=scores),
-            pred_sem_seg=dict(data=scores.argmax(dim=0, keepdim=True)),
-            gt_sem_seg=dict(data=truth)))
+        samples.append(
+            dict(
+                presence=torch.rand(3, generator=generator),
+                seg_logits=dict(data=scores),
+                pred_sem_seg=dict(data=scores.argmax(dim=0, keepdim=True)),
+                gt_sem_seg=dict(data=truth),
+            )
+        )
     reference, metric = build('IoUMetric'), build()
     for one in (reference, metric):
         one.process({}, samples)
     assert metric.evaluate(size=6)['context/mIoU'] == pytest.approx(
-        reference.evaluate(size=6)['mIoU'], abs=0.006)
+        reference.evaluate(size=6)['mIoU'], abs=0.006
+    )
 
 
 def test_what_a_sampler_repeats_is_dropped():

@@ -14,7 +14,7 @@ from mmseg.registry import METRICS
 from process_group import in_process_group
 from sklearn.metrics import average_precision_score, f1_score
 
-from mmseg_encnet.engine.launch import use_test_time_augmentation
+from mmseg_encnet.configuration.switches import use_test_time_augmentation
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics.presence_metric import calibration_bins
 
@@ -24,7 +24,8 @@ CLASSES = ('sky', 'sand', 'tower')
 def sample(presence: list[float], truth: list[int]) -> dict:
     return dict(
         presence=torch.tensor(presence),
-        gt_sem_seg=dict(data=torch.tensor([[truth]], dtype=torch.uint8)))
+        gt_sem_seg=dict(data=torch.tensor([[truth]], dtype=torch.uint8)),
+    )
 
 
 def build(classes: tuple[str, ...] = CLASSES, **options):
@@ -33,8 +34,9 @@ def build(classes: tuple[str, ...] = CLASSES, **options):
     return metric
 
 
-def random_samples(seed: int, num_images: int, num_classes: int,
-                   levels: int | None) -> tuple[list[dict], np.ndarray, np.ndarray]:
+def random_samples(
+    seed: int, num_images: int, num_classes: int, levels: int | None
+) -> tuple[list[dict], np.ndarray, np.ndarray]:
     """Samples in which the last class never occurs, with their probabilities and truths."""
     rng = np.random.default_rng(seed)
     present = rng.random((num_images, num_classes)) < 0.4
@@ -43,8 +45,10 @@ def random_samples(seed: int, num_images: int, num_classes: int,
     probabilities = np.clip(rng.normal(0.3 + 0.3 * present, 0.3), 0, 1).astype(np.float32)
     if levels:
         probabilities = np.round(probabilities * levels).astype(np.float32) / np.float32(levels)
-    samples = [sample(row.tolist(), [*np.flatnonzero(truth), 255])
-               for row, truth in zip(probabilities, present)]
+    samples = [
+        sample(row.tolist(), [*np.flatnonzero(truth), 255])
+        for row, truth in zip(probabilities, present)
+    ]
     return samples, probabilities, present
 
 
@@ -65,25 +69,34 @@ def test_is_what_scikit_learn_computes(num_images, num_classes, levels):
         inside = (probabilities <= high) & ((probabilities > low) | (low == 0))
         if inside.any():
             gaps += inside.sum() * abs(probabilities[inside].mean() - present[inside].mean())
-    assert found == pytest.approx({
-        'presence/mAP': 100 * average_precision_score(
-            present[:, occurs], probabilities[:, occurs], average='macro'),
-        'presence/F1_macro': 100 * f1_score(
-            present, called, average=None, zero_division=0)[occurs].mean(),
-        'presence/F1_micro': 100 * f1_score(present, called, average='micro'),
-        'presence/ECE': 100 * gaps / probabilities.size,
-    }, abs=0.006)
+    assert found == pytest.approx(
+        {
+            'presence/mAP': 100
+            * average_precision_score(
+                present[:, occurs], probabilities[:, occurs], average='macro'
+            ),
+            'presence/F1_macro': 100
+            * f1_score(present, called, average=None, zero_division=0)[occurs].mean(),
+            'presence/F1_micro': 100 * f1_score(present, called, average='micro'),
+            'presence/ECE': 100 * gaps / probabilities.size,
+        },
+        abs=0.006,
+    )
 
 
 def test_by_hand(caplog):
     metric = build()
     with caplog.at_level(logging.INFO):
-        metric.process({}, [
-            sample([0.9, 0.1, 0.2], [0, 0, 0]),
-            sample([0.8, 0.6, 0.2], [1, 1, 255]),
-            # Not a pixel is labelled, whatever is predicted.
-            sample([0.1, 0.9, 0.9], [255, 255, 255]),
-            sample([0.7, 0.4, 0.2], [0, 1, 0])])
+        metric.process(
+            {},
+            [
+                sample([0.9, 0.1, 0.2], [0, 0, 0]),
+                sample([0.8, 0.6, 0.2], [1, 1, 255]),
+                # Not a pixel is labelled, whatever is predicted.
+                sample([0.1, 0.9, 0.9], [255, 255, 255]),
+                sample([0.7, 0.4, 0.2], [0, 1, 0]),
+            ],
+        )
         found = metric.evaluate(size=4)
     # sky: ranks 1 and 3 of 3, so 1 and 2/3; called three times, found twice: F1 4/5. sand: ranks 1
     # and 2; called once, found once of two: F1 2/3. No image shows a tower.
@@ -97,7 +110,8 @@ def test_by_hand(caplog):
 
 def test_bins_of_calibration():
     bins = calibration_bins(
-        np.array([[0, 0.1, 0.5], [0.75, 1, 0.9]]), np.array([[0, 1, 0], [1, 1, 0]]), 4)
+        np.array([[0, 0.1, 0.5], [0.75, 1, 0.9]]), np.array([[0, 1, 0], [1, 1, 0]]), 4
+    )
     assert bins.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert bins.counts.tolist() == [2, 1, 1, 2]
     np.testing.assert_allclose(bins.confidence, [0.05, 0.5, 0.75, 0.95])
@@ -149,10 +163,13 @@ def test_any_number_of_processes_measures_the_same():
     assert in_process_group(3, evaluate_part, *arguments) == [alone] * 3
 
 
-@pytest.mark.parametrize(('prediction', 'message'), [
-    (dict(), 'has no SE branch'),
-    (dict(presence=torch.zeros(4)), 'presence of 4 classes came, the data set has 3'),
-])
+@pytest.mark.parametrize(
+    ('prediction', 'message'),
+    [
+        (dict(), 'has no SE branch'),
+        (dict(presence=torch.zeros(4)), 'presence of 4 classes came, the data set has 3'),
+    ],
+)
 @pytest.mark.parametrize('metric', ['PresenceMetric', 'ContextConsistency'])
 def test_predictions_without_their_presence_are_refused(metric, prediction, message):
     metric = METRICS.build(dict(type=metric))
@@ -167,7 +184,10 @@ def test_bins_have_to_be_some():
 
 
 METRICS_OF_A_RUN = [
-    dict(type='IoUMetric'), dict(type='PresenceMetric'), dict(type='ContextConsistency')]
+    dict(type='IoUMetric'),
+    dict(type='PresenceMetric'),
+    dict(type='ContextConsistency'),
+]
 PRESENCE = {f'presence/{name}' for name in ('mAP', 'F1_macro', 'F1_micro', 'ECE')}
 
 
@@ -176,7 +196,9 @@ def test_in_a_training(tiny_config):
     runner.train()
     logged = {
         name.removeprefix('val/'): history.current()
-        for name, history in runner.message_hub.log_scalars.items() if name.startswith('val/')}
+        for name, history in runner.message_hub.log_scalars.items()
+        if name.startswith('val/')
+    }
     assert set(logged) > PRESENCE
     assert 0 < logged['presence/mAP'] <= 100
     # The same figure by two ways: from the labels of the segmentor, and from its scores.
@@ -186,10 +208,15 @@ def test_in_a_training(tiny_config):
 
 @pytest.mark.parametrize('prefix', ['', 'published_'])
 def test_in_a_test_with_augmentation(tiny_config, prefix):
-    cfg = tiny_config({
-        'test_evaluator': METRICS_OF_A_RUN,
-        'model.test_cfg.crop_size': (48, 48), 'model.test_cfg.stride': (32, 32),
-        'published_tta_model.base_size': 64, 'published_tta_model.scales': [0.5, 1.0]})
+    cfg = tiny_config(
+        {
+            'test_evaluator': METRICS_OF_A_RUN,
+            'model.test_cfg.crop_size': (48, 48),
+            'model.test_cfg.stride': (32, 32),
+            'published_tta_model.base_size': 64,
+            'published_tta_model.scales': [0.5, 1.0],
+        }
+    )
     # Two views are enough.
     del cfg.tta_pipeline[1].transforms[0][1:]
     use_test_time_augmentation(cfg, prefix)

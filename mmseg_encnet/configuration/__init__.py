@@ -1,0 +1,1 @@
+"""Configs: the shipped ones, reading and checking them, and what options change."""

@@ -1,0 +1,101 @@
+"""From a config file and command-line overrides to a checked config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmseg_encnet.configuration.shipped import config_file
+from mmseg_encnet.configuration.type_check import check_types
+from mmseg_encnet.errors import UserError
+
+
+def load_config(
+    path: str,
+    options: dict[str, Any] | None = None,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+) -> Config:
+    """Read a config file and apply what the command line changes.
+
+    Args:
+        path: A config file, or the name of a shipped one.
+        options: Overrides by dotted key. ``data_root`` alone moves every data set of the config
+            that lay in its ``data_root``.
+        work_dir: Folder for logs and checkpoints; ``work_dirs/NAME`` if neither this nor the
+            config says.
+        launcher: What started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+
+    Raises:
+        UserError: If there is no such config, it cannot be read, an option does not fit it, or it
+            names a type that is not registered.
+    """
+    if not Path(path).is_file():
+        if Path(path).name != path:
+            raise UserError(f'config file {path} does not exist; check the path.')
+        path = config_file(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        # A failed import goes on with all of sys.path.
+        reason = ' '.join(str(error).partition(', the current sys.path')[0].split())
+        raise UserError(
+            f'config file {path} cannot be read: {type(error).__name__}: {reason}; '
+            'correct the file.'
+        ) from error
+    _override(cfg, options or {})
+    check_types(cfg)
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def _override(cfg: Config, options: dict[str, Any]) -> None:
+    if 'data_root' in options:
+        _move_data_root(cfg, options['data_root'])
+    # One by one, to name the one that does not fit; what empties an entry goes first.
+    for key in sorted(options, key=lambda key: not key.endswith('._delete_')):
+        _open_empty_entries(cfg, key)
+        try:
+            cfg.merge_from_dict({key: options[key]})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f'--cfg-options {key}={options[key]} does not fit the config: '
+                f'{str(error.args[0]).partition(". ")[0]}; check the key.'
+            ) from error
+
+
+def _open_empty_entries(cfg: Config, key: str) -> None:
+    """Let an option reach into an entry that the config has set to None, such as ``init_cfg``."""
+    node = cfg
+    for name in key.split('.')[:-1]:
+        if not isinstance(node, (dict, Config)) or name not in node:
+            return
+        if node[name] is None:
+            node[name] = {}
+        node = node[name]
+
+
+def _move_data_root(cfg: Config, data_root: str) -> None:
+    """Put the data sets that lie in the config's data root into another one."""
+    former = cfg.get('data_root')
+    if former is None:
+        raise UserError(
+            f'--cfg-options data_root={data_root} came, but the config has no '
+            'data_root: its data sets do not lie in one folder.'
+        )
+
+    def move(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get('data_root') == former:
+                node['data_root'] = data_root
+            for value in node.values():
+                move(value)
+        elif isinstance(node, Sequence) and not isinstance(node, str):
+            for value in node:
+                move(value)
+
+    move(cfg._cfg_dict)

@@ -1,0 +1,225 @@
+"""Data sets whose broken files name themselves.
+
+A missing label or a truncated photograph otherwise surfaces as a bare decoder error from a worker
+process, and a label value outside the classes as a failed assertion on the GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmengine import fileio
+from mmengine.dataset import BaseDataset, Compose
+from mmseg.registry import DATASETS, TRANSFORMS
+from PIL import Image
+
+from mmseg_encnet.errors import UserError
+
+
+class CheckedPipeline(Compose):
+    """The pipeline of a data set, with every label checked as it is in its file.
+
+    A label is checked as soon as it is loaded: later, padding and cropping hide that it has
+    another size than its image, or that a part of it is no class.
+
+    Args:
+        dataset: The data set, with ``metainfo['classes']`` and ``ignore_index``.
+    """
+
+    def __init__(self, dataset: BaseDataset) -> None:
+        super().__init__(dataset.pipeline.transforms)
+        self.dataset_name = type(dataset).__name__
+        self.num_classes = len(dataset.metainfo.get('classes') or ())
+        self.ignore_index = getattr(dataset, 'ignore_index', 255)
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Apply the transforms.
+
+        Raises:
+            UserError: Naming the file of the sample that cannot be used, and why.
+        """
+        files = {key: data[key] for key in ('img_path', 'seg_map_path') if key in data}
+        loaded = False
+        for transform in self.transforms:
+            try:
+                data = transform(data)
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(what_is_broken(files, error)) from error
+            if data is None:
+                return None
+            if not loaded and 'gt_seg_map' in data:
+                loaded = True
+                data['gt_seg_map'] = _unsqueezed(data['gt_seg_map'], files)
+                self._check_label(data['gt_seg_map'], data.get('ori_shape'), files)
+        samples = data.get('data_samples') if isinstance(data, Mapping) else None
+        # Under test-time augmentation the labels are loaded out of sight: a list of equal ones,
+        # which nothing resizes.
+        if isinstance(samples, list) and samples and 'gt_sem_seg' in samples[0]:
+            label = samples[0].gt_sem_seg.data.squeeze(0).numpy()
+            self._check_label(label, samples[0].metainfo.get('ori_shape'), files)
+        return data
+
+    def _check_label(
+        self, label: np.ndarray, image_shape: tuple[int, ...] | None, files: dict[str, str]
+    ) -> None:
+        path = files.get('seg_map_path')
+        if label.ndim != 2:
+            raise UserError(
+                f'label file {path} has shape {label.shape}, one channel of class '
+                'indices was expected; convert it.'
+            )
+        if image_shape is not None and label.shape != tuple(image_shape[:2]):
+            raise UserError(
+                f'label file {path} is {_size(label.shape)} (height x width) where its image '
+                f'{files.get("img_path")} is {_size(image_shape[:2])}; they must agree.'
+            )
+        if not self.num_classes:
+            return
+        beyond = _value_beyond_a_byte(path)
+        if beyond is not None:
+            raise UserError(
+                f'label file {path} holds the value {beyond}, the toolbox reads 8 bits '
+                'a pixel and would take it for another class; store it in 8 bits.'
+            )
+        outside = (label < 0) | (label >= self.num_classes)
+        values = np.unique(label[outside & (label != self.ignore_index)]).tolist()
+        if values:
+            shown = ', '.join(map(str, values[:5])) + ', ...' * (len(values) > 5)
+            raise UserError(
+                f'label file {path} holds the value{"s" * (len(values) > 1)} {shown}, expected 0 '
+                f'to {self.num_classes - 1} (the classes of {self.dataset_name}) or '
+                f'{self.ignore_index} for ignored pixels; '
+                'correct the label or the classes of the data set.'
+            )
+
+
+def build_checked_dataset(cfg: dict[str, Any]) -> Any:
+    """Build a data set from its config, with the checks of :class:`CheckedPipeline`.
+
+    Raises:
+        UserError: If its folder is missing or holds no images.
+    """
+    for part in _leaf_configs(cfg):
+        root = part.get('data_root')
+        if root and not fileio.exists(root):
+            raise UserError(
+                f'data root {root!r} of {part["type"]} does not exist; prepare the data set there '
+                'or name its place with --cfg-options data_root=PLACE.'
+            )
+    try:
+        dataset = DATASETS.build(cfg)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    except (AssertionError, FileNotFoundError) as error:
+        _check_transforms(cfg)
+        reason = ' '.join(str(error).split()) or 'its image folder or list of images is missing'
+        raise UserError(
+            f'data set {_place(cfg)} cannot be opened: {reason}; check data_root, '
+            'data_prefix and ann_file.'
+        ) from error
+    for leaf in _leaf_datasets(dataset):
+        if len(leaf) == 0:
+            raise UserError(
+                f'data set {_place(cfg)} holds no images: nothing ending in '
+                f'{getattr(leaf, "img_suffix", "the expected suffix")!r} under '
+                f'{leaf.data_prefix.get("img_path")}; check data_root and data_prefix.'
+            )
+        leaf.pipeline = CheckedPipeline(leaf)
+    return dataset
+
+
+def what_is_broken(files: dict[str, str], error: Exception) -> str:
+    """The sentence for a sample that cannot be used; only called once something has gone wrong.
+
+    Args:
+        files: The sample's ``img_path`` and, if it has a label, ``seg_map_path``.
+        error: What a transform raised.
+    """
+    sizes = []
+    for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
+        if key not in files:
+            continue
+        path = files[key]
+        try:
+            if not fileio.exists(path):
+                return f'{kind} file {path} is missing; restore it or take it off the list.'
+            backend = 'pillow' if kind == 'label' else 'cv2'
+            content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
+            decoded = content is not None
+            sizes += [_size(content.shape[:2])] if decoded else []
+        except Exception:
+            decoded = False
+        if not decoded:
+            return f'{kind} file {path} cannot be decoded: it is broken or no image; replace it.'
+    reason = ' '.join((str(error) or type(error).__name__).split())
+    shown = f'image {files.get("img_path")}' + f' of {sizes[0]} pixels' * bool(sizes)
+    return f'{shown} cannot be prepared (height x width; {reason}); take it off the list.'
+
+
+def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:
+    """A label in the shape that its file has: the toolbox drops sides of one pixel."""
+    path = files.get('seg_map_path')
+    if label.ndim >= 2 or path is None or not Path(path).is_file():
+        return label
+    with Image.open(path) as picture:
+        return label.reshape(picture.height, picture.width)
+
+
+def _value_beyond_a_byte(path: str | None) -> int | float | None:
+    """The largest value of a file that stores more than 8 bits a pixel, if it is above 255."""
+    if path is None or not Path(path).is_file():
+        return None
+    # Opening reads the header alone.
+    with Image.open(path) as picture:
+        if not picture.mode.startswith(('I', 'F')):
+            return None
+        largest = picture.getextrema()[1]
+    return largest if largest > 255 else None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return 'x'.join(map(str, shape))
+
+
+def _check_transforms(cfg: dict[str, Any]) -> None:
+    """Name a transform that cannot be built: the toolbox's say so with bare assertions."""
+    for part in _leaf_configs(cfg):
+        for index, step in enumerate(part.get('pipeline', ())):
+            try:
+                TRANSFORMS.build(step)
+            except AssertionError as error:
+                options = ', '.join(f'{key}={value!r}' for key, value in step.items())
+                raise UserError(
+                    f'pipeline.{index} of {part["type"]} ({options}) refuses an argument'
+                    f'{": " * bool(str(error))}{" ".join(str(error).split())}; correct it in the '
+                    'config or in --cfg-options.'
+                ) from error
+
+
+def _leaf_configs(cfg: dict[str, Any]):
+    nested = cfg.get('datasets') or ([cfg['dataset']] if 'dataset' in cfg else [])
+    if not nested:
+        yield cfg
+    for part in nested:
+        yield from _leaf_configs(part)
+
+
+def _leaf_datasets(dataset: Any):
+    nested = getattr(dataset, 'datasets', None) or (
+        [dataset.dataset] if hasattr(dataset, 'dataset') else []
+    )
+    if not nested and isinstance(dataset, BaseDataset):
+        yield dataset
+    for part in nested:
+        yield from _leaf_datasets(part)
+
+
+def _place(cfg: dict[str, Any]) -> str:
+    first = next(_leaf_configs(cfg))
+    return f'{first["type"]} at {first.get("data_root") or "its data_prefix"}'

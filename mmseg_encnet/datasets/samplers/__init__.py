@@ -1,3 +1,0 @@
-from .seeded_infinite_sampler import SeededInfiniteSampler
-
-__all__ = ['SeededInfiniteSampler']

@@ -1,3 +1,0 @@
-from .fold import FoldedEncNet
-
-__all__ = ['FoldedEncNet']

@@ -1,0 +1,85 @@
+"""EncNet for inference, with everything folded that is constant for an image.
+
+Batch norm folds into the convolution before it. The gate folds into the classifier: what reaches
+it is never negative, so ``relu(x + x * gamma) = x * (1 + gamma)``, and scaling the channels of x
+is scaling the columns of the classifier's weight, a matrix of (classes, channels) for each image
+instead of a feature map.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.utils import fuse_conv_bn
+from mmengine.model import revert_sync_batchnorm
+from mmseg.models import BaseSegmentor
+from torch import Tensor, nn
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.decode_heads import EncodingHead
+
+
+class FoldedEncNet(nn.Module):
+    """A segmentor with an :class:`EncodingHead`, folded, with normalisation and upsampling inside.
+
+    The segmentor itself is left as it is.
+
+    Args:
+        segmentor: The trained segmentor.
+
+    Raises:
+        UserError: If its head is not an :class:`EncodingHead`, or its features can be negative.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, segmentor: BaseSegmentor) -> None:
+        super().__init__()
+        head = segmentor.decode_head
+        if not isinstance(head, EncodingHead):
+            raise UserError(
+                f'the segmentor has a {type(head).__name__}, an EncodingHead was '
+                'expected; only EncNet can be folded.'
+            )
+        encoded = head.fusion if head.add_lateral else head.bottleneck
+        if not isinstance(encoded.activate, nn.ReLU):
+            raise UserError(
+                f'the features are activated by {type(encoded.activate).__name__}, '
+                "the gate folds only after ReLU; set act_cfg=dict(type='ReLU')."
+            )
+        segmentor = copy.deepcopy(segmentor).eval().requires_grad_(False)
+        self.align_corners = segmentor.align_corners
+        self.backbone = fuse_conv_bn(revert_sync_batchnorm(segmentor.backbone))
+        self.neck = nn.Identity()
+        if segmentor.with_neck:
+            self.neck = fuse_conv_bn(revert_sync_batchnorm(segmentor.neck))
+        self.decode_head = fuse_conv_bn(revert_sync_batchnorm(segmentor.decode_head))
+        preprocessor = segmentor.data_preprocessor
+        self.register_buffer('pixel_mean', preprocessor.mean.clone())
+        self.register_buffer('pixel_std', preprocessor.std.clone())
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor] | tuple[Tensor]:
+        """Segment RGB images.
+
+        Args:
+            image: ``(B, 3, H, W)``, float, 0 to 255.
+
+        Returns:
+            Class scores ``(B, num_classes, H, W)`` and, where the head has the SE branch, the
+            probability ``(B, num_classes)`` that each class is present.
+        """
+        head = self.decode_head
+        features = head.fuse(self.neck(self.backbone((image - self.pixel_mean) / self.pixel_std)))
+        vector, gate, _ = head.enc_module.describe(features)
+        weight = head.conv_seg.weight.flatten(1) * (1 + gate)[:, None]
+        scores = torch.baddbmm(head.conv_seg.bias[:, None], weight, features.flatten(2))
+        scores = scores.unflatten(2, features.shape[2:])
+        scores = F.interpolate(
+            scores, size=image.shape[2:], mode='bilinear', align_corners=self.align_corners
+        )
+        if not head.use_se_loss:
+            return (scores,)
+        return scores, head.se_layer(vector).sigmoid()

@@ -1,0 +1,75 @@
+"""EncNet as an ONNX file, and the proof that it computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mmseg_encnet.exporting.fold import FoldedEncNet
+
+_EXAMPLE_SIZE = (96, 128)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far ONNX Runtime is from PyTorch for one image size.
+
+    Attributes:
+        size: Height and width of the image in pixels.
+        difference: Largest difference of any output over its largest value.
+        same_labels: Share of pixels that get the same class.
+    """
+
+    size: tuple[int, int]
+    difference: float
+    same_labels: float
+
+
+def export_onnx(model: FoldedEncNet, path: Path) -> None:
+    """Write a folded model to an ONNX file for images of any size.
+
+    The input ``image`` is ``(1, 3, height, width)``, float32, RGB, 0 to 255; the outputs are
+    ``scores`` and, with an SE branch, ``presence``, see :meth:`FoldedEncNet.forward`.
+    """
+    names = ['scores', 'presence'] if model.decode_head.use_se_loss else ['scores']
+    sizes = {2: torch.export.Dim('height', min=32), 3: torch.export.Dim('width', min=32)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        model,
+        (_image(_EXAMPLE_SIZE),),
+        path,
+        input_names=['image'],
+        output_names=names,
+        dynamic_shapes=(sizes,),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+
+
+def compare_with_pytorch(
+    model: nn.Module, path: Path, sizes: Sequence[tuple[int, int]]
+) -> Iterator[Agreement]:
+    """Run an ONNX file and the model it came from on images of several sizes."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    for size in sizes:
+        image = _image(size)
+        with torch.no_grad():
+            expected = model(image)
+        found = [torch.from_numpy(output) for output in session.run(None, {'image': image.numpy()})]
+        difference = max(
+            float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected)
+        )
+        same = float((found[0].argmax(1) == expected[0].argmax(1)).float().mean())
+        yield Agreement(size, difference, same)
+
+
+def _image(size: tuple[int, int]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return 255 * torch.rand(1, 3, *size, generator=generator)

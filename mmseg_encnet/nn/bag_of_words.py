@@ -1,0 +1,33 @@
+"""Soft counts of visual words.
+
+Csurka et al., "Visual Categorization with Bags of Keypoints", ECCV workshop 2004, with the soft
+assignment of van Gemert et al., "Visual Word Ambiguity", TPAMI 2010.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mmseg_encnet.nn.base import SoftAssignmentEncoder
+
+
+class BagOfWords(SoftAssignmentEncoder):
+    """How often each codeword occurs, whatever the residuals are.
+
+    ``h_k = 1/N sum_i a_ik`` with the soft assignment of :class:`Encoding`. A learned linear map
+    takes the histogram to the channels of the gate: ``v = sum_k h_k w_k``.
+
+    Args:
+        channels: Channels C of the features.
+        num_codes: Codewords K in the dictionary.
+        **kwargs: Other arguments of :class:`SoftAssignmentEncoder`.
+    """
+
+    def __init__(self, channels: int, num_codes: int, **kwargs) -> None:
+        super().__init__(channels, num_codes, **kwargs)
+        self.num_descriptors = 1
+        self.embedding = nn.Linear(num_codes, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Statistics ``(B, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
+        return self.embedding(self._assign(x).mean(dim=2))

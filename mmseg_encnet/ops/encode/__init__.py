@@ -1,0 +1,10 @@
+"""The encoding operator: one public function, several backends behind it.
+
+``reference.py`` holds the paper's equations; every backend is tested against it. ``backends.py``
+is the table of backends, ``dispatch.py`` the public function.
+"""
+
+from mmseg_encnet.ops.encode.backends import BACKENDS, Backend, check_backend
+from mmseg_encnet.ops.encode.dispatch import encode
+
+__all__ = ['BACKENDS', 'Backend', 'check_backend', 'encode']

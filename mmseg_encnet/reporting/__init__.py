@@ -1,3 +1,0 @@
-from .report import write_report
-
-__all__ = ['write_report']

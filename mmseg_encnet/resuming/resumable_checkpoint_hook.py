@@ -1,0 +1,219 @@
+"""Checkpoints that survive what kills a training, and from which it goes on as if nothing was."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import all_gather_object, get_rank, is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
+from torch import nn
+
+from mmseg_encnet.checkpoints.whole_files import WHOLE_FILES, remove_leftovers, write_whole
+from mmseg_encnet.resuming.random_states import capture_states, restore_states
+
+# Not starting with 'val', or the toolbox would log it as a metric.
+_VALIDATED = 'last_validation'
+
+
+@HOOKS.register_module()
+class ResumableCheckpointHook(CheckpointHook):
+    """The toolbox's ``CheckpointHook``, whose checkpoints are always whole and complete.
+
+    - A file is written aside and renamed; those that it replaces (``max_keep_ckpts``, the former
+      best one) are removed afterwards. A process killed at any moment leaves the last checkpoint
+      readable, and what it was writing is cleaned up by the next run.
+    - A checkpoint also holds the random states of every process and, in the midst of a gradient
+      accumulation, the gradients, so that a resumed run continues bit for bit on the CPU.
+    - What a validation draws at random is not missed by the training, and one that the
+      interruption cut off is made up for.
+
+    Args: as of :class:`mmengine.hooks.CheckpointHook`.
+    """
+
+    _states: list[dict[str, Any]] | None = None
+    _resumed: dict[str, Any] | None = None
+    _before_validation: dict[str, Any] | None = None
+    _saved_step: int | None = None
+    _saved_validated: int | None = None
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        local = type(self.file_backend) is LocalBackend and self.file_client_args is None
+        if local and not self.backend_args:
+            self.backend_args = dict(backend=WHOLE_FILES)
+            self.file_backend = get_file_backend(self.out_dir, backend_args=self.backend_args)
+        if local and is_main_process():
+            remove_leftovers(Path(self.out_dir))
+        if self.max_keep_ckpts > 0:
+            # The outdated one is listed until it is removed, so no limit here.
+            self.keep_ckpt_ids = deque(self.keep_ckpt_ids)
+        _continue_data_of(runner)
+
+    def before_train_epoch(self, runner) -> None:
+        if self._resumed is not None and _validation_missed(runner):
+            runner.val_loop.run()
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        # Here, because starting to load data draws random numbers too.
+        if self._resumed is not None:
+            restore_states(self._resumed['random'])
+            for name, parameter in _unwrapped(runner.model).named_parameters():
+                gradient = self._resumed['gradients'].get(name)
+                if gradient is not None:
+                    parameter.grad = gradient.to(parameter.device)
+            self._resumed = None
+
+    def before_val(self, runner) -> None:
+        self._before_validation = capture_states()
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        if self._before_validation is not None:
+            restore_states(self._before_validation)
+        runner.message_hub.update_info(_VALIDATED, runner.iter)
+        super().after_val_epoch(runner, metrics)
+        # The checkpoint of this iteration is from before the validation.
+        if self._saved_step == runner.iter != self._saved_validated and not self.by_epoch:
+            self._save_checkpoint_with_step(
+                runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter)
+            )
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        if 'optimizer' in checkpoint:
+            checkpoint['process_states'] = self._states
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        states = checkpoint.get('process_states') if runner._resume else None
+        if states and get_rank() < len(states):
+            self._resumed = states[get_rank()]
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        self._states = all_gather_object(
+            dict(random=capture_states(), gradients=_pending_gradients(runner))
+        )
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            self.keep_ckpt_ids.append(step)
+            # With the one that is removed below: killed before that, the resumed run removes it.
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+
+        filename = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        self._saved_step = step
+        self._saved_validated = runner.message_hub.runtime_info.get(_VALIDATED)
+        if is_main_process():
+            write_whole(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt.encode())
+
+        while 0 < self.max_keep_ckpts < len(self.keep_ckpt_ids):
+            outdated = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+            if is_main_process():
+                _remove(self.file_backend, self.file_backend.join_path(self.out_dir, outdated))
+
+    def _save_best_checkpoint(self, runner, metrics: dict[str, float]) -> None:
+        with self._removing_afterwards():
+            super()._save_best_checkpoint(runner, metrics)
+
+    @contextmanager
+    def _removing_afterwards(self) -> Iterator[None]:
+        """Let the toolbox's code remove files only once what replaces them is written."""
+        backend, self.file_backend = self.file_backend, _DeferredRemoval(self.file_backend)
+        try:
+            yield
+            outdated = self.file_backend.outdated
+        finally:
+            self.file_backend = backend
+        best = [
+            getattr(self, 'best_ckpt_path', None),
+            *getattr(self, 'best_ckpt_path_dict', {}).values(),
+        ]
+        for path in outdated:
+            if path not in best:
+                _remove(backend, path)
+
+
+class _DeferredRemoval:
+    """A file backend that only notes what is to be removed."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.outdated: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.outdated.append(path)
+
+    rmtree = remove
+
+
+def _remove(backend: Any, path: str) -> None:
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):
+        # Checkpoints that deepspeed saves are folders.
+        backend.rmtree(path)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _pending_gradients(runner) -> dict[str, Any]:
+    """What was accumulated and not yet applied: nothing, apart from gradient accumulation."""
+    optim_wrapper = runner.optim_wrapper
+    if not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper.should_update():
+        return {}
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in _unwrapped(runner.model).named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def _continue_data_of(runner) -> None:
+    """Draw the samples in the order of the resumed run.
+
+    The data loader is built before the checkpoint with the seed of that run is read.
+    """
+    loop = runner.train_loop
+    sampler = getattr(loop.dataloader, 'sampler', None)
+    if getattr(sampler, 'seed', runner.seed) == runner.seed:
+        return
+    sampler.seed = runner.seed
+    if hasattr(sampler, '_indices_of_rank'):
+        sampler.indices = sampler._indices_of_rank()
+    if isinstance(loop, IterBasedTrainLoop):
+        loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
+
+
+def _validation_missed(runner) -> bool:
+    """Whether the run was interrupted between an iteration and the validation that it was due."""
+    loop = runner.train_loop
+    if not isinstance(loop, IterBasedTrainLoop) or runner.val_loop is None or not loop.iter:
+        return False
+    loop._decide_current_val_interval()
+    due = loop.iter >= loop.val_begin and (
+        loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
+    )
+    return due and runner.message_hub.runtime_info.get(_VALIDATED) != loop.iter

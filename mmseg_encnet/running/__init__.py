@@ -1,0 +1,5 @@
+"""Running a config: the runner, its hooks, its processes and its one-sentence errors."""
+
+from mmseg_encnet.toolbox import require_toolbox
+
+require_toolbox()

@@ -1,0 +1,15 @@
+"""Hooks around a training: checks of its parts, and what it shows of the context."""
+
+from mmseg_encnet.running.hooks.codebook_init_hook import CodebookInitHook
+from mmseg_encnet.running.hooks.context_sheet_hook import ContextSheetHook
+from mmseg_encnet.running.hooks.dictionary_health_hook import DictionaryHealthHook
+from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
+from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
+
+__all__ = [
+    'CodebookInitHook',
+    'ContextSheetHook',
+    'DictionaryHealthHook',
+    'FitCheckHook',
+    'LossCheckHook',
+]

@@ -1,0 +1,115 @@
+"""Context sheets of a few validation images, as the training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import mmcv
+import numpy as np
+from mmengine import fileio
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+
+from mmseg_encnet.errors import UserError
+
+
+@HOOKS.register_module()
+class ContextSheetHook(Hook):
+    """Draws the sheets of the same few validation images at each validation.
+
+    They go to all backends of the runner's visualizer, of whatever type it is, under
+    ``context_INDEX_NAME`` and the iteration. The maps of codewords and channels are asked for these
+    images alone, from the forward pass that the validation makes anyway; metrics, random states and
+    the training are as without the hook.
+
+    In a distributed training the main process draws, from its part of the validation set: every
+    n-th image, with n processes.
+
+    Args:
+        indices: Which images of the validation set; or how many, spread evenly over it.
+
+    Raises:
+        UserError: If there are no such images.
+    """
+
+    def __init__(self, indices: int | Sequence[int] = 4) -> None:
+        wanted = [indices] if isinstance(indices, int) else list(indices)
+        if (
+            not wanted
+            or not all(isinstance(index, int) for index in wanted)
+            or (isinstance(indices, int) and indices < 1)
+            or min(wanted) < 0
+        ):
+            raise UserError(
+                f'ContextSheetHook(indices={indices!r}) came, expected how many images '
+                '(1 or more) or a list of indices of the validation set.'
+            )
+        self.indices = indices
+        self._index_of: dict[str, int] = {}
+
+    def before_train(self, runner) -> None:
+        if runner.val_loop is not None:
+            self.before_val_epoch(runner)
+
+    def before_val_epoch(self, runner) -> None:
+        """Find the addresses of the images: samples keep theirs in whatever order they come."""
+        if self._index_of or not is_main_process():
+            return
+        dataset = runner.val_loop.dataloader.dataset
+        for index in self._chosen(len(dataset), runner):
+            self._index_of[dataset.get_data_info(index)['img_path']] = index
+
+    def before_val_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        for data_sample in data_batch['data_samples']:
+            if data_sample.metainfo.get('img_path') in self._index_of:
+                data_sample.set_metainfo(dict(context_maps=True))
+
+    def after_val_iter(
+        self,
+        runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] | None = None,
+    ) -> None:
+        for data_sample in outputs:
+            path = data_sample.metainfo.get('img_path')
+            if path in self._index_of:
+                self._draw(runner, path, data_sample)
+
+    def _draw(self, runner, path: str, data_sample: SegDataSample) -> None:
+        meta = runner.val_loop.dataloader.dataset.metainfo
+        image = mmcv.imfrombytes(fileio.get(path), channel_order='rgb')
+        # Imported here: drawing loads most of matplotlib.
+        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet, pixels
+
+        context = ContextPrediction.from_data_sample(
+            image, data_sample, meta['classes'], meta['palette']
+        )
+        name = PurePosixPath(path).stem
+        sheet = draw_sheet(context, title=f'{name}, iteration {runner.iter}')
+        runner.visualizer.add_image(
+            f'context_{self._index_of[path]}_{name}', pixels(sheet), runner.iter
+        )
+
+    def _chosen(self, length: int, runner) -> list[int]:
+        # Which the toolbox's samplers hand to the main process.
+        own = range(0, length, get_world_size())
+        if isinstance(self.indices, int):
+            places = np.linspace(0, len(own) - 1, min(self.indices, len(own)))
+            return [own[round(place)] for place in places]
+        beyond = [index for index in self.indices if index >= length]
+        if beyond:
+            raise UserError(
+                f'ContextSheetHook(indices={self.indices}) came, but the validation '
+                f'set has {length} images; the last index is {length - 1}.'
+            )
+        left_out = [index for index in self.indices if index not in own]
+        if left_out:
+            runner.logger.warning(
+                f'ContextSheetHook leaves out the images {left_out}: other processes evaluate '
+                f'them, the main one has those whose index is divisible by {own.step}.'
+            )
+        return [index for index in self.indices if index in own]

@@ -1,0 +1,113 @@
+"""Whether the codewords of a dictionary are used."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import Tensor
+
+from mmseg_encnet.running.hooks.codebook_init_hook import find_dictionary
+
+
+class DictionaryHealth(NamedTuple):
+    """How a dictionary serves a set of features.
+
+    Attributes:
+        shares: Part of the features that each codeword holds, softly counted, ``(K,)``.
+        perplexity: Effective number of codewords: the exponential of the shares' entropy, from 1
+            (one codeword takes all) to K.
+        assignment_entropy: Mean entropy of a single position's assignment, in nats: 0 if hard,
+            log K if even.
+        smallest_distance: Between two codewords; infinite if there is only one.
+    """
+
+    shares: Tensor
+    perplexity: float
+    assignment_entropy: float
+    smallest_distance: float
+
+
+def dictionary_health(weights: Tensor, codewords: Tensor) -> DictionaryHealth:
+    """Examine soft assignments ``(B, K, N)`` to codewords ``(K, C)``."""
+    shares = weights.mean(dim=(0, 2))
+    # Between processes the number of positions is the same: crops are.
+    all_reduce(shares, op='mean')
+    entropy = torch.special.entr(weights).sum(dim=1).mean()
+    all_reduce(entropy, op='mean')
+    distances = torch.pdist(codewords)
+    return DictionaryHealth(
+        shares,
+        torch.special.entr(shares).sum().exp().item(),
+        entropy.item(),
+        distances.min().item() if len(distances) else float('inf'),
+    )
+
+
+@HOOKS.register_module()
+class DictionaryHealthHook(Hook):
+    """Logs how the codewords are used in training, and warns when they die.
+
+    Every ``interval`` iterations, from the features of that iteration: ``codeword_perplexity``,
+    ``assignment_entropy`` and ``codeword_distance`` beside the losses (see
+    :class:`DictionaryHealth`), and ``codeword_share/00`` and so on through the visualiser's
+    backends.
+
+    Args:
+        interval: Iterations between two examinations.
+        dead_below: A codeword is dead with a share below this part of an even one, ``1 / K``.
+
+    Raises:
+        UserError: If the model has no dictionary.
+    """
+
+    def __init__(self, interval: int = 50, dead_below: float = 0.01) -> None:
+        self.interval = interval
+        self.dead_below = dead_below
+        self._dead: set[int] = set()
+        self._encoder = self._handle = self._features = None
+
+    def before_train(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._encoder = find_dictionary(model, type(self).__name__)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if (runner.iter + 1) % self.interval == 0:
+            self._handle = self._encoder.register_forward_pre_hook(self._keep_features)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if self._handle is None:
+            return
+        self._handle.remove()
+        with torch.no_grad():
+            weights = self._encoder.assign(self._features.flatten(2)).float()
+            health = dictionary_health(weights, self._encoder.codewords.float())
+        self._handle = self._features = None
+        runner.message_hub.update_scalars(
+            {
+                'train/codeword_perplexity': health.perplexity,
+                'train/assignment_entropy': health.assignment_entropy,
+                'train/codeword_distance': health.smallest_distance,
+            }
+        )
+        shares = {
+            f'codeword_share/{k:02d}': share for k, share in enumerate(health.shares.tolist())
+        }
+        runner.visualizer.add_scalars(shares, step=runner.iter + 1)
+
+        bound = self.dead_below / len(shares)
+        dead = {k for k, share in enumerate(health.shares.tolist()) if share < bound}
+        died = sorted(dead - self._dead)
+        if died:
+            runner.logger.warning(
+                f'{len(dead)} of {len(shares)} codewords are dead: fewer than {bound:.2g} of the '
+                f'pixels are theirs; since the last look {", ".join(map(str, died))}.'
+            )
+        self._dead = dead
+
+    def _keep_features(self, _, inputs: tuple[Tensor]) -> None:
+        self._features = inputs[0].detach()

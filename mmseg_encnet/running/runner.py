@@ -1,0 +1,250 @@
+"""The toolbox's runner, made to work on a CPU-only machine and to name what is broken."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import get_external_models
+from torch import nn
+from torch.nn.modules.batchnorm import SyncBatchNorm
+from torch.utils.data import DataLoader
+
+from mmseg_encnet import toolbox_changes
+from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
+from mmseg_encnet.checkpoints.whole_files import DamagedFileError
+from mmseg_encnet.datasets.checked import build_checked_dataset
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.resuming.find import find_resumable
+from mmseg_encnet.running.explain import explain
+from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
+from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WHILE_BUILDING = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def _built_from(part: str) -> Callable[[Callable], Callable]:
+    """Decorate what builds a part of the config: what fails there names the part."""
+
+    def decorate(build: Callable) -> Callable:
+        @functools.wraps(build)
+        def build_or_tell(*args, **kwargs) -> Any:
+            try:
+                return build(*args, **kwargs)
+            except _WHILE_BUILDING as error:
+                # Of several processes another one may be the reason.
+                lost = isinstance(error, RuntimeError) and torch.distributed.is_initialized()
+                if lost or explain(error) is not None:
+                    raise
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                raise UserError(
+                    f'{part} of the config cannot be built: {type(error).__name__}: '
+                    f'{" ".join(_first_line(error).split())} ({Path(place.filename).name}, line '
+                    f'{place.lineno}); correct it in the config or in --cfg-options.'
+                ) from error
+
+        return build_or_tell
+
+    return decorate
+
+
+class EncNetRunner(Runner):
+    """:class:`mmengine.runner.Runner` with the edges of this project.
+
+    - Every sample and every checkpoint is checked, see
+      :mod:`mmseg_encnet.datasets.checked` and :mod:`mmseg_encnet.checkpoints.fit`.
+    - In a process group without GPUs the model is wrapped for the CPU, and synchronised batch
+      norm, which PyTorch cannot train there, falls back to plain batch norm with a warning.
+    - Training survives being killed, resumes exactly and stops at a loss that is no number, in
+      any config, see :mod:`.hooks`; a full disk ends it in one sentence.
+    - The resolved config is written as ``config.py``: under its own name it would be a second
+      file of that name in an editable install, and ``mim`` refuses to choose between two.
+    """
+
+    from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
+    setup_env = _built_from('env_cfg')(Runner.setup_env)
+    set_randomness = _built_from('randomness')(Runner.set_randomness)
+    build_visualizer = _built_from('visualizer')(Runner.build_visualizer)
+    build_model = _built_from('model')(Runner.build_model)
+    build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
+    build_param_scheduler = _built_from('param_scheduler')(Runner.build_param_scheduler)
+    build_train_loop = _built_from('train_cfg or train_dataloader')(Runner.build_train_loop)
+    build_val_loop = _built_from('val_cfg, val_dataloader or val_evaluator')(Runner.build_val_loop)
+    build_test_loop = _built_from('test_cfg, test_dataloader or test_evaluator')(
+        Runner.build_test_loop
+    )
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        if isinstance(dataloader, dict) and isinstance(dataloader.get('dataset'), dict):
+            dataloader = dict(dataloader, dataset=build_checked_dataset(dataloader['dataset']))
+            sampler = dataloader.get('sampler')
+            if isinstance(sampler, dict):
+                dataloader['sampler'] = toolbox_changes.replaced(sampler)
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+    @_built_from('default_hooks or custom_hooks')
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        if default_hooks is not None:
+            default_hooks = {
+                name: hook if hook is None else toolbox_changes.replaced(hook)
+                for name, hook in default_hooks.items()
+            }
+        super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(FitCheckHook())
+        if not any(isinstance(hook, LossCheckHook) for hook in self.hooks):
+            self.register_hook(LossCheckHook())
+
+    def build_logger(self, *args, **kwargs) -> Any:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                # It would print a traceback for each line that does not fit on the disk.
+                handler.handleError = _raise_as_it_is
+        return logger
+
+    def train(self) -> nn.Module:
+        if self._resume and self._load_from is None:
+            self._load_from = find_resumable(self.work_dir, self.logger.warning)
+            if self._load_from is None:
+                self.logger.warning(
+                    f'No checkpoint in {self.work_dir} to resume from; training '
+                    'starts at the beginning.'
+                )
+                self._resume = False
+        try:
+            return super().train()
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise
+            raise UserError(
+                f'work dir {self.work_dir} cannot be written: {error.strerror}; free space there '
+                'and go on from the last checkpoint with --resume.'
+            ) from error
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if not self.distributed or get_device() != 'cpu':
+            return super().wrap_model(model_wrapper_cfg, model)
+        if any(isinstance(module, SyncBatchNorm) for module in model.modules()):
+            self.logger.warning(
+                'SyncBatchNorm cannot train on the CPU in a process group; every '
+                'process now normalises over its own part of the batch.'
+            )
+            model = revert_sync_batchnorm(model)
+        return MMDistributedDataParallel(
+            module=model,
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+        )
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        with _broken_file_named(f'checkpoint {filename}'):
+            try:
+                checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+            except (DamagedFileError, UnreadableFileError):
+                raise
+            except UserError as error:
+                raise UserError(f'checkpoint {filename} does not fit: {error}') from error
+        # Resuming runs the program text there, which can come from anyone.
+        if isinstance(checkpoint.get('meta'), dict):
+            checkpoint['meta'].pop('config', None)
+        return checkpoint
+
+    def _init_model_weights(self) -> None:
+        if self._resume:
+            # Everything is about to be restored; fetching ImageNet weights first would make a
+            # resumed run depend on the network.
+            return
+        entry = next(_pretrained_entries(self.cfg.model, 'model'), None)
+        if entry is None:
+            super()._init_model_weights()
+            return
+        key, name = entry
+        with _broken_file_named(f'the file of pretrained weights {name} named by {key}'):
+            try:
+                super()._init_model_weights()
+            except (URLError, ConnectionError, TimeoutError) as error:
+                raise UserError(_how_to_get_weights(key, name, error)) from error
+
+    @master_only
+    def dump_config(self) -> None:
+        self.cfg.dump(str(Path(self.work_dir) / 'config.py'))
+
+
+def _raise_as_it_is(record: logging.LogRecord) -> None:
+    # Called while the error is handled.
+    raise
+
+
+@contextmanager
+def _broken_file_named(file: str) -> Iterator[None]:
+    """Turn the ways in which reading a file of weights fails into sentences that name it."""
+    try:
+        yield
+    except UnreadableFileError as error:
+        raise UserError(f'{file} {error.reason}') from error
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f'{file} does not exist; check the path.') from error
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
+        # What is read fits neither the model nor the state of a training.
+        raise UserError(
+            f'{file} cannot be read: {_first_line(error)}; it is truncated or no checkpoint.'
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip('.')
+
+
+def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
+    url = name
+    if name.startswith('open-mmlab://'):
+        url = get_external_models().get(name.removeprefix('open-mmlab://'), name)
+    if not url.startswith('http'):
+        url = f'https://download.openmmlab.com/{url}'
+    place = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name
+    return (
+        f'the weights {name!r} named by {key} cannot be fetched ({_first_line(error)}); '
+        f'download {url} and put it at {place}, or train from scratch with --cfg-options '
+        f'{key}=None'
+    )
+
+
+def _pretrained_entries(cfg: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the config key and the name of every set of pretrained weights in a model config."""
+    if isinstance(cfg, dict):
+        if cfg.get('type') == 'Pretrained':
+            yield path, cfg['checkpoint']
+        for key, value in cfg.items():
+            if key == 'pretrained' and isinstance(value, str):
+                yield f'{path}.pretrained', value
+            else:
+                yield from _pretrained_entries(value, f'{path}.{key}')

@@ -1,0 +1,4 @@
+"""What stands around the plugin: converters, inspection, benchmarks, studies, reports, demos.
+
+Nothing outside the workbench and the tools imports it.
+"""

@@ -1,0 +1,33 @@
+"""ADE20K as it was published for the MIT scene parsing challenge 2016: used as it is.
+
+Labels go from 0 to 150, where 0 is whatever belongs to none of the 150 classes; the toolbox's data
+set class ignores it (``reduce_zero_label``).
+"""
+
+from __future__ import annotations
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.converters.archives import START_OVER
+from mmseg_encnet.workbench.converters.command import Converter, Workspace
+from mmseg_encnet.workbench.converters.download import PublishedFile
+
+ARCHIVE = PublishedFile(
+    'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
+    digest='sha1:219e1696abb36c8ba3a3afe7fb2f4b4606a897c7',
+)
+
+
+def convert(workspace: Workspace) -> None:
+    """Unpack the archive, without the folder that it has around everything."""
+    workspace.unpack(ARCHIVE, lambda name: name.removeprefix('ADEChallengeData2016/'))
+    # The verification goes from images to labels, so it does not see labels without an image.
+    for label in (workspace.out / 'annotations').rglob('*.png'):
+        path = label.relative_to(workspace.out / 'annotations')
+        image = workspace.out / 'images' / path.with_suffix('.jpg')
+        if not image.is_file():
+            raise UserError(
+                f'the image {image} is missing, though there is a label for it; {START_OVER}'
+            )
+
+
+CONVERTER = Converter('ADE20K', {'encnet_r50_ade20k': (20_210, 2_000)}, (ARCHIVE,), convert)

@@ -1,0 +1,292 @@
+"""Unpacking archives from strangers: nothing outside the target, no links, no bombs."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
+
+from tqdm import tqdm
+
+from mmseg_encnet.errors import UserError
+
+# What to do where an unpacked file is missing; where one is damaged, after deleting it.
+START_OVER = (
+    'delete the folder .unpacked in the folder of the result and run again with the '
+    "publisher's whole archive."
+)
+# The last three: a name that is a file's and a folder's in one archive.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may hold before it is taken for a bomb.
+
+    Args:
+        entries: Number of entries.
+        ratio: Unpacked size over the archive's own. Deflate reaches 1,000 on zeros; photographs
+            and label images stay under 20.
+        free: Unpacked size in bytes up to which the ratio does not matter.
+    """
+
+    entries: int = 1_000_000
+    ratio: float = 100.0
+    free: int = 256 << 20
+
+
+def unpack(
+    archive: Path,
+    target: Path,
+    place: Callable[[str], str | None] = lambda name: name,
+    limits: Limits = Limits(),
+) -> None:
+    """Unpack a zip file or a (compressed) tar file into a folder, once.
+
+    A file gets its name when it is complete, and what is there in full size is not written again,
+    so that unpacking can be killed and started again. A marker in ``target/.unpacked`` says that
+    an archive is finished.
+
+    Args:
+        archive: The archive.
+        target: Folder to unpack into; created if it does not exist.
+        place: Where a file goes: gets its name in the archive (without a leading ``./``) and
+            returns its path under the target, or None to leave it out.
+        limits: What is refused as a bomb.
+
+    Raises:
+        UserError: If the archive is damaged; an entry's name leads out of the target; an entry to
+            unpack is a link or a device; or the archive is a bomb.
+    """
+    marker = unpacked_marker(archive.name, target)
+    if marker.is_file():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    budget = _Budget(archive, limits)
+    try:
+        with _entries(archive) as (entries, progress):
+            for entry in entries:
+                name = _checked_name(archive, entry.name)
+                budget.take(entry)
+                path = place(name) if name and not entry.is_dir else None
+                if path is not None:
+                    if not entry.is_file:
+                        raise UserError(
+                            f'{archive} holds {entry.name!r}, which is a link or a '
+                            'device and no file; it is refused, fetch the archive from '
+                            'its publisher.'
+                        )
+                    _write_entry(archive, entry, target / _checked_name(archive, path))
+                progress()
+    except _DAMAGE as error:
+        raise UserError(
+            f'{archive} is damaged or incomplete ({_first_line(error)}); delete it and '
+            'fetch it again.'
+        ) from error
+    marker.parent.mkdir(exist_ok=True)
+    marker.touch()
+
+
+def unpacked_marker(archive_name: str, target: Path) -> Path:
+    """The file that says that an archive has been unpacked into a target."""
+    return target / '.unpacked' / archive_name
+
+
+def _first_line(error: Exception) -> str:
+    # tarfile lists every compression that it tried, one a line.
+    return str(error).partition('\n')[0] or type(error).__name__
+
+
+class _Entry(Protocol):
+    name: str
+    size: int
+    is_dir: bool
+    is_file: bool
+
+    def open(self) -> IO[bytes]: ...
+
+
+@dataclass(frozen=True)
+class _ZipEntry:
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+
+    @property
+    def name(self) -> str:
+        # Not filename: on Windows that has other separators.
+        return self.info.orig_filename
+
+    @property
+    def size(self) -> int:
+        return self.info.file_size
+
+    @property
+    def is_dir(self) -> bool:
+        return self.info.is_dir()
+
+    @property
+    def is_file(self) -> bool:
+        # Zip files written on systems without modes have none.
+        return stat.S_IFMT(self.info.external_attr >> 16) in (0, stat.S_IFREG)
+
+    def open(self) -> IO[bytes]:
+        return self.archive.open(self.info)
+
+
+@dataclass(frozen=True)
+class _TarEntry:
+    archive: tarfile.TarFile
+    info: tarfile.TarInfo
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def size(self) -> int:
+        return self.info.size
+
+    @property
+    def is_dir(self) -> bool:
+        return self.info.isdir()
+
+    @property
+    def is_file(self) -> bool:
+        return self.info.isfile()
+
+    def open(self) -> IO[bytes]:
+        return self.archive.extractfile(self.info)
+
+
+@contextmanager
+def _entries(archive: Path) -> Iterator[tuple[Iterator[_Entry], Callable[[], None]]]:
+    """The entries of an archive in their order, and what to call when one is done with."""
+    size = archive.stat().st_size
+    with (
+        archive.open('rb') as raw,
+        tqdm(
+            desc=f'unpacking {archive.name}',
+            total=size,
+            unit='B',
+            unit_scale=True,
+            unit_divisor=1024,
+        ) as bar,
+    ):
+
+        def progress() -> None:
+            bar.update(raw.tell() - bar.n)
+
+        if archive.suffix == '.zip':
+            with zipfile.ZipFile(raw) as content:
+                infos = sorted(content.infolist(), key=lambda info: info.header_offset)
+                encrypted = next((info for info in infos if info.flag_bits & 1), None)
+                if encrypted:
+                    raise UserError(
+                        f'{archive} holds {encrypted.filename!r} encrypted; fetch the '
+                        'archive from its publisher.'
+                    )
+                yield (_ZipEntry(content, info) for info in infos), progress
+        else:
+            with tarfile.open(fileobj=raw, mode='r:*') as content:
+                yield _tar_entries(content, compressed=content.fileobj is not raw), progress
+        bar.update(size - bar.n)
+
+
+def _tar_entries(content: tarfile.TarFile, compressed: bool) -> Iterator[_Entry]:
+    for info in content:
+        yield _TarEntry(content, info)
+        # Members are kept for a look-up by name, which nobody does here.
+        content.members = []
+    # tarfile takes the end of the file for the end of the archive.
+    if compressed:
+        while content.fileobj.read(1 << 20):
+            pass
+    else:
+        content.fileobj.seek(content.offset)
+        if content.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError('its end is missing')
+
+
+class _Budget:
+    """Counts what an archive unpacks to, by its entries' declarations."""
+
+    def __init__(self, archive: Path, limits: Limits) -> None:
+        self._archive = archive
+        self._entries = limits.entries
+        self._bytes = max(limits.free, int(limits.ratio * archive.stat().st_size))
+
+    def take(self, entry: _Entry) -> None:
+        if entry.size < 0:
+            raise tarfile.ReadError(f'{entry.name} has a negative size')
+        self._entries -= 1
+        self._bytes -= entry.size
+        if self._entries < 0 or self._bytes < 0:
+            what = 'entries' if self._entries < 0 else 'bytes'
+            raise UserError(
+                f'{self._archive} unpacks to suspiciously many {what} (at '
+                f'{entry.name!r}); it is refused, fetch the archive from its '
+                'publisher.'
+            )
+
+
+def _checked_name(archive: Path, name: str) -> str:
+    """A name without leading ``./``; refused if it could lead out of a folder, on any system."""
+    path = PurePosixPath(name.replace('\\', '/'))
+    if path.is_absolute() or '..' in path.parts or ':' in name.partition('/')[0] or '\0' in name:
+        raise UserError(
+            f'{archive} holds {name!r}, which leads out of the folder it is unpacked '
+            'into; it is refused, fetch the archive from its publisher.'
+        )
+    return '/'.join(path.parts)
+
+
+def _write_entry(archive: Path, entry: _Entry, path: Path) -> None:
+    if path.is_file() and path.stat().st_size == entry.size:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'{path.name}.part')
+    try:
+        with entry.open() as content, aside.open('wb') as file:
+            shutil.copyfileobj(_Bounded(content, entry.size), file, 1 << 20)
+        if aside.stat().st_size != entry.size:
+            raise EOFError(f'{entry.name} has {aside.stat().st_size} of {entry.size} bytes')
+        aside.replace(path)
+    except (NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f'{archive} holds {entry.name!r} in a way that cannot be unpacked '
+            f'({error}); unpack the archive by hand.'
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class _Bounded:
+    """A stream that ends just after its declared size, so that a lie is seen and costs nothing."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream = stream
+        self._left = size + 1
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(min(size, self._left))
+        self._left -= len(data)
+        return data

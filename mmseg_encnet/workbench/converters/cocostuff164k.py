@@ -1,0 +1,88 @@
+"""COCO-Stuff 164k: COCO 2017 with 80 classes of things and 91 of stuff.
+
+The publisher's label images hold COCO's category id less one: things from 0, stuff from 91 to 181,
+255 where nothing is labelled. Eleven of the things were never annotated, so 171 classes remain.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.converters.archives import START_OVER
+from mmseg_encnet.workbench.converters.command import Converter, Workspace
+from mmseg_encnet.workbench.converters.download import PublishedFile
+from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
+
+# COCO gives no checksums. These are the ones that PyTorch-Encoding and GluonCV give.
+TRAIN_IMAGES = PublishedFile(
+    'http://images.cocodataset.org/zips/train2017.zip',
+    digest='sha1:10ad623668ab00c62c096f0ed636d6aff41faca5',
+)
+VAL_IMAGES = PublishedFile(
+    'http://images.cocodataset.org/zips/val2017.zip',
+    digest='sha1:4950dc9d00dbe1c933ee0170f5797584351d2a41',
+)
+LABELS = PublishedFile(
+    'http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
+    'stuffthingmaps_trainval2017.zip'
+)
+
+# street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, hair brush
+_NEVER_ANNOTATED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
+_UNLABELLED = 255
+_IDS = [id for id in range(182) if id not in _NEVER_ANNOTATED]
+_KNOWN = np.isin(np.arange(256), [*_IDS, _UNLABELLED])
+_TRAIN_ID = np.full(256, 255, np.uint8)
+_TRAIN_ID[_IDS] = np.arange(len(_IDS))
+
+
+def draw_label(source: Path) -> np.ndarray:
+    """Classes, ``(H, W)`` uint8, 0 to 170 and 255, of a label image of the publisher.
+
+    Raises:
+        UserError: If the file is damaged or holds a value that stands for nothing.
+    """
+    values = read_label(source)
+    if values.dtype != np.uint8:
+        raise UserError(
+            f'{source} has values of type {values.dtype}, expected 8 bits; delete it, {START_OVER}'
+        )
+    unknown = np.unique(values[~_KNOWN[values]])
+    if len(unknown):
+        raise UserError(
+            f'{source} holds the value {unknown[0]}, which is none of the {len(_IDS)} '
+            f'classes of COCO-Stuff; delete it, {START_OVER}'
+        )
+    return _TRAIN_ID[values]
+
+
+def convert(workspace: Workspace) -> None:
+    """Write ``*_labelTrainIds.png`` beside the publisher's label images."""
+    for images in (TRAIN_IMAGES, VAL_IMAGES):
+        workspace.unpack(images, lambda name: f'images/{name}')
+    workspace.unpack(LABELS, lambda name: f'annotations/{name}')
+    annotations = workspace.out / 'annotations'
+    workspace.write_labels(
+        draw_label,
+        [
+            LabelTask(
+                workspace.out / 'images' / split / f'{source.stem}.jpg',
+                source.with_name(f'{source.stem}_labelTrainIds.png'),
+                source,
+            )
+            for split in ('train2017', 'val2017')
+            # The publisher's names are numbers.
+            for source in sorted((annotations / split).glob('*[0-9].png'))
+        ],
+    )
+
+
+CONVERTER = Converter(
+    'COCO-Stuff 164k',
+    {'encnet_r50_cocostuff164k': (118_287, 5_000)},
+    (TRAIN_IMAGES, VAL_IMAGES, LABELS),
+    convert,
+)

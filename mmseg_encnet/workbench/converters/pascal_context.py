@@ -1,0 +1,225 @@
+"""Pascal Context: VOC 2010 images with the labels of PASCAL in Detail, 59 classes and background.
+
+``trainval_merged.json`` has COCO run-length masks. Its entries ``images`` (``image_id``,
+``file_name``, ``height``, ``width``, ``phase``) and ``annos_segmentation`` (``id``, ``image_id``,
+``category_id``, ``iscrowd``, ``segmentation``) are all that is used. The label of an image is made
+as the ``detail`` package makes it: every mask, crowds too, is painted in the order of the file,
+later ones over earlier ones.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.converters import run_length
+from mmseg_encnet.workbench.converters.command import Converter, Workspace
+from mmseg_encnet.workbench.converters.download import PublishedFile
+from mmseg_encnet.workbench.converters.labels import LabelTask
+
+IMAGES = PublishedFile(
+    'http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar',
+    digest='sha1:bf9985e9f2b064752bf6bd654d89f017c76c395a',
+)
+ANNOTATIONS = PublishedFile(
+    'https://codalabuser.blob.core.windows.net/public/trainval_merged.json',
+    digest='sha1:169325d9f7e9047537fedca7b04de4dddf10b881',
+)
+
+# Pascal Context numbers 459 categories alphabetically; these are the 59 that are evaluated. The
+# class of the n-th is n, and 0 is the background: everything else.
+CATEGORIES = (
+    2,
+    9,
+    18,
+    19,
+    22,
+    23,
+    25,
+    31,
+    33,
+    34,
+    44,
+    45,
+    46,
+    59,
+    65,
+    68,
+    72,
+    80,
+    85,
+    98,
+    104,
+    105,
+    113,
+    115,
+    144,
+    158,
+    159,
+    162,
+    187,
+    189,
+    207,
+    220,
+    232,
+    258,
+    259,
+    260,
+    284,
+    295,
+    296,
+    308,
+    324,
+    326,
+    347,
+    349,
+    354,
+    355,
+    360,
+    366,
+    368,
+    397,
+    415,
+    416,
+    420,
+    424,
+    427,
+    440,
+    445,
+    454,
+    458,
+)
+_SEGMENT_KEYS = ('id', 'image_id', 'category_id', 'segmentation')
+_NUM_CATEGORIES = 459
+_CLASS_OF = np.zeros(_NUM_CATEGORIES + 1, np.uint8)
+_CLASS_OF[list(CATEGORIES)] = np.arange(1, len(CATEGORIES) + 1)
+
+
+def draw_label(source: tuple[dict, list[dict]]) -> np.ndarray:
+    """The label of an image, ``(H, W)`` uint8: 0 is background, 1 to 59 are the classes.
+
+    Args:
+        source: An entry of ``images``, and its entries of ``annos_segmentation`` in their order.
+
+    Raises:
+        UserError: If a category or a mask is not of the documented kind.
+    """
+    image, segments = source
+    label = np.zeros((image['height'], image['width']), np.uint8)
+    for segment in segments:
+        where = f'segment {segment["id"]} of {image["file_name"]} in {ANNOTATIONS.name}'
+        category = segment['category_id']
+        if type(category) is not int or not 0 <= category <= _NUM_CATEGORIES:
+            raise UserError(
+                f'{where} has category {category!r}, expected 1 to {_NUM_CATEGORIES}; '
+                'fetch the file again.'
+            )
+        label[_decode(segment['segmentation'], label.shape, where)] = _CLASS_OF[category]
+    return label
+
+
+def convert(workspace: Workspace) -> None:
+    """Write ``SegmentationClassContext`` and the two lists beside the images of VOC 2010."""
+    workspace.unpack(IMAGES, _image_place)
+    images, segments = _read_annotations(workspace.file(ANNOTATIONS))
+    tasks = []
+    for image in images:
+        name = image['file_name']
+        tasks.append(
+            LabelTask(
+                workspace.out / 'JPEGImages' / name,
+                workspace.out / 'SegmentationClassContext' / f'{Path(name).stem}.png',
+                (image, segments[image['image_id']]),
+            )
+        )
+    workspace.write_labels(draw_label, tasks)
+    for phase in ('train', 'val'):
+        workspace.write_list(
+            f'ImageSets/SegmentationContext/{phase}.txt',
+            sorted(Path(image['file_name']).stem for image in images if image['phase'] == phase),
+        )
+
+
+CONVERTER = Converter(
+    'Pascal Context',
+    {'encnet_r50_pcontext60': (4996, 5104), 'encnet_r50_pcontext': (4996, 5104)},
+    (IMAGES, ANNOTATIONS),
+    convert,
+)
+
+
+def _image_place(name: str) -> str | None:
+    prefix = 'VOCdevkit/VOC2010/'
+    return name.removeprefix(prefix) if name.startswith(f'{prefix}JPEGImages/') else None
+
+
+def _read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[Any, list[dict[str, Any]]]]:
+    """Images of train and val, and the segments of each image by its id, in their order."""
+    try:
+        with path.open(encoding='utf-8') as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise UserError(
+            f'{path} is no complete JSON file ({error}); delete it and fetch it again.'
+        ) from error
+    try:
+        # As the detail package has it, a later entry of the same id takes the earlier one's place.
+        images = {image['image_id']: image for image in content['images']}
+        # Without the parts of objects, which are most of the file.
+        segments = {
+            segment['id']: {key: segment[key] for key in _SEGMENT_KEYS}
+            for segment in content['annos_segmentation']
+        }
+        by_image: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
+        for segment in segments.values():
+            if segment['image_id'] not in images:
+                raise UserError(
+                    f'{path} has segment {segment["id"]} for image '
+                    f'{segment["image_id"]}, which it does not list; fetch it again.'
+                )
+            by_image[segment['image_id']].append(segment)
+        used = [image for image in images.values() if image['phase'] in ('train', 'val')]
+        for image in used:
+            _check_image(image, path)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} is not as PASCAL in Detail writes it ({type(error).__name__}: '
+            f'{error}); fetch {ANNOTATIONS.url}.'
+        ) from error
+    return used, by_image
+
+
+def _check_image(image: dict[str, Any], path: Path) -> None:
+    name = image['file_name']
+    if Path(name).name != name or not name.endswith('.jpg'):
+        raise UserError(
+            f'{path} names the image {name!r}, expected the name of a JPEG file; fetch '
+            'the file again.'
+        )
+    for key in ('height', 'width'):
+        if type(image[key]) is not int or not 0 < image[key] < 10_000:
+            raise UserError(
+                f'{path} gives {name} the {key} {image[key]!r}, expected pixels; fetch '
+                'the file again.'
+            )
+
+
+def _decode(segmentation: Any, shape: tuple[int, int], where: str) -> np.ndarray:
+    """The mask, ``(H, W)`` bool, of the entry ``segmentation``."""
+    try:
+        size, counts = tuple(segmentation['size']), segmentation['counts']
+        if size != shape:
+            raise UserError(
+                f'{where} has a mask of {size[1]} x {size[0]} pixels in an image of '
+                f'{shape[1]} x {shape[0]}; fetch the file again.'
+            )
+        return run_length.decode(counts, *shape)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(
+            f'{where} has no run-length mask ({type(error).__name__}: {error}); fetch '
+            'the file again.'
+        ) from error

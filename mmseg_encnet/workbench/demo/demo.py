@@ -1,0 +1,137 @@
+"""The demonstration: FCN and EncNet, trained on the embedded data set and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS
+from mmseg.structures import SegDataSample
+from tqdm import tqdm
+
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.predicting import load_segmentor
+from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.workbench.demo.comparison import ComparedImage, draw_comparison
+
+CONFIGS = {'FCN': 'fcn_r18_context-scenes', 'EncNet': 'encnet_r18_context-scenes'}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """One contender after training.
+
+    Attributes:
+        cfg: Its resolved config.
+        checkpoint: Its last checkpoint.
+        metrics: What its config's evaluators measured on the test scenes, in percent.
+    """
+
+    cfg: Config
+    checkpoint: str
+    metrics: dict[str, float]
+
+
+class _ProgressHook(Hook):
+    """One progress bar for a phase of the run."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: tqdm | None = None
+
+    def before_train(self, runner) -> None:
+        self.bar = tqdm(total=runner.max_iters, desc=f'{self.title}: training', unit='it')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
+        self.bar.update()
+
+    def after_train(self, runner) -> None:
+        self.bar.close()
+
+    def before_test(self, runner) -> None:
+        total = len(runner.test_dataloader)
+        self.bar = tqdm(total=total, desc=f'{self.title}: evaluation', unit='batch')
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.bar.update()
+
+    def after_test(self, runner) -> None:
+        self.bar.close()
+
+
+def train_contender(title: str, seed: int, work_dir: Path) -> TrainedModel:
+    """Train and evaluate one of :data:`CONFIGS` from a seed."""
+    cfg = load_config(CONFIGS[title], work_dir=str(work_dir / title.lower()))
+    cfg.randomness = dict(seed=seed)
+    # The bars replace the log; evaluation comes once, at the end.
+    cfg.log_level = 'ERROR'
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.visualizer.name = f'demo_{title}'
+
+    runner = EncNetRunner.from_cfg(cfg)
+    runner.register_hook(_ProgressHook(title))
+    runner.train()
+    metrics = runner.test()
+    checkpoint = Path(cfg.work_dir, 'last_checkpoint').read_text().strip()
+    return TrainedModel(cfg, checkpoint, metrics)
+
+
+def run_demo(seed: int, work_dir: Path, num_rows: int, report: Callable[[str], None]) -> None:
+    """Train all contenders, then write their table and their picture grid.
+
+    Args:
+        seed: Seed of initialisation and of the order of the scenes.
+        work_dir: Folder for checkpoints, ``metrics.md`` and ``grid.png``.
+        num_rows: Scenes in the grid.
+        report: Called with each line of text for the person who waits.
+    """
+    models = {title: train_contender(title, seed, work_dir) for title in CONFIGS}
+
+    table = metrics_table({title: model.metrics for title, model in models.items()})
+    (work_dir / 'metrics.md').write_text(table + '\n')
+    grid = work_dir / 'grid.png'
+    draw_grid(models, num_rows, grid)
+    report(f'\n{table}\n\npictures: {grid}\ntable:    {work_dir / "metrics.md"}')
+
+
+def metrics_table(metrics: dict[str, dict[str, float]]) -> str:
+    """A Markdown table of metrics (rows) by model (columns), in percent."""
+    models = list(metrics)
+    lines = [f'| % | {" | ".join(models)} |', f'|---|{"---|" * len(models)}']
+    for name in metrics[models[0]]:
+        # Only what the evaluators measured; the runner adds its timings.
+        if name in ('time', 'data_time'):
+            continue
+        cells = ' | '.join(f'{metrics[model][name]:.1f}' for model in models)
+        lines.append(f'| {name} | {cells} |')
+    return '\n'.join(lines)
+
+
+def draw_grid(models: dict[str, TrainedModel], num_rows: int, path: Path) -> None:
+    """Draw the first test scenes with the predictions of all models."""
+    cfg = next(iter(models.values())).cfg
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    infos = [dataset.get_data_info(index) for index in range(num_rows)]
+    predictions: dict[str, list[SegDataSample]] = {}
+    for title, model in models.items():
+        segmentor = load_segmentor(model.cfg, model.checkpoint)
+        predictions[title] = [segmentor.predict(info['img_path']) for info in infos]
+    rows = []
+    for index, info in enumerate(infos):
+        image = mmcv.imfrombytes(fileio.get(info['img_path']), channel_order='rgb')
+        truth = mmcv.imfrombytes(
+            fileio.get(info['seg_map_path']), flag='unchanged', backend='pillow'
+        )
+        labels = {
+            title: samples[index].pred_sem_seg.data[0].cpu().numpy()
+            for title, samples in predictions.items()
+        }
+        rows.append(ComparedImage(image, truth.astype(np.int64), labels))
+    draw_comparison(rows, dataset.metainfo['classes'], dataset.metainfo['palette'], path)

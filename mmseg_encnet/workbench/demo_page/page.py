@@ -1,0 +1,175 @@
+"""The page itself, in Gradio; nothing on it comes from the internet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.predicting import Segmentor
+from mmseg_encnet.workbench.demo_page import panels
+from mmseg_encnet.workbench.demo_page.session import Session, label_photograph, read_photograph
+
+# Gradio reads it as it starts: no telemetry, no question for newer versions.
+os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+try:
+    import gradio
+except ModuleNotFoundError as error:
+    raise UserError(
+        'the demo page needs gradio, which is not installed; '
+        "pip install 'mmsegmentation-encnet[demo]'."
+    ) from error
+
+STATIC = Path(__file__).with_name('static')
+# What a session keeps goes this long after its last use, or when as many others have come.
+SECONDS_TO_KEEP, SESSIONS_TO_KEEP = 3600, 16
+# Gradio's own fonts come from the internet.
+THEME = gradio.themes.Default(
+    primary_hue='blue',
+    neutral_hue='gray',
+    font=['system-ui', 'sans-serif'],
+    font_mono=['ui-monospace', 'monospace'],
+)
+
+
+def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
+    """Build the page of a model.
+
+    Args:
+        segmentor: The model. One photograph at a time goes through it.
+        title: What to call the model.
+    """
+
+    def show(path: str, threshold: float) -> dict:
+        """Label a photograph; whatever the page showed before stays if that fails."""
+        # The box is free again for the next photograph.
+        update = {upload: None, message: gradio.update(value='', visible=False)}
+        try:
+            session, context = label_photograph(segmentor, read_photograph(path))
+        except UserError as error:
+            return {**update, **_tell(str(error))}
+        except Exception as error:
+            logging.getLogger(__name__).exception('a photograph could not be labelled')
+            return {
+                **update,
+                **_tell(
+                    f'{Path(path).name} could not be labelled '
+                    f'({type(error).__name__}: {error}); choose another one.'
+                ),
+            }
+        return {
+            **update,
+            kept: session,
+            slider: gradio.update(visible=session.can_remove),
+            results: gradio.update(visible=True),
+            photograph: panels.photograph_panel(context, Path(path).name),
+            codewords: panels.codewords_panel(context),
+            channels: panels.channels_panel(context),
+            **_labelled(session, threshold),
+        }
+
+    def remove(session: Session | None, threshold: float) -> dict:
+        """Label the photograph again from what is kept of it."""
+        if session is None:
+            return _tell('This photograph is not kept any longer; drop it again.')
+        return _labelled(session, threshold)
+
+    def _labelled(session: Session, threshold: float) -> dict:
+        prediction_html, legend_html = panels.labels_panels(session, threshold)
+        return {
+            prediction: prediction_html,
+            legend: legend_html,
+            presence: panels.presence_panel(session, threshold),
+        }
+
+    def _tell(sentence: str) -> dict:
+        return {message: gradio.update(value=panels.message_panel(sentence), visible=True)}
+
+    with gradio.Blocks(
+        title=f'{title}: context of a photograph',
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(SECONDS_TO_KEEP, SECONDS_TO_KEEP),
+    ) as page:
+        kept = gradio.State(time_to_live=SECONDS_TO_KEEP)
+        gradio.Markdown(
+            f'## What {title} sees in a photograph\n'
+            'Drop one: the model labels it, and shows the context that it labels it from. '
+            'Point at a picture to name the place.'
+        )
+        message = gradio.HTML(visible=False)
+        with gradio.Row():
+            with gradio.Column(scale=2, min_width=300):
+                upload = gradio.File(
+                    label='Photograph', file_types=['image'], height=150, elem_id='em-upload'
+                )
+                slider = gradio.Slider(
+                    0,
+                    1,
+                    value=0,
+                    step=0.01,
+                    visible=False,
+                    elem_id='em-threshold',
+                    label='Presence threshold',
+                    info='Classes whose presence is below it label no pixel.',
+                )
+                presence = gradio.HTML()
+            with gradio.Column(scale=6, min_width=640, visible=False) as results:
+                with gradio.Row(elem_id='em-top'):
+                    photograph, prediction = (gradio.HTML(min_width=200) for _ in range(2))
+                legend, codewords, channels = (gradio.HTML() for _ in range(3))
+        labelled = [prediction, legend, presence, message]
+        upload.upload(
+            show,
+            [upload, slider],
+            [kept, upload, slider, results, photograph, codewords, channels, *labelled],
+            concurrency_limit=1,
+            api_visibility='private',
+        )
+        slider.input(
+            remove,
+            [kept, slider],
+            labelled,
+            show_progress='hidden',
+            trigger_mode='always_last',
+            concurrency_limit=4,
+            api_visibility='private',
+        )
+    return page
+
+
+def open_page(page: gradio.Blocks, host: str, port: int) -> str:
+    """Serve a page until :meth:`gradio.Blocks.close`.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UserError: If the port cannot be had.
+    """
+    # Gradio asks itself whether it is there, through a proxy if the machine has one.
+    around = os.environ.get('no_proxy') or os.environ.get('NO_PROXY')
+    os.environ['no_proxy'] = ','.join(filter(None, [around, host, 'localhost']))
+    pointer = (STATIC / 'pointer.js').read_text(encoding='utf-8')
+    try:
+        return page.launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            inbrowser=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            footer_links=[],
+            max_file_size='64mb',
+            state_session_capacity=SESSIONS_TO_KEEP,
+            theme=THEME,
+            css_paths=STATIC / 'page.css',
+            head=f'<script>{pointer}</script>',
+        )[1]
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f'port {port} of {host} cannot be had: another program uses it or it is '
+            'not allowed; choose another one, from 1024 to 65535, with --port.'
+        ) from error

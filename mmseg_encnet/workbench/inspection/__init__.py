@@ -1,0 +1,1 @@
+"""What a data set holds: samples after their pipeline, class statistics, figures of both."""

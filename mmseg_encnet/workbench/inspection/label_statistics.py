@@ -1,0 +1,107 @@
+"""How often classes occur, and together with which others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+def count_pixels(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count the pixels of one label.
+
+    Args:
+        label: Class indices ``(H, W)``; what lies outside the classes is ignored.
+        num_classes: Number of classes.
+
+    Returns:
+        ``(num_classes + 1,)`` int64: pixels by class, last the ignored ones.
+    """
+    inside = label[(label >= 0) & (label < num_classes)].astype(np.int64)
+    counts = np.bincount(inside, minlength=num_classes + 1)
+    counts[num_classes] = label.size - inside.size
+    return counts
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """What the labels of a data set hold. A class occurs in an image from one pixel on.
+
+    Attributes:
+        classes: Class names by index.
+        images: Number of images.
+        ignored_pixels: Pixels without a class.
+        pixels: Pixels by class, ``(C,)`` int64.
+        images_with_both: Images in which two classes occur, ``(C, C)`` int64, symmetric; on the
+            diagonal the images in which a class occurs.
+        images_by_class_count: Images by the number of classes in them, ``(C + 1,)`` int64.
+    """
+
+    classes: tuple[str, ...]
+    images: int
+    ignored_pixels: int
+    pixels: np.ndarray
+    images_with_both: np.ndarray
+    images_by_class_count: np.ndarray
+
+    @classmethod
+    def collect(cls, classes: Sequence[str], counts: Iterable[np.ndarray]) -> LabelStatistics:
+        """Sum up the counts of :func:`count_pixels` of every image."""
+        num_classes = len(classes)
+        images = 0
+        pixels = np.zeros(num_classes + 1, np.int64)
+        together = np.zeros((num_classes, num_classes), np.int64)
+        by_class_count = np.zeros(num_classes + 1, np.int64)
+        for count in counts:
+            occurring = np.flatnonzero(count[:num_classes])
+            images += 1
+            pixels += count
+            together[np.ix_(occurring, occurring)] += 1
+            by_class_count[occurring.size] += 1
+        return cls(tuple(classes), images, int(pixels[-1]), pixels[:-1], together, by_class_count)
+
+    @property
+    def images_with(self) -> np.ndarray:
+        """Images in which each class occurs, ``(C,)`` int64."""
+        return self.images_with_both.diagonal()
+
+    @property
+    def classes_per_image(self) -> float:
+        """Mean number of classes in an image."""
+        return float(self.images_with.sum() / self.images)
+
+    @property
+    def conditional_probability(self) -> np.ndarray:
+        """How probable a class (column) is in an image that holds another (row), ``(C, C)``.
+
+        NaN in the row of a class that never occurs.
+        """
+        with np.errstate(invalid='ignore'):
+            return self.images_with_both / self.images_with[:, None]
+
+    def write(self, path: Path) -> None:
+        """Write everything as JSON; the probabilities given a class that never occurs are null."""
+        content = dict(
+            images=self.images,
+            labelled_pixels=int(self.pixels.sum()),
+            ignored_pixels=self.ignored_pixels,
+            classes_per_image=self.classes_per_image,
+            classes=list(self.classes),
+            pixels=self.pixels.tolist(),
+            images_with=self.images_with.tolist(),
+            images_by_class_count=self.images_by_class_count.tolist(),
+            images_with_both=self.images_with_both.tolist(),
+            conditional_probability=[
+                row if count else [None] * len(row)
+                for row, count in zip(self.conditional_probability.tolist(), self.images_with)
+            ],
+        )
+        # A line an entry: 171 rows of 171 numbers are not for reading one below the other.
+        lines = ',\n'.join(
+            f'{json.dumps(key)}: {json.dumps(value)}' for key, value in content.items()
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{\n{lines}\n}}\n')

@@ -1,0 +1,3 @@
+from mmseg_encnet.workbench.reporting.report import write_report
+
+__all__ = ['write_report']

@@ -1,0 +1,205 @@
+"""The sections about the classes and images of the evaluated sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mmseg_encnet.evaluation.metrics.presence_metric import average_precision, calibration_bins
+from mmseg_encnet.workbench.reporting import figures, tables
+from mmseg_encnet.workbench.reporting.confusion import (
+    class_accuracy,
+    class_iou,
+    most_confused,
+    pair,
+)
+from mmseg_encnet.workbench.reporting.section import (
+    Section,
+    ShownRun,
+    apart,
+    evaluated,
+    groups_by_classes,
+    missing,
+    of_runs,
+)
+from mmseg_encnet.workbench.reporting.tables import Cell, Table, number_table
+
+_CONFUSED_PAIRS = 10
+
+
+def classes(shown: Sequence[ShownRun]) -> Section:
+    """IoU and accuracy of each class."""
+    groups = groups_by_classes(shown)
+    return Section(
+        'Classes',
+        'classes',
+        [*missing(shown, 'figures by class'), *apart(groups)],
+        tables=[_class_table(group, shown) for group in groups],
+    )
+
+
+def _class_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Table:
+    counts = runs[0].evaluation.confusion
+    columns = _ClassColumns(runs)
+    columns.add(
+        'share of pixels (%)', map(tables.number, 100 * counts.sum(axis=1) / max(counts.sum(), 1))
+    )
+    columns.compare('IoU', [class_iou(run.evaluation.confusion) for run in runs])
+    columns.compare('accuracy', [class_accuracy(run.evaluation.confusion) for run in runs])
+    return columns.table(of_runs('Classes', runs, shown))
+
+
+class _ClassColumns:
+    """A table of classes that grows by columns.
+
+    Args:
+        runs: The runs in it, all with the same classes.
+    """
+
+    def __init__(self, runs: Sequence[ShownRun]) -> None:
+        first = runs[0].evaluation
+        self.runs = runs
+        self.headers: list[str] = []
+        self.columns: list[list[Cell]] = []
+        self.add(
+            'class',
+            [
+                Cell(name, colour=_css_colour(rgb))
+                for name, rgb in zip(first.classes, first.palette)
+            ],
+        )
+
+    def add(self, header: str, cells: Iterable[Cell]) -> None:
+        self.headers.append(header)
+        self.columns.append(list(cells))
+
+    def compare(self, title: str, values: Sequence[np.ndarray]) -> None:
+        """Add a share ``(C,)`` from 0 to 1 for each run, then its differences from the first."""
+        for run, own in zip(self.runs, values):
+            of_run = f' of {run.letter}' if len(self.runs) > 1 else ''
+            self.add(
+                f'{title}{of_run} (%)',
+                (tables.number(100 * value, 1, bar=run.style.colour) for value in own),
+            )
+        for run, own in zip(self.runs[1:], values[1:]):
+            letters = f'{run.letter}\N{MINUS SIGN}{self.runs[0].letter}'
+            self.add(f'{title} {letters}', map(tables.difference, 100 * own, 100 * values[0]))
+
+    def table(self, caption: str) -> Table:
+        return number_table(caption, self.headers, list(zip(*self.columns)))
+
+
+def _css_colour(rgb: Sequence[int]) -> str:
+    return '#{:02x}{:02x}{:02x}'.format(*rgb)
+
+
+def confusion(shown: Sequence[ShownRun]) -> Section:
+    """Which classes are taken for which."""
+    groups = groups_by_classes(shown)
+    notes = missing(shown, 'confusion matrix')
+    if groups:
+        notes.append(
+            'Each row of a matrix is one true class; the numbers are percent of its '
+            'pixels. The tables name the pairs with the most wrong pixels.'
+        )
+    return Section(
+        'Confusion',
+        'confusion',
+        notes,
+        pictures=[
+            figures.draw_confusion(run.label, run.evaluation.confusion, run.evaluation.classes)
+            for run in evaluated(shown)
+        ],
+        after=[_pair_table(group, shown) for group in groups],
+        layout='pairs' if len(evaluated(shown)) > 1 else 'row',
+    )
+
+
+def _pair_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Table:
+    classes = runs[0].evaluation.classes
+    leading = dict.fromkeys(
+        (each.truth, each.prediction)
+        for run in runs
+        for each in most_confused(run.evaluation.confusion, _CONFUSED_PAIRS)
+    )
+    headers = ['true class', 'predicted as']
+    for run in runs:
+        of_run = f' of {run.letter}' if len(runs) > 1 else ''
+        headers += [f'% of wrong pixels{of_run}', f'% of the true class{of_run}']
+    found = [[pair(run.evaluation.confusion, *of_pair) for run in runs] for of_pair in leading]
+    largest = max((100 * each.of_errors for own in found for each in own), default=100)
+    rows = []
+    for (truth, prediction), own in zip(leading, found):
+        cells = [Cell(classes[truth]), Cell(classes[prediction])]
+        for run, each in zip(runs, own):
+            cells += [
+                tables.number(100 * each.of_errors, 1, bar=run.style.colour, full=largest),
+                tables.number(100 * each.of_truth, 1),
+            ]
+        rows.append(cells)
+    return number_table(of_runs('Most confused pairs', runs, shown), headers, rows, texts=2)
+
+
+def presence(shown: Sequence[ShownRun]) -> Section:
+    """How well the SE branch knows what is in the image."""
+    runs = [run for run in evaluated(shown) if run.evaluation.presence]
+    notes = missing(shown, 'presence probabilities')
+    notes += missing(
+        evaluated(shown),
+        'presence probabilities',
+        lambda run: run.evaluation.presence,
+        'its model has no SE branch that predicts them',
+    )
+    pictures = []
+    if runs:
+        notes.append(
+            'The SE branch says with which probability each class is in the image. Where '
+            'it is calibrated, of the classes called present with 70 % seven in ten '
+            'are.'
+        )
+        pictures.append(
+            figures.draw_calibration(
+                [(run.style, calibration_bins(*run.evaluation.presence)) for run in runs]
+            )
+        )
+    return Section(
+        'Presence of classes',
+        'presence',
+        notes,
+        pictures=pictures,
+        after=[_precision_table(group, shown) for group in groups_by_classes(runs)],
+        layout='row',
+    )
+
+
+def _precision_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Table:
+    columns = _ClassColumns(runs)
+    images = runs[0].evaluation.present.sum(axis=0)
+    columns.add('images that show it', (tables.number(float(number), 0) for number in images))
+    columns.compare(
+        'average precision', [average_precision(*run.evaluation.presence) for run in runs]
+    )
+    return columns.table(of_runs('Average precision of presence', runs, shown))
+
+
+def sheets(shown: Sequence[ShownRun]) -> Section:
+    """The same few images by every run."""
+    names = dict.fromkeys(name for run in evaluated(shown) for name in run.evaluation.sheets)
+    pictures = []
+    for name in names:
+        for run in evaluated(shown):
+            if name in run.evaluation.sheets:
+                of_run = f' by {run.label}' if len(shown) > 1 else ''
+                pictures.append(
+                    figures.png_picture(
+                        run.evaluation.sheets[name],
+                        f'Image {name}{of_run}: photograph, truth, '
+                        'prediction, errors, and the context that the model predicted from.',
+                        run.label if len(shown) > 1 else '',
+                    )
+                )
+    notes = missing(shown, 'sample sheets')
+    if pictures:
+        notes.append('Images spread evenly over the evaluated set.')
+    return Section('Sample sheets', 'sheets', notes, pictures=pictures, layout='row')

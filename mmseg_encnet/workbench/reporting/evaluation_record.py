@@ -1,0 +1,326 @@
+"""What only the data tell of a trained model, measured once and kept in its run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import io
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+import torch
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmseg.structures import SegDataSample
+from torch import Tensor
+from tqdm import tqdm
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
+from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
+from mmseg_encnet.workbench.benchmarks.measure import describe_machine, machine_text, peak_bytes
+from mmseg_encnet.workbench.reporting.confusion import count_pixels
+
+# Raised when what is measured or how it is kept changes, so that older results are not taken.
+FORMAT = 1
+NUM_SHEETS = 4
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """The evaluation of one checkpoint on the test set of its config.
+
+    Attributes:
+        checkpoint: File name.
+        dataset: The data set, in words.
+        classes: Class names by index.
+        palette: RGB colours by index.
+        metrics: What the evaluators of the config measured, and for a model with SE branch
+            :class:`PresenceMetric` and :class:`ContextConsistency`.
+        confusion: Pixels by class and prediction ``(C, C)`` int64, truth in rows.
+        probabilities: Presence probabilities ``(images, C)`` float32; None without SE branch.
+        present: Whether each class occurs in each image ``(images, C)`` bool.
+        images_per_second: Rate of the whole evaluation, reading and measuring included.
+        peak_memory: Bytes in use at inference on the first image, beyond weights and results.
+        parameters: Number of parameters.
+        parameters_at_inference: The same without auxiliary heads.
+        machine: Where it ran, in words.
+        sheets: Sample sheets as PNG, by the name of the image.
+    """
+
+    checkpoint: str
+    dataset: str
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
+    metrics: Mapping[str, float]
+    confusion: np.ndarray
+    probabilities: np.ndarray | None
+    present: np.ndarray
+    images_per_second: float
+    peak_memory: int
+    parameters: int
+    parameters_at_inference: int
+    machine: str
+    sheets: Mapping[str, bytes]
+
+    @property
+    def presence(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Probabilities and truth of the images with a labelled pixel; None without SE branch."""
+        if self.probabilities is None:
+            return None
+        labelled = self.present.any(axis=1)
+        return self.probabilities[labelled], self.present[labelled]
+
+
+_ARRAYS = ('confusion', 'probabilities', 'present')
+
+
+def evaluation_record(cfg: Config, checkpoint: Path, folder: Path, title: str) -> EvaluationRecord:
+    """The evaluation of a checkpoint, from the folder where an earlier call left it if it is there.
+
+    Args:
+        cfg: The run's config.
+        checkpoint: Checkpoint file.
+        folder: Where evaluations are kept, each under a name made from the contents of checkpoint
+            and config. What cannot be written there is evaluated again the next time.
+        title: What the progress bar calls it.
+
+    Raises:
+        UserError: If data or checkpoint are missing or do not fit.
+    """
+    kept = folder / _identity(cfg, checkpoint)
+    if kept.is_dir():
+        return _load(kept)
+    record = _evaluate(cfg, checkpoint, title)
+    with contextlib.suppress(OSError):
+        _save(record, kept)
+    return record
+
+
+def _identity(cfg: Config, checkpoint: Path) -> str:
+    try:
+        with checkpoint.open('rb') as file:
+            digest = (
+                hashlib.file_digest(file, 'sha256')
+                if hasattr(hashlib, 'file_digest')
+                else hashlib.sha256(file.read())
+            )
+    except OSError as error:
+        raise UserError(f'checkpoint {checkpoint} cannot be read: {error.strerror}.') from error
+    # A folder that was moved holds the same run.
+    settings = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
+    digest.update(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
+    cfg = copy.deepcopy(cfg)
+    cfg.load_from = str(checkpoint)
+    cfg.resume = False
+    cfg.launcher = 'none'
+    cfg.log_level = 'ERROR'
+    # The run's own backends would add to its log, on this disk or at a tracking service.
+    cfg.get('default_hooks', {}).pop('visualization', None)
+    cfg.visualizer = dict(type='SegLocalVisualizer', name=f'report {os.urandom(8).hex()}')
+    collected = _CollectHook(title)
+    with tempfile.TemporaryDirectory() as work_dir:
+        cfg.work_dir = work_dir
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.register_hook(collected, priority='LOWEST')
+        metrics = runner.test()
+        peak_memory = collected.peak_memory(runner.model)
+    if not collected.confusion.any():
+        raise UserError(
+            'the test set has no labelled pixel; point test_dataloader to a labelled '
+            'set with --cfg-options.'
+        )
+    model = runner.model
+    meta = runner.test_dataloader.dataset.metainfo
+    of_auxiliary = sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if name.startswith('auxiliary_head.')
+    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return EvaluationRecord(
+        checkpoint=checkpoint.name,
+        dataset=_dataset_in_words(cfg, len(collected.present)),
+        classes=list(meta['classes']),
+        palette=[list(map(int, colour)) for colour in meta['palette']],
+        metrics={
+            key: float(value)
+            for key, value in (metrics | collected.metrics()).items()
+            if key not in ('time', 'data_time') and np.isscalar(value)
+        },
+        confusion=collected.confusion,
+        probabilities=np.stack(collected.probabilities) if collected.probabilities else None,
+        present=np.stack(collected.present),
+        images_per_second=collected.images_per_second,
+        peak_memory=peak_memory,
+        parameters=parameters,
+        parameters_at_inference=parameters - of_auxiliary,
+        machine=machine_text(describe_machine(torch.device(get_device()))),
+        sheets=collected.sheets,
+    )
+
+
+class _CollectHook(Hook):
+    """Keeps what the report shows of each prediction while the runner tests."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.present: list[np.ndarray] = []
+        self.probabilities: list[np.ndarray] = []
+        self.sheets: dict[str, bytes] = {}
+        self.context_metrics = [PresenceMetric(), ContextConsistency()]
+
+    def before_test(self, runner) -> None:
+        dataset = runner.test_dataloader.dataset
+        self.meta = dataset.metainfo
+        self.num_classes = len(self.meta['classes'])
+        for metric in self.context_metrics:
+            metric.dataset_meta = self.meta
+        self.confusion = np.zeros((self.num_classes, self.num_classes), np.int64)
+        # Spread over the set, and the same images for every run on it.
+        count = min(NUM_SHEETS, len(dataset))
+        self.shown = {index * len(dataset) // count for index in range(count)}
+        self.bar = tqdm(total=len(dataset), desc=f'{self.title}: evaluation', unit='image')
+        self.start = time.perf_counter()
+        self.drawing = 0.0
+
+    def before_test_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        if batch_idx == 0:
+            self.first = copy.deepcopy({key: value[:1] for key, value in data_batch.items()})
+        for index, sample in enumerate(data_batch['data_samples'], start=len(self.present)):
+            if index in self.shown:
+                sample.set_metainfo(dict(context_maps=True))
+
+    def after_test_iter(
+        self,
+        runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] | None = None,
+    ) -> None:
+        for sample in outputs:
+            if 'gt_sem_seg' not in sample:
+                raise UserError(
+                    f'the test set has no labels, image {sample.img_path} for one; '
+                    'point test_dataloader to a labelled set with --cfg-options.'
+                )
+            counts = count_pixels(
+                sample.gt_sem_seg.data, sample.pred_sem_seg.data, self.num_classes
+            )
+            self.confusion += counts
+            if len(self.present) in self.shown:
+                start = time.perf_counter()
+                self.sheets[Path(sample.img_path).stem] = _sheet(sample, self.meta)
+                self.drawing += time.perf_counter() - start
+            self.present.append(counts.sum(axis=1) > 0)
+            if 'presence' in sample:
+                self.probabilities.append(sample.presence.float().cpu().numpy())
+                for metric in self.context_metrics:
+                    metric.process(data_batch, [sample.to_dict()])
+        self.bar.update(len(outputs))
+
+    def after_test(self, runner) -> None:
+        elapsed = time.perf_counter() - self.start - self.drawing
+        self.images_per_second = len(self.present) / elapsed
+        self.bar.close()
+
+    def metrics(self) -> dict[str, float]:
+        """What the context metrics measured; nothing without SE branch."""
+        if not self.probabilities:
+            return {}
+        return {
+            key: value
+            for metric in self.context_metrics
+            for key, value in metric.evaluate(len(self.probabilities)).items()
+        }
+
+    def peak_memory(self, model: torch.nn.Module) -> int:
+        """Bytes in use at inference on the first image beyond weights and results."""
+
+        def predict() -> list[Tensor]:
+            samples = model.test_step(self.first)
+            return [
+                data.data for sample in samples for data in (sample.seg_logits, sample.pred_sem_seg)
+            ]
+
+        with torch.no_grad():
+            return peak_bytes(predict, next(model.parameters()).device)
+
+
+def _sheet(sample: SegDataSample, meta: Mapping[str, Any]) -> bytes:
+    """The context sheet of a prediction, as PNG."""
+    image = mmcv.imfrombytes(fileio.get(sample.img_path), channel_order='rgb')
+    context = ContextPrediction.from_data_sample(image, sample, meta['classes'], meta['palette'])
+    content = io.BytesIO()
+    draw_sheet(context, title=Path(sample.img_path).name).savefig(content, format='png')
+    return content.getvalue()
+
+
+def _dataset_in_words(cfg: Config, num_images: int) -> str:
+    dataset = cfg.test_dataloader.dataset
+    prefix = dataset.get('data_prefix') or {}
+    parts = [
+        dataset.type,
+        *(dataset.get(key) for key in ('split', 'ann_file')),
+        prefix.get('img_path'),
+        f'{num_images} images',
+    ]
+    return ', '.join(str(part) for part in parts if part)
+
+
+def _save(record: EvaluationRecord, folder: Path) -> None:
+    """Write a record so that the folder is there whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.') as staging:
+        whole = Path(staging, 'whole')
+        whole.mkdir()
+        fields = {
+            key: value for key, value in vars(record).items() if key not in (*_ARRAYS, 'sheets')
+        }
+        fields['sheets'] = list(record.sheets)
+        (whole / 'evaluation.json').write_text(json.dumps(fields, indent=2), encoding='utf-8')
+        np.savez_compressed(
+            whole / 'arrays.npz',
+            **{key: getattr(record, key) for key in _ARRAYS if getattr(record, key) is not None},
+        )
+        for number, content in enumerate(record.sheets.values()):
+            (whole / f'sheet_{number}.png').write_bytes(content)
+        try:
+            whole.rename(folder)
+        except OSError:
+            # Another process has just finished the same evaluation.
+            if not folder.is_dir():
+                raise
+
+
+def _load(folder: Path) -> EvaluationRecord:
+    try:
+        fields: dict[str, Any] = json.loads((folder / 'evaluation.json').read_text('utf-8'))
+        with np.load(folder / 'arrays.npz', allow_pickle=False) as arrays:
+            fields.update({key: arrays.get(key) for key in _ARRAYS})
+        fields['sheets'] = {
+            name: (folder / f'sheet_{number}.png').read_bytes()
+            for number, name in enumerate(fields['sheets'])
+        }
+        return EvaluationRecord(**fields)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise UserError(
+            f'the kept evaluation {folder} cannot be read ({type(error).__name__}); '
+            'delete this folder, and the checkpoint is evaluated again.'
+        ) from error

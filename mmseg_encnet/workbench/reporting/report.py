@@ -1,0 +1,125 @@
+"""From run folders to the page on disk."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmseg_encnet.checkpoints.whole_files import write_whole
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.running.explain import explain
+from mmseg_encnet.workbench.reporting.evaluation_record import EvaluationRecord, evaluation_record
+from mmseg_encnet.workbench.reporting.page import render_page
+from mmseg_encnet.workbench.reporting.run_record import RunRecord, Which, read_run
+from mmseg_encnet.workbench.reporting.section import ReportedRun
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path,
+    evaluate: bool = True,
+    which: Which = 'last',
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Write the report of one or several runs.
+
+    Evaluations are kept in ``report/`` of each run folder. What cannot be evaluated is left out
+    of the page, which says why.
+
+    Args:
+        folders: Run folders; the others are compared with the first.
+        out: HTML file to write. It is there whole or, after an error, as it was before.
+        evaluate: Whether to evaluate checkpoints; otherwise the logs are all.
+        which: Which checkpoint of each run to evaluate.
+        options: Overrides of the runs' configs by dotted key, for the evaluation.
+
+    Returns:
+        For everything that is missing on the page one sentence.
+
+    Raises:
+        UserError: If a folder holds no run or comes twice, an option does not fit a config, or
+            the file cannot be written.
+    """
+    repeated = [
+        folder for folder, times in Counter(map(Path.resolve, folders)).items() if times > 1
+    ]
+    if repeated:
+        raise UserError(f'run folder {repeated[0]} came twice; name each run once.')
+    records = [read_run(folder) for folder in folders]
+    _check_writable(out)
+    runs = [
+        _reported(record, name, evaluate, which, options or {})
+        for record, name in zip(records, _names(folders))
+    ]
+    write_whole(out, render_page(runs).encode())
+    return [f'{run.name}: {problem}' for run in runs for problem in run.problems]
+
+
+def _reported(
+    record: RunRecord, name: str, evaluate: bool, which: Which, options: Mapping[str, Any]
+) -> ReportedRun:
+    try:
+        config = record.config()
+    except UserError as error:
+        return ReportedRun(name, record, None, None, [_sentence(error)])
+    if not evaluate:
+        return ReportedRun(
+            name,
+            record,
+            config,
+            None,
+            ['Its checkpoint was not evaluated, as --no-evaluation asked.'],
+        )
+    # An option that does not fit is a mistake on the command line, not something missing.
+    changed = record.config(options) if options else config
+    evaluation, problems = _evaluation(record, changed, name, which)
+    return ReportedRun(name, record, config, evaluation, problems)
+
+
+def _evaluation(
+    record: RunRecord, config: Config, name: str, which: Which
+) -> tuple[EvaluationRecord | None, list[str]]:
+    try:
+        checkpoint = record.checkpoint(which)
+        return evaluation_record(config, checkpoint, record.path / 'report', name), []
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        return None, [f'Its checkpoint was not evaluated: {sentence}']
+
+
+def _sentence(error: UserError) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The end of each path, as long as it takes to tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    length = 1
+    while len({part[-length:] for part in parts}) < len(parts):
+        length += 1
+    return ['/'.join(part[-length:]) for part in parts]
+
+
+def _check_writable(out: Path) -> None:
+    if out.is_dir():
+        raise UserError(f'--out {out} is a folder; name an HTML file in it.')
+    folder = out.resolve().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'--out {out} cannot be written: {error.strerror}; choose another place.'
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            f'--out {out} cannot be written: no permission to write into {folder}; '
+            'choose another place.'
+        )

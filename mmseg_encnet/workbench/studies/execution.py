@@ -1,0 +1,149 @@
+"""One training of a study, in a process of its own: ``python -m mmseg_encnet.studies.execution``.
+
+A process of its own crashes, and is killed, alone. What it leaves behind when killed is a
+checkpoint from which the next attempt goes on.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.workbench.benchmarks.measure import describe_machine
+from mmseg_encnet.workbench.studies.definition import Run, Variant
+from mmseg_encnet.workbench.studies.image_areas import ImageAreas
+from mmseg_encnet.workbench.studies.receptive_field import receptive_field
+from mmseg_encnet.workbench.studies.results import ResultFolder, RunResult, sparse_areas
+
+PROGRESS = 'progress'
+# What a run keeps between attempts and the result does not hold.
+HISTORY = 'history.jsonl'
+
+
+class _RecordHook(Hook):
+    """Keeps what the result needs of the training's course, on disk because it may be killed."""
+
+    def __init__(self, work_dir: Path, metric: str, interval: int) -> None:
+        self.work_dir = work_dir
+        self.metric = metric
+        self.interval = interval
+        self._start = 0.0
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self._start = _seconds()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        seconds, iteration = _seconds() - self._start, runner.iter + 1
+        (self.work_dir / PROGRESS).write_text(str(iteration))
+        if iteration % self.interval == 0:
+            self._keep(iteration=iteration, seconds=seconds, loss=float(outputs['loss']))
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self._keep(iteration=runner.iter, metric=float(metrics[self.metric]))
+
+    def _keep(self, **entry: float) -> None:
+        with (self.work_dir / HISTORY).open('a') as file:
+            file.write(json.dumps(entry) + '\n')
+
+
+def _seconds() -> float:
+    """Processor time on the CPU, so that other work on the machine does not count."""
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
+def _history(work_dir: Path, key: str) -> list[tuple[int, float]]:
+    """Pairs of iteration and value; what an attempt did again after a kill counts once."""
+    found: dict[int, float] = {}
+    for line in (work_dir / HISTORY).read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # A killed process leaves half a line.
+        if key in entry:
+            found[entry['iteration']] = entry[key]
+    return sorted(found.items())
+
+
+def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> RunResult:
+    """Train and evaluate, going on where a killed attempt stopped."""
+    cfg = run.load(work_dir, options)
+    cfg.resume = True
+    cfg.log_level = 'WARNING'
+    max_iters = cfg.train_cfg.max_iters
+    cfg.default_hooks.checkpoint.update(
+        interval=cfg.train_cfg.val_interval, max_keep_ckpts=1, save_best=None
+    )
+    cfg.visualizer.name = run.name
+    work_dir.mkdir(parents=True, exist_ok=True)
+
+    runner = EncNetRunner.from_cfg(cfg)
+    runner.register_hook(_RecordHook(work_dir, metric, max(max_iters // 50, 1)))
+    runner.train()
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    areas = ImageAreas()
+    areas.dataset_meta = runner.test_evaluator.dataset_meta
+    runner.test_evaluator.metrics.append(areas)
+    metrics = runner.test()
+    image_areas = metrics.pop('image_areas')
+    machine = describe_machine(torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
+    return RunResult(
+        digest=run.digest(),
+        metrics={
+            key: float(value) for key, value in metrics.items() if key not in ('time', 'data_time')
+        },
+        validation=_history(work_dir, 'metric'),
+        loss=_history(work_dir, 'loss'),
+        areas=sparse_areas(image_areas),
+        num_classes=image_areas.shape[2],
+        parameters=sum(p.numel() for p in runner.model.parameters()),
+        receptive_field=receptive_field(runner.model.backbone),
+        seconds_per_iteration=median(value for _, value in _history(work_dir, 'seconds')),
+        peak_memory=peak,
+        machine=', '.join(
+            f'{value}'
+            for value in (
+                machine['gpu'] or machine['processor'],
+                f'{machine["threads"]} threads',
+                f'torch {machine["torch"]}',
+            )
+        ),
+    )
+
+
+def _end_with_parent() -> None:
+    """End when the process that gave the order does: its end of the pipe then closes."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+@exit_with_one_sentence
+def main() -> None:
+    order = ast.literal_eval(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    run = Run(Variant(**order['variant']), order['seed'])
+    work_dir = Path(order['work_dir'])
+    result = execute(run, order['metric'], work_dir, order['options'])
+    ResultFolder(Path(order['results'])).write(run, result)
+    # The weights have served; a study has as many of them as runs.
+    shutil.rmtree(work_dir)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,47 @@
+"""What each test image adds to a metric, so that it can be drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmseg.registry import METRICS
+
+from mmseg_encnet.workbench.reporting.confusion import count_pixels
+
+
+@METRICS.register_module()
+class ImageAreas(BaseMetric):
+    """Collects intersection, predicted and true pixels of every class in every image.
+
+    Its only metric is ``image_areas``, integers ``(images, 3, classes)``. Pixels outside the
+    classes do not count, as in :class:`mmseg.evaluation.IoUMetric`.
+    """
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Count one batch."""
+        num_classes = len(self.dataset_meta['classes'])
+        for sample in data_samples:
+            truth = sample['gt_sem_seg']['data']
+            counts = count_pixels(truth, sample['pred_sem_seg']['data'], num_classes)
+            self.results.append(
+                np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)])
+            )
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(image_areas=np.stack(results))
+
+
+def mean_iou(areas: np.ndarray) -> np.ndarray:
+    """Mean IoU, in percent, of summed areas ``(..., 3, classes)``; absent classes do not count."""
+    intersection, predicted, true = np.moveaxis(areas.astype(float), -2, 0)
+    union = predicted + true - intersection
+    iou = np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0)
+    return 100 * np.nanmean(iou, axis=-1)
+
+
+def accuracy(areas: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Accuracy, in percent, over the true pixels of some classes; areas as in `mean_iou`."""
+    intersection, _, true = np.moveaxis(areas[..., list(classes)].sum(axis=-1), -1, 0)
+    return 100 * intersection / true

@@ -1,0 +1,186 @@
+"""A study as a page: a table in Markdown and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, groupby, zip_longest
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+from matplotlib.figure import Figure, FigureBase
+
+from mmseg_encnet.workbench.studies.definition import Study
+from mmseg_encnet.workbench.studies.statistics import Summary
+
+# Okabe and Ito's colours, which people with colour blindness can tell apart.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+
+
+def markdown_table(study: Study, rows: Sequence[Summary]) -> str:
+    """The table: metric, difference to the baseline, and what it costs."""
+    header = (
+        f'| | {study.metric} | seeds | against {study.baseline} | 95 % interval '
+        '| last fifth | parameters | receptive field | s per iteration | memory |'
+    )
+    lines = [header, '|---' * 10 + '|']
+    letters = machine_letters(rows)
+    for group, members in groupby(rows, key=lambda row: row.variant.group):
+        if group:
+            lines.append(f'| **{group}**' + ' |' * 10)
+        lines += [_row(study, row, letters) for row in members]
+    return '\n'.join(lines)
+
+
+def machine_letters(rows: Sequence[Summary]) -> dict[str, str]:
+    """A letter for each machine that trained: times of two machines cannot be compared."""
+    machines = sorted({result.machine for row in rows for result in row.results.values()})
+    return dict(zip(machines, ascii_lowercase))
+
+
+def _row(study: Study, row: Summary, letters: Mapping[str, str]) -> str:
+    results = list(row.results.values())
+    if not results:
+        reason = next(iter(row.crashes.values()), None)
+        text = 'crashed' if reason else 'not run'
+        return f'| {row.variant.name} | {text} | 0 of {len(study.seeds)}' + ' |' * 8
+    value = f'{row.mean:.1f}'
+    if len(results) > 1:
+        value += f' ± {row.deviation:.1f}'
+    seeds = f'{len(results)} of {len(study.seeds)}'
+    if row.crashes:
+        seeds += f', {len(row.crashes)} crashed'
+    difference = '' if row.difference is None else f'{row.difference:+.1f}'
+    interval = '' if row.interval is None else '{:+.1f} to {:+.1f}'.format(*row.interval)
+    if row.interval and (row.interval[0] > 0 or row.interval[1] < 0):
+        interval = f'**{interval}**'
+    memory = np.median([result.peak_memory for result in results]) / 2**20
+    seconds = ', '.join(
+        f'{np.median(times):.2f}' + (f' {letter}' if len(letters) > 1 else '')
+        for machine, letter in letters.items()
+        if (times := [r.seconds_per_iteration for r in results if r.machine == machine])
+    )
+    rises = [_last_fifth(result.validation) for result in results]
+    rise = '' if None in rises else f'{np.mean(rises):+.1f}'
+    return (
+        f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | {rise} | '
+        f'{results[0].parameters / 1e6:.2f} M | {results[0].receptive_field} | {seconds} | '
+        f'{memory:,.0f} MiB |'
+    )
+
+
+def _last_fifth(validation: Sequence[tuple[int, float]]) -> float | None:
+    """How far the metric still rose in the last fifth of the training; None if it is not known."""
+    end, last = validation[-1]
+    return next((last - value for step, value in validation if 5 * step == 4 * end), None)
+
+
+def crash_list(rows: Sequence[Summary]) -> str:
+    """A line for each crashed run; empty if none did."""
+    return '\n'.join(
+        f'- {row.variant.name}, seed {seed}: {reason}'
+        for row in rows
+        for seed, reason in row.crashes.items()
+    )
+
+
+def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
+    """Draw every variant's metric, seed by seed, and what it is against, to a file."""
+    rows = [row for row in rows if row.results]
+    groups = [list(members) for _, members in groupby(rows, key=lambda row: row.variant.group)]
+    figure = Figure(figsize=(14, max(0.4 * len(rows) + 1.6, 4.5)), dpi=110, layout='constrained')
+    left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
+    axes = left.subplots()
+    colours = [_colour(index) for index, members in enumerate(groups) for _ in members]
+    for y, (row, colour) in enumerate(zip(rows, colours)):
+        values = [result.metrics[study.metric] for result in row.results.values()]
+        axes.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
+        axes.plot([row.mean], [y], '|', color=colour, markersize=15, markeredgewidth=2.5)
+        if row.variant.name == study.baseline:
+            axes.axvline(row.mean, color='0.6', linewidth=0.8, zorder=0)
+    axes.set_yticks(range(len(rows)), [row.variant.name for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f'{study.metric} (%): each seed, and their mean')
+    axes.grid(axis='x', color='0.9')
+    DRAWINGS[study.against](study, groups, right)
+    for axes in figure.axes:
+        axes.set_axisbelow(True)
+        axes.spines[['top', 'right']].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase) -> None:
+    """The validation curves, mean over seeds, a panel a group; the baseline in each."""
+    panels = figure.subplots(-(-len(groups) // 2), 2, sharex=True, sharey=True, squeeze=False)
+    baseline = [row for row in chain(*groups) if row.variant.name == study.baseline]
+    for axes, members in zip_longest(panels.flat, groups):
+        if members is None:
+            axes.remove()
+            continue
+        others = [row for row in members if row.variant.name != study.baseline]
+        for row, colour in chain(zip(others, COLOURS), zip(baseline, ['black'])):
+            curves = [dict(result.validation) for result in row.results.values()]
+            steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+            means = [np.mean([curve[step] for curve in curves]) for step in steps]
+            axes.plot(steps, means, color=colour, linewidth=1.4, label=row.variant.name)
+        axes.set_title(members[0].variant.group, fontsize=10)
+        axes.grid(color='0.9')
+        axes.legend(frameon=False, fontsize=8, loc='lower right')
+    figure.supxlabel('iterations', fontsize=10)
+    figure.supylabel(f'{study.metric} (%) on the validation images, mean over seeds', fontsize=10)
+
+
+def _draw_receptive_field(
+    study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase
+) -> None:
+    """The metric of every seed over the backbone's receptive field, a line a group."""
+    axes = figure.subplots()
+    for index, members in enumerate(groups):
+        points = sorted(
+            (result.receptive_field, result.metrics[study.metric])
+            for row in members
+            for result in row.results.values()
+        )
+        fields = sorted({field for field, _ in points})
+        means = [np.mean([value for f, value in points if f == field]) for field in fields]
+        axes.plot(*zip(*points), 'o', color=_colour(index), alpha=0.45, markersize=5)
+        axes.plot(fields, means, color=_colour(index), label=members[0].variant.group)
+    axes.set_xlabel('receptive field of the backbone (columns)')
+    axes.set_ylabel(f'{study.metric} (%) on the validation images')
+    axes.grid(color='0.9')
+    axes.legend(frameon=False)
+
+
+DRAWINGS = {'iterations': _draw_validation, 'receptive_field': _draw_receptive_field}
+
+
+def _colour(group: int) -> str:
+    return COLOURS[group % len(COLOURS)]
+
+
+def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
+    """Write ``NAME.md`` and ``NAME.png`` into a folder; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(study, rows, folder / f'{study.name}.png')
+    letters = machine_letters(rows)
+    machines = [
+        f'{letter}: {machine}' if len(letters) > 1 else machine
+        for machine, letter in letters.items()
+    ]
+    parts = [
+        f'# {study.title}',
+        markdown_table(study, rows),
+        f'![{study.title}]({study.name}.png)',
+        f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. The '
+        'interval of a difference comes from drawing the test images again, the same for both; '
+        'in bold where it does not hold 0. "Last fifth" is what the last fifth of the training '
+        "added, the mean over the seeds. The receptive field is the backbone's, in columns. "
+        f'Seconds are processor time on a CPU. Trained on {"; ".join(machines)}.',
+    ]
+    crashes = crash_list(rows)
+    if crashes:
+        parts.append(f'Crashed, and in no mean:\n\n{crashes}')
+    page = folder / f'{study.name}.md'
+    page.write_text('\n\n'.join(parts) + '\n')
+    return page

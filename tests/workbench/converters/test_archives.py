@@ -1,0 +1,227 @@
+"""Archives: what is unpacked, what is refused, and that an interrupted unpacking goes on."""
+
+from __future__ import annotations
+
+import io
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from publisher_files import write_tar, write_zip
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.converters.archives import Limits, unpack
+
+FILES = {
+    'data/images/a.jpg': bytes(range(256)) * 40,
+    'data/list.txt': b'a\n',
+    'data/labels/a.png': b'\x89PNG' * 1000,
+}
+WRITERS = {
+    'set.zip': write_zip,
+    'set.tar': write_tar,
+    'set.tar.gz': lambda path, members: write_tar(path, members, 'w:gz'),
+    'set.tgz': lambda path, members: write_tar(path, members, 'w:gz'),
+    'set.tar.xz': lambda path, members: write_tar(path, members, 'w:xz'),
+}
+OUTSIDE = [
+    '../evil',
+    'data/../../evil',
+    '/tmp/mmseg_encnet_evil',
+    '..\\evil',
+    'C:\\evil',
+    'C:evil',
+    '//host/evil',
+    '..',
+    './../evil',
+]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Files under a folder, without the marker of what is unpacked."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file() and '.unpacked' not in path.parts
+    }
+
+
+def refusal(archive: Path, target: Path, **options) -> str:
+    with pytest.raises(UserError) as error:
+        unpack(archive, target, **options)
+    assert str(archive) in str(error.value)
+    assert not (target / '.unpacked').exists()
+    # Nothing beside the target, and nothing half-written in it.
+    assert {path.name for path in archive.parent.iterdir()} <= {archive.name, target.name}
+    assert not list(target.rglob('*.part'))
+    return str(error.value)
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_unpacked(tmp_path, name):
+    WRITERS[name](tmp_path / name, FILES)
+    unpack(tmp_path / name, tmp_path / 'out')
+    assert tree(tmp_path / 'out') == FILES
+
+
+@pytest.mark.parametrize('name', ['set.zip', 'set.tgz'])
+def test_only_what_is_wanted_and_where(tmp_path, name):
+    WRITERS[name](tmp_path / name, {f'./{path}': data for path, data in FILES.items()})
+    unpack(
+        tmp_path / name,
+        tmp_path / 'out',
+        lambda path: path.removeprefix('data/') if path.endswith('.png') else None,
+    )
+    assert tree(tmp_path / 'out') == {'labels/a.png': FILES['data/labels/a.png']}
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_goes_on_where_it_stopped(tmp_path, name):
+    WRITERS[name](tmp_path / name, FILES)
+    out = tmp_path / 'out'
+    whole, half, aside = (
+        out / path for path in ('data/images/a.jpg', 'data/list.txt', 'data/labels/a.png.part')
+    )
+    for path in (whole, half, aside):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    whole.write_bytes(FILES['data/images/a.jpg'])
+    half.write_bytes(b'')
+    aside.write_bytes(b'half')
+    before = whole.stat()
+    unpack(tmp_path / name, out)
+    assert tree(out) == FILES
+    assert (whole.stat().st_ino, whole.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    # Once it is finished the archive is not read any more.
+    (tmp_path / name).write_bytes(b'')
+    unpack(tmp_path / name, out)
+
+
+@pytest.mark.parametrize('evil', OUTSIDE)
+@pytest.mark.parametrize('name', ['set.zip', 'set.tgz'])
+@pytest.mark.parametrize('wanted', [True, False])
+def test_nothing_outside(tmp_path, name, evil, wanted):
+    WRITERS[name](tmp_path / name, {'data/list.txt': b'a\n', evil: b'evil'})
+    message = refusal(
+        tmp_path / name,
+        tmp_path / 'out',
+        place=lambda path: path if wanted or 'list' in path else None,
+    )
+    assert repr(evil) in message and 'leads out' in message
+    assert tree(tmp_path / 'out') == {'data/list.txt': b'a\n'}
+    assert not Path('/tmp/mmseg_encnet_evil').exists()
+
+
+@pytest.mark.parametrize(
+    'kind, link',
+    [
+        (tarfile.SYMTYPE, '/etc/passwd'),
+        (tarfile.SYMTYPE, '..'),
+        (tarfile.LNKTYPE, 'data/list.txt'),
+        (tarfile.LNKTYPE, '../evil'),
+        (tarfile.CHRTYPE, ''),
+        (tarfile.BLKTYPE, ''),
+        (tarfile.FIFOTYPE, ''),
+    ],
+)
+def test_no_links_and_devices_in_tar(tmp_path, kind, link):
+    with tarfile.open(tmp_path / 'set.tar', 'w') as archive:
+        info = tarfile.TarInfo('data/evil')
+        info.type, info.linkname = kind, link
+        archive.addfile(info)
+        file = tarfile.TarInfo('data/evil/inside')
+        file.size = 4
+        archive.addfile(file, io.BytesIO(b'evil'))
+    assert "'data/evil'" in refusal(tmp_path / 'set.tar', tmp_path / 'out')
+    assert tree(tmp_path / 'out') == {}
+    # Where nobody wants it, it does no harm.
+    unpack(tmp_path / 'set.tar', tmp_path / 'out', lambda name: None)
+
+
+def test_no_links_in_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'set.zip', 'w') as archive:
+        info = zipfile.ZipInfo('data/evil')
+        info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, '/etc/passwd')
+    assert "'data/evil'" in refusal(tmp_path / 'set.zip', tmp_path / 'out')
+    assert tree(tmp_path / 'out') == {}
+
+
+@pytest.mark.parametrize('name', ['set.zip', 'set.tgz'])
+@pytest.mark.parametrize(
+    'limits, what', [(Limits(free=1 << 20), 'bytes'), (Limits(entries=2), 'entries')]
+)
+def test_bombs(tmp_path, name, limits, what):
+    WRITERS[name](tmp_path / name, {f'{i}': bytes(2_000_000) for i in range(3)})
+    assert f'many {what}' in refusal(tmp_path / name, tmp_path / 'out', limits=limits)
+    unpack(tmp_path / name, tmp_path / 'out')
+
+
+def test_bomb_of_a_sparse_file(tmp_path):
+    info = tarfile.TarInfo('hole')
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    # One empty run of data at 1 TiB: offset and length at 386, the real size at 483.
+    header[386:398] = header[483:495] = b'\x80' + (1 << 40).to_bytes(11, 'big')
+    header[398:410] = b'00000000000\0'
+    header[148:156] = b' ' * 8
+    header[148:156] = f'{sum(header):06o}\0 '.encode()
+    (tmp_path / 'set.tar').write_bytes(bytes(header) + bytes(1024))
+    assert 'many bytes' in refusal(tmp_path / 'set.tar', tmp_path / 'out')
+
+
+def test_entry_larger_than_it_says(tmp_path):
+    write_zip(tmp_path / 'set.zip', {'lie': bytes(1_000_000)})
+    data = (tmp_path / 'set.zip').read_bytes()
+    (tmp_path / 'set.zip').write_bytes(
+        data.replace((1_000_000).to_bytes(4, 'little'), (10).to_bytes(4, 'little'))
+    )
+    assert 'damaged' in refusal(tmp_path / 'set.zip', tmp_path / 'out')
+    assert tree(tmp_path / 'out') == {}
+
+
+def test_encrypted(tmp_path):
+    write_zip(tmp_path / 'set.zip', FILES)
+    data = bytearray((tmp_path / 'set.zip').read_bytes())
+    data[6] |= 1
+    central = data.index(b'PK\x01\x02')
+    data[central + 8] |= 1
+    (tmp_path / 'set.zip').write_bytes(data)
+    assert 'encrypted' in refusal(tmp_path / 'set.zip', tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    'name, damage',
+    [
+        (name, damage)
+        for name in ('set.zip', 'set.tar', 'set.tgz', 'set.tar.xz')
+        for damage in ('empty', 'a web page', 'half', 'without its end', 'flipped')
+        # Plain tar has no checksum of contents.
+        if (name, damage) != ('set.tar', 'flipped')
+    ],
+)
+def test_damaged(tmp_path, name, damage):
+    WRITERS[name](tmp_path / name, FILES)
+    data = bytearray((tmp_path / name).read_bytes())
+    if damage == 'empty':
+        data = b''
+    elif damage == 'a web page':
+        data = b'<html>404</html>' * 200
+    elif damage == 'half':
+        data = data[: len(data) // 2]
+    elif damage == 'without its end':
+        # For tar: at the end of the last member, where the next would begin.
+        end = 3 * 512 + sum(-(-len(content) // 512) * 512 for content in FILES.values())
+        data = data[:end] if name == 'set.tar' else data[:-10]
+    else:
+        data[len(data) // 4] ^= 255
+    (tmp_path / name).write_bytes(data)
+    assert 'damaged' in refusal(tmp_path / name, tmp_path / 'out')
+
+
+@pytest.mark.parametrize('name', ['set.zip', 'set.tgz'])
+@pytest.mark.parametrize('members', [['a', 'a/b'], ['a/b', 'a']])
+def test_file_and_folder_of_one_name(tmp_path, name, members):
+    WRITERS[name](tmp_path / name, dict.fromkeys(members, b'content'))
+    assert 'damaged' in refusal(tmp_path / name, tmp_path / 'out')

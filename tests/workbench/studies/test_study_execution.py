@@ -1,0 +1,112 @@
+"""The study tool on small trainings: killed, started again, with a run that crashes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_setup import ROOT, option_strings
+
+SECONDS = 200
+# What the first attempt evaluated. An attempt that begins anew would overwrite it.
+MARK = {'iteration': 20, 'metric': 12.5}
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f'no {what} after {SECONDS} s'
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(tmp_path: Path, tiny_options: dict) -> Callable[[], subprocess.Popen]:
+    """Start the tool on a study of a run that is well and one that is not."""
+    data_root = tiny_options.pop('data_root')
+    tiny_options.update({'train_cfg.max_iters': 60, 'train_cfg.val_interval': 20})
+    (tmp_path / 'small.py').write_text(
+        "config = 'encnet_r18_msrc21'\nmetric = 'mIoU'\nbaseline = 'EncNet'\nseeds = [0]\n"
+        f'options = {tiny_options!r}\n'
+        "variants = [dict(name='EncNet'),\n"
+        "    dict(name='no codes', options={'model.decode_head.num_codes': -1})]\n"
+    )
+    command = [
+        sys.executable,
+        str(ROOT / 'tools/analysis_tools/study.py'),
+        str(tmp_path / 'small.py'),
+        '--workers',
+        '2',
+        '--work-dir',
+        str(tmp_path / 'work'),
+        '--cfg-options',
+        *option_strings({'data_root': data_root}),
+    ]
+
+    def popen() -> subprocess.Popen:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return popen
+
+
+def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
+    def progress() -> int:
+        files = list((tmp_path / 'work').glob('small/encnet_seed0_*/progress'))
+        return int(files[0].read_text() or 0) if files else 0
+
+    def trainings() -> list[str]:
+        lines = subprocess.run(['ps', '-eo', 'sid=,args='], capture_output=True, text=True).stdout
+        return [
+            line
+            for line in lines.splitlines()
+            if line.split()[0] == str(first.pid) and 'studies.execution' in line
+        ]
+
+    first = start()
+    try:
+        wait_for(lambda: progress() > 20, 'checkpoint')
+        first.kill()
+        first.communicate()
+        wait_for(lambda: not trainings(), 'end of the trainings of a killed study')
+    finally:
+        if trainings():
+            os.killpg(first.pid, signal.SIGKILL)
+    result = tmp_path / 'results/small/encnet_seed0.json'
+    assert not result.exists()
+    (history,) = (tmp_path / 'work').glob('small/encnet_seed0_*/history.jsonl')
+    entries = [json.loads(line) for line in history.read_text().splitlines()]
+    assert any('metric' in entry and entry['iteration'] == 20 for entry in entries)
+    history.write_text(
+        ''.join(json.dumps(MARK if 'metric' in entry else entry) + '\n' for entry in entries)
+    )
+
+    second = start()
+    output, _ = second.communicate(timeout=SECONDS)
+    assert second.returncode == 1, output
+    content = json.loads(result.read_text())
+    assert [step for step, _ in content['validation']] == [20, 40, 60]
+    assert content['validation'][0][1] == MARK['metric']
+    assert [step for step, _ in content['loss']] == list(range(1, 61))
+    assert 0 <= content['metrics']['mIoU'] <= 100
+    page = (tmp_path / 'results/small.md').read_text()
+    assert '| no codes | crashed | 0 of 1 |' in page
+    assert 'num_codes' in page.split('Crashed, and in no mean')[1]
+
+    written = result.stat().st_mtime_ns
+    third = start()
+    output, _ = third.communicate(timeout=SECONDS)
+    assert third.returncode == 1, output
+    assert result.stat().st_mtime_ns == written

@@ -1,0 +1,35 @@
+"""docs/study.md says what the results in studies/results/ say."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_setup import ROOT
+
+from mmseg_encnet.workbench.studies.definition import load_study
+from mmseg_encnet.workbench.studies.page import markdown_table
+from mmseg_encnet.workbench.studies.results import ResultFolder
+from mmseg_encnet.workbench.studies.statistics import area_metric, summarise
+
+NAMES = ('msrc21', 'context_scenes')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_tables_are_those_of_the_results(name: str) -> None:
+    study = load_study(ROOT / 'studies' / f'{name}.py')
+    rows = summarise(study, ResultFolder(ROOT / 'studies' / 'results' / name))
+    table = markdown_table(study, rows)
+    assert table in (ROOT / 'docs' / 'study.md').read_text(), (
+        f'run: python tools/analysis_tools/study.py studies/{name}.py --only-summary'
+    )
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_areas_add_up_to_the_metric(name: str) -> None:
+    study = load_study(ROOT / 'studies' / f'{name}.py')
+    metric = area_metric(study)
+    folder = ResultFolder(ROOT / 'studies' / 'results' / name)
+    results = [result for run in study.runs if (result := folder.read(run)) is not None]
+    assert len(results) >= 15
+    assert [metric(result.image_areas().sum(axis=0)) for result in results] == pytest.approx(
+        [result.metrics[study.metric] for result in results], abs=0.006
+    )
