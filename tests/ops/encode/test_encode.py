@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.nn import Encoding
 from mmseg_encnet.ops import assign, encode
-from mmseg_encnet.ops.encode.backends import BACKENDS
-from mmseg_encnet.ops.encode.native import backend as native_backend
+from mmseg_encnet.ops.encode import BACKENDS, check_backend, native
 
 cuda = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU'),
 ]
 built = pytest.mark.skipif(
-    not native_backend.AVAILABLE, reason='needs the kernels that a C++ compiler builds'
+    BACKENDS['native'].refusal() is not None, reason='needs the kernels that a C++ compiler builds'
 )
 ANY_PRECISION = [
     pytest.param('dense', 'cpu', id='dense-cpu'),
@@ -276,12 +279,12 @@ def test_exports_to_onnx_with_any_height_and_width(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(x=torch.zeros(2, 64)), r'x is torch.float32 of shape \(2, 64\), expected'),
-        (dict(x=torch.zeros(2, 64, 3, dtype=torch.long)), 'x is torch.int64'),
-        (dict(codewords=torch.zeros(8, 5)), r'codewords have shape \(8, 5\), expected \(K, 64\)'),
-        (dict(codewords=torch.zeros(0, 64)), r'K of at least 1'),
-        (dict(scale=torch.zeros(3)), r'scale has shape \(3,\), expected \(8,\)'),
-        (dict(backend='cudnn'), "backend is 'cudnn', expected one of auto, native"),
+        (dict(x=torch.zeros(2, 64)), r'got x of dtype torch.float32 and shape \(2, 64\), expected'),
+        (dict(x=torch.zeros(2, 64, 3, dtype=torch.long)), 'got x of dtype torch.int64'),
+        (dict(codewords=torch.zeros(8, 5)), r'codewords of shape \(8, 5\), expected \(K, 64\)'),
+        (dict(codewords=torch.zeros(0, 64)), 'with K >= 1'),
+        (dict(scale=torch.zeros(3)), r'got scale of shape \(3,\), expected \(8,\)'),
+        (dict(backend='cudnn'), "unknown backend 'cudnn'; choose one of auto, native"),
     ],
 )
 def test_names_what_does_not_fit(change, message):
@@ -290,12 +293,61 @@ def test_names_what_does_not_fit(change, message):
         encode(**{**dict(x=x, codewords=codewords, scale=scale), **change})
 
 
+# What is missing on a machine, or what the tensors are, and the reason that is given.
+REFUSALS = {
+    'kernels not built': ('native', torch.float32, r'kernels were not built; install a C\+\+'),
+    'double precision on the CPU': ('native', torch.float64, 'it takes float32 tensors on the CPU'),
+    'no triton': ('triton', torch.float32, 'triton is not installed; run `pip install triton`'),
+    'no GPU for triton': ('triton', torch.float32, 'it runs on CUDA, and this machine has no'),
+    'no operators': ('mmcv', torch.float32, 'pip install --no-cache-dir --no-build-isolation'),
+}
+
+
+@pytest.mark.parametrize('case', REFUSALS)
+def test_a_backend_that_cannot_run_says_why(case, monkeypatch):
+    backend, dtype, reason = REFUSALS[case]
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    if case == 'kernels not built':
+        monkeypatch.setattr(native, 'INSTRUCTION_SETS', {})
+    elif case == 'no triton':
+        monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    elif case == 'no operators':
+        monkeypatch.setitem(sys.modules, 'mmcv.ops', None)
+    elif case == 'no GPU for triton':
+        pytest.importorskip('triton')
+    elif BACKENDS[backend].refusal() is not None:
+        pytest.skip('the kernels were not built')
+    inputs = [t.to(dtype) for t in problem()[:3]]
+    message = f"backend '{backend}' cannot be used: .*{reason}.*, or use backend='dense'"
+    with pytest.raises(ValueError, match=message):
+        encode(*inputs, backend=backend)
+    # What the machine lacks is known before there are tensors.
+    if dtype == torch.float32:
+        with pytest.raises(UserError, match=message):
+            check_backend(backend)
+        with pytest.raises(UserError, match=message):
+            Encoding(64, 8, backend=backend)
+    else:
+        check_backend(backend)
+    assert encode(*inputs).shape == (2, 8, 64)
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
 def test_auto_takes_what_the_machine_and_the_tensors_allow(dtype, monkeypatch):
     inputs = [t.to(dtype) for t in problem()[:3]]
     features = inputs[0].flatten(2), *inputs[1:]
-    name = 'native' if native_backend.takes(*inputs) else 'dense'
-    assert name == ('native' if native_backend.AVAILABLE and dtype == torch.float32 else 'dense')
-    assert torch.equal(encode(*inputs), BACKENDS[name](*features))
-    monkeypatch.setattr(native_backend, 'AVAILABLE', False)
-    assert torch.equal(encode(*inputs), BACKENDS['dense'](*features))
+    built = BACKENDS['native'].refusal() is None
+    name = 'native' if built and dtype == torch.float32 else 'dense'
+    assert torch.equal(encode(*inputs), BACKENDS[name].run(*features))
+    monkeypatch.setattr(native, 'INSTRUCTION_SETS', {})
+    assert torch.equal(encode(*inputs), BACKENDS['dense'].run(*features))
+
+
+@pytest.mark.parametrize('function', [encode, assign])
+def test_shapes_on_the_meta_device(function):
+    inputs = [t.to('meta').requires_grad_() for t in problem()[:3]]
+    result = function(*inputs)
+    assert result.shape == function(*problem()[:3]).shape
+    grads = torch.autograd.grad(result.sum(), inputs)
+    assert [grad.shape for grad in grads] == [t.shape for t in inputs]

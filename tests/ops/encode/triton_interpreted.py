@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from magnitudes import cases, check, check_not_finite, special_cases
 from test_encode import errors, problem, run
 
 from mmseg_encnet.ops import encode
@@ -54,3 +55,16 @@ def test_without_gradient():
     with torch.no_grad():
         encoded = encode(*case[:3], backend='triton')
     torch.testing.assert_close(encoded, run('reference', *case)[0].detach())
+
+
+MAGNITUDES = {**dict(cases(channels=8, codes=3, height=3, width=5)), **dict(special_cases())}
+
+
+@pytest.mark.parametrize('case', MAGNITUDES)
+def test_equals_double_precision_at_any_magnitude(case):
+    check('triton', MAGNITUDES[case], retries=False)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), float('-inf')])
+def test_not_finite_features(value):
+    check_not_finite('triton', value)

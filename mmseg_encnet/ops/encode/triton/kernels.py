@@ -42,7 +42,8 @@ def _add_to(pointers, mask, values):
 def forward(
     x, centre, codewords, norms, scale, distances, sums, mass,
     stride_b, stride_c, stride_n, channels, positions, codes,
-    KEEP: tl.constexpr, NEGLIGIBLE: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_C: tl.constexpr,
+    KEEP: tl.constexpr, NEGLIGIBLE: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     image, share, shares = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     x += image.to(tl.int64) * stride_b
