@@ -6,16 +6,20 @@ VENV ?= .venv
 JOBS ?= auto
 
 BIN := $(VENV)/bin
-# What a good environment was made from; a change to any of it makes a new one. The kernels are built
-# anew where they have changed.
+# What an environment was made from. A change to any of it makes a new one; the kernels are rebuilt
+# only where they have changed.
 RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
+# Install an extra into the environment, once.
+ADD = @[ -f $(VENV)/extra-$(1) ] || { $(BIN)/pip install --editable '.[toolbox,$(1)]' && \
+	touch $(VENV)/extra-$(1); }
 
-.PHONY: help setup demo test reliability compat lint clean
+.PHONY: help setup demo test docs lint reliability compat clean
 
 help:
-	@echo 'make demo         train FCN and EncNet on the embedded data set and compare them (5 minutes)'
-	@echo 'make test         run the test suite (10 minutes)'
-	@echo 'make lint         check the code with ruff'
+	@echo 'make demo         train FCN and EncNet on the embedded data set and compare them'
+	@echo 'make test         run the test suite'
+	@echo 'make lint         format, style, import directions and types'
+	@echo 'make docs         build the documentation into site/ and check its links'
 	@echo 'make reliability  run the long checks and write docs/reliability.md (2 hours)'
 	@echo 'make compat       try other Pythons, PyTorches and toolboxes (hours, gigabytes)'
 	@echo 'make clean        remove the environment and everything the targets wrote'
@@ -32,24 +36,31 @@ $(VENV)/recipe:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install '$(TORCH)'
-	$(BIN)/pip install --editable '.[toolbox,test]'
+	$(BIN)/pip install --editable '.[toolbox]'
 	@echo '$(RECIPE)' > $@
 
 demo: setup
 	$(BIN)/python tools/demo.py
 
 test: setup
+	$(call ADD,test)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
 
+lint: setup
+	$(call ADD,lint)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports setup.cfg
+	$(BIN)/mypy
+
 reliability: setup
+	$(call ADD,test)
 	$(BIN)/python tools/analysis_tools/reliability.py
 
 compat:
 	$(PYTHON) tools/compat.py $(CELLS)
 
-lint: setup
-	$(BIN)/ruff check .
-
 clean:
-	rm -rf $(VENV) build dist work_dirs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site work_dirs *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	rm -f mmseg_encnet/ops/encode/native/*.so

@@ -21,6 +21,12 @@ class BagOfWords(SoftAssignmentEncoder):
         channels: Channels C of the features.
         num_codes: Codewords K in the dictionary.
         **kwargs: Other arguments of :class:`SoftAssignmentEncoder`.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_encnet.nn import BagOfWords
+        >>> BagOfWords(channels=64, num_codes=8)(torch.rand(2, 64, 30, 30)).shape
+        torch.Size([2, 64])
     """
 
     def __init__(self, channels: int, num_codes: int, **kwargs) -> None:

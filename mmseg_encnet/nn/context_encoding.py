@@ -85,7 +85,9 @@ class ContextEncoding(nn.Module):
     @property
     def encoder(self) -> BaseEncoder:
         """The encoder of the module."""
-        return self.encoding[0]
+        encoder = self.encoding[0]
+        assert isinstance(encoder, BaseEncoder)
+        return encoder
 
     def describe(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return vector and gate ``(B, C)`` and projection of features ``(B, C, H, W)``."""

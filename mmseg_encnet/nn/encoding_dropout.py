@@ -24,7 +24,15 @@ class EncodingDropout(DictionaryEncoder):
         channels: Channels C of the features.
         num_codes: Codewords K in the dictionary.
         backend: How :func:`mmseg_encnet.ops.encode` computes it.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_encnet.nn import EncodingDropout
+        >>> EncodingDropout(channels=64, num_codes=8)(torch.rand(2, 64, 30, 30)).shape
+        torch.Size([2, 8, 64])
     """
+
+    mean_scale: Tensor
 
     def __init__(self, channels: int, num_codes: int, backend: str = 'auto') -> None:
         super().__init__(channels, num_codes)

@@ -31,6 +31,12 @@ class FisherVector(DictionaryEncoder):
     Args:
         channels: Channels C of the features.
         num_codes: Components K of the mixture.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_encnet.nn import FisherVector
+        >>> FisherVector(channels=64, num_codes=8)(torch.rand(2, 64, 30, 30)).shape
+        torch.Size([2, 16, 64])
     """
 
     def __init__(self, channels: int, num_codes: int) -> None:

@@ -15,6 +15,12 @@ class GlobalAverage(BaseEncoder):
 
     Args:
         channels: Channels C of the features.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_encnet.nn import GlobalAverage
+        >>> GlobalAverage(channels=64)(torch.rand(2, 64, 30, 30)).shape
+        torch.Size([2, 64])
     """
 
     def forward(self, x: Tensor) -> Tensor:

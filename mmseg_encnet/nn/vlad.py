@@ -26,6 +26,12 @@ class VLAD(DictionaryEncoder):
         channels: Channels C of the features.
         num_codes: Codewords K in the dictionary.
         sharpness: The factor t that the assignment starts with.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_encnet.nn import VLAD
+        >>> VLAD(channels=64, num_codes=8)(torch.rand(2, 64, 30, 30)).shape
+        torch.Size([2, 8, 64])
     """
 
     def __init__(self, channels: int, num_codes: int, sharpness: float = 1.0) -> None:

@@ -172,9 +172,9 @@ class EncodingHead(BaseDecodeHead):
             inputs: Feature maps of all backbone (or neck) outputs.
         """
         output = self.forward_context(inputs)
-        if self.use_se_loss:
-            return output.seg_logits, output.se_logits
-        return output.seg_logits
+        if output.se_logits is None:
+            return output.seg_logits
+        return output.seg_logits, output.se_logits
 
     def predict(
         self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict | None

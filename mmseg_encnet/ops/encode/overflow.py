@@ -38,7 +38,8 @@ def retry_in_double(
             kept = double_forward(*wide, True)[1]
             exact = double_backward(grad.double(), *wide, kept)
             grads = tuple(value.to(tensor.dtype) for value, tensor in zip(exact, inputs))
-        return grads
+        grad_x, grad_codewords, grad_scale = grads
+        return grad_x, grad_codewords, grad_scale
 
     return checked_forward, checked_backward
 

@@ -107,6 +107,7 @@ def _readable(x: Tensor) -> tuple[Tensor, bool]:
 
 def _run(function: str, problem: _Problem, backward: bool) -> None:
     index = next(iter(INSTRUCTION_SETS.values()))
+    assert _LIBRARY is not None
     floats = _LIBRARY.scratch_floats(index, problem, backward)
     scratch = torch.empty(floats + _CACHE_LINE // 4, dtype=torch.float32)
     problem.scratch = -(-scratch.data_ptr() // _CACHE_LINE) * _CACHE_LINE
