@@ -12,10 +12,10 @@ from mmseg_encnet.nn.base import SoftAssignmentEncoder
 
 
 class BagOfWords(SoftAssignmentEncoder):
-    """How often each codeword occurs, whatever the residuals are.
+    """The frequency of each codeword; residuals play no part.
 
     ``h_k = 1/N sum_i a_ik`` with the soft assignment of :class:`Encoding`. A learned linear map
-    takes the histogram to the channels of the gate: ``v = sum_k h_k w_k``.
+    projects the histogram to the channels of the gate: ``v = sum_k h_k w_k``.
 
     Args:
         channels: Channels C of the features.
@@ -35,5 +35,5 @@ class BagOfWords(SoftAssignmentEncoder):
         self.embedding = nn.Linear(num_codes, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Statistics ``(B, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
+        """Return statistics ``(B, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
         return self.embedding(self._assign(x).mean(dim=2))

@@ -14,12 +14,12 @@ from mmseg_encnet.ops import assign
 
 
 class Clusters(NamedTuple):
-    """A clustering of features, ``K`` clusters of ``C`` channels.
+    """A clustering of features: K clusters of C channels.
 
     Attributes:
         centres: ``(K, C)``.
         variances: Variance of every channel within each cluster, ``(K, C)``, positive.
-        shares: Part of the features in each cluster, ``(K,)``, positive; sums to one.
+        shares: Fraction of the features in each cluster, ``(K,)``, positive; sums to one.
     """
 
     centres: Tensor
@@ -27,7 +27,7 @@ class Clusters(NamedTuple):
     shares: Tensor
 
     def smoothing_factors(self) -> Tensor:
-        """Smoothing factors ``(K,)``: at a cluster's root mean square distance logits are -1."""
+        """Return factors ``(K,)`` that give logit -1 at a cluster's root mean square distance."""
         return -1 / self.variances.sum(dim=1)
 
 
@@ -96,11 +96,11 @@ class DictionaryEncoder(BaseEncoder):
 
     @abstractmethod
     def _assign(self, x: Tensor) -> Tensor:
-        """The weights as ``(B, K, N)``, whatever the shape of the features."""
+        """Return the weights as ``(B, K, N)`` for features of either shape."""
 
     @abstractmethod
     def set_clusters(self, clusters: Clusters) -> None:
-        """Take a dictionary that was found in data instead of the random start."""
+        """Replace the random initialisation by a dictionary found in data."""
 
 
 class SoftAssignmentEncoder(DictionaryEncoder):
@@ -111,14 +111,15 @@ class SoftAssignmentEncoder(DictionaryEncoder):
     Args:
         channels: Channels C of the features.
         num_codes: Codewords K in the dictionary.
-        scaled_smoothing: Whether the smoothing factors start uniform in ``(-1 / channels, 0)``
-            instead of ``(-1, 0)``, as published. Squared distances grow with the channels: at the
-            published start nearly all positions go to the codeword whose factor is nearest 0.
+        scaled_smoothing: Whether to initialise the smoothing factors uniformly in
+            ``(-1 / channels, 0)`` instead of ``(-1, 0)``, as published. Squared distances grow with
+            the number of channels: with the published initialisation nearly all positions are
+            assigned to the codeword whose factor is nearest 0.
     """
 
     def __init__(self, channels: int, num_codes: int, scaled_smoothing: bool = False) -> None:
         super().__init__(channels, num_codes)
-        # Negative, so a larger distance means a smaller assignment: the sign lives in the factor.
+        # Negative: the minus sign of equation 2 is inside the factor.
         scale = torch.empty(num_codes).uniform_(-1, 0)
         self.scale = nn.Parameter(scale / channels if scaled_smoothing else scale)
 
@@ -127,6 +128,6 @@ class SoftAssignmentEncoder(DictionaryEncoder):
 
     @torch.no_grad()
     def set_clusters(self, clusters: Clusters) -> None:
-        """Codewords are the centres, with the clusters' smoothing factors."""
+        """Use the centres as codewords, with the smoothing factors of the clusters."""
         self.codewords.copy_(clusters.centres)
         self.scale.copy_(clusters.smoothing_factors())

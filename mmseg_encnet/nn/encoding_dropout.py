@@ -1,4 +1,4 @@
-"""The encoding with stochastic smoothing factors.
+"""The encoding with random smoothing factors.
 
 "EncodingDrop" of PyTorch-Encoding, the released code of Zhang et al., "Context Encoding for
 Semantic Segmentation", CVPR 2018; the paper itself does not describe it.
@@ -15,10 +15,10 @@ from mmseg_encnet.ops.encode import check_backend
 
 
 class EncodingDropout(DictionaryEncoder):
-    """Residual encoding whose smoothing factors are drawn anew in every training step.
+    """Residual encoding whose smoothing factors are drawn at random in every training step.
 
-    As :class:`Encoding`, with ``s_k`` uniform in ``(-1, 0)`` in training and -1/2, its mean,
-    otherwise. The factors are not learned: the regularisation replaces them.
+    As :class:`Encoding`, with ``s_k`` uniform in ``(-1, 0)`` in training and its mean, -1/2, in
+    evaluation. The factors are not learned.
 
     Args:
         channels: Channels C of the features.
@@ -38,7 +38,7 @@ class EncodingDropout(DictionaryEncoder):
         super().__init__(channels, num_codes)
         check_backend(backend)
         self.backend = backend
-        # Moves and saves with the model; codebook initialisation changes it.
+        # A buffer, because codebook initialisation changes it.
         self.register_buffer('mean_scale', torch.full((num_codes,), -0.5))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,6 +53,6 @@ class EncodingDropout(DictionaryEncoder):
 
     @torch.no_grad()
     def set_clusters(self, clusters: Clusters) -> None:
-        """As in :class:`Encoding`, for the mean of the factors."""
+        """Use the centres as codewords, and the smoothing factors of the clusters as the mean."""
         self.codewords.copy_(clusters.centres)
         self.mean_scale.copy_(clusters.smoothing_factors())

@@ -24,9 +24,9 @@ class FisherVector(DictionaryEncoder):
         u_k = 1 / (N sqrt(p_k))   sum_i g_ik (x_i - d_k) / s_k
         v_k = 1 / (N sqrt(2 p_k)) sum_i g_ik ((x_i - d_k)^2 / s_k^2 - 1)
 
-    The K rows u come first, the K rows v after them. The codewords are the means; deviations are
-    learned as logarithms, priors as logits. Deviations start at 1 and priors uniform. The square
-    root and length normalisation of the "improved" Fisher vector are left to the norm that follows.
+    The K rows u come first, then the K rows v. The codewords are the means; deviations are learned
+    as logarithms, priors as logits. Initially deviations are 1 and priors uniform. The square root
+    and L2 normalisation of the "improved" Fisher vector are left to the norm that follows.
 
     Args:
         channels: Channels C of the features.
@@ -46,7 +46,7 @@ class FisherVector(DictionaryEncoder):
         self.prior_logits = nn.Parameter(torch.zeros(num_codes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Statistics ``(B, 2 K, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
+        """Return statistics ``(B, 2 K, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
         x = x.flatten(2)
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         posteriors = self._assign(x)
@@ -71,7 +71,7 @@ class FisherVector(DictionaryEncoder):
 
     @torch.no_grad()
     def set_clusters(self, clusters: Clusters) -> None:
-        """One component a cluster, with its centre, variances and share."""
+        """Use one component per cluster, with its centre, variances and share."""
         self.codewords.copy_(clusters.centres)
         self.log_deviations.copy_(clusters.variances.log() / 2)
         self.prior_logits.copy_(clusters.shares.log())

@@ -1,4 +1,4 @@
-"""The mean of the features: what remains of a context encoding without a dictionary.
+"""The mean of the features: a context encoding without a dictionary.
 
 Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, section 3.1, equation 2.
 """
@@ -24,5 +24,5 @@ class GlobalAverage(BaseEncoder):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Statistics ``(B, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
+        """Return statistics ``(B, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
         return x.flatten(2).mean(dim=2)

@@ -18,14 +18,14 @@ class VLAD(DictionaryEncoder):
     """Residuals under an assignment that is independent of the codewords.
 
     ``a_ik = softmax_k(w_k.x_i + b_k)``, ``e_k = sum_i a_ik (x_i - d_k)``; every ``e_k`` is scaled
-    to unit length (intra-normalisation), then the whole. Assignment and codewords
-    start coupled, ``w_k = 2 t d_k`` and ``b_k = -t |d_k|^2``, which is :class:`Encoding` with all
-    smoothing factors ``-t``.
+    to unit length (intra-normalisation), then the whole vector. Assignment and codewords are
+    initially coupled, ``w_k = 2 t d_k`` and ``b_k = -t |d_k|^2``, which equals the assignment of
+    :class:`Encoding` with all smoothing factors ``-t``.
 
     Args:
         channels: Channels C of the features.
         num_codes: Codewords K in the dictionary.
-        sharpness: The factor t that the assignment starts with.
+        sharpness: The factor t of the initial assignment.
 
     Example:
         >>> import torch
@@ -40,10 +40,10 @@ class VLAD(DictionaryEncoder):
         self._couple(torch.full((num_codes,), sharpness))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Statistics ``(B, K, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
+        """Return statistics ``(B, K, C)`` of features ``(B, C, H, W)`` or ``(B, C, N)``."""
         statistics = aggregate(x, self._assign(x), self.codewords)
         statistics = F.normalize(statistics, dim=2)
-        # Every row is a unit vector, or zero where no feature was assigned.
+        # Every row is a unit vector, or zero if no feature was assigned to it.
         return F.normalize(statistics.flatten(1), dim=1).view_as(statistics)
 
     def _assign(self, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class VLAD(DictionaryEncoder):
 
     @torch.no_grad()
     def set_clusters(self, clusters: Clusters) -> None:
-        """Codewords are the centres; one sharpness for all, the inverse mean squared distance."""
+        """Use the centres as codewords, with the inverse mean squared distance as sharpness."""
         self.codewords.copy_(clusters.centres)
         squared_distance = (clusters.shares * clusters.variances.sum(dim=1)).sum()
         self._couple((1 / squared_distance).expand(self.num_codes))

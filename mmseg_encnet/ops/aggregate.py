@@ -1,4 +1,4 @@
-"""The sum that every dictionary encoder ends in: residuals under their assignment weights."""
+"""The last step of every dictionary encoder: the weighted sum of the residuals."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mmseg_encnet.ops.numerics import without_autocast
 def aggregate(x: Tensor, weights: Tensor, codewords: Tensor) -> Tensor:
     """Sum residuals over the positions, ``e_k = sum_i w_ik (x_i - d_k)``.
 
-    Encnet's equation 1 with weights from anywhere; as a matrix product, so that nothing of size
-    ``B * N * K * C`` is formed. Where the weights are the encoding's own soft assignment,
-    :func:`mmseg_encnet.ops.encode` does both at once.
+    Equation 1 of the EncNet paper for any weights, as a matrix product: nothing of size
+    ``B * N * K * C`` is formed. For the encoding's own soft assignment,
+    :func:`mmseg_encnet.ops.encode` computes weights and sum at once.
 
     Args:
         x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, floating.
@@ -25,16 +25,16 @@ def aggregate(x: Tensor, weights: Tensor, codewords: Tensor) -> Tensor:
         differentiable in all of them.
 
     Raises:
-        ValueError: The shapes do not fit each other.
+        ValueError: The shapes do not match.
     """
     features = x.flatten(2) if x.dim() == 4 else x
     batch, channels, positions = features.shape
     expected = (batch, len(codewords), positions)
     if weights.shape != expected or codewords.shape[1:] != (channels,):
         raise ValueError(
-            f'weights have shape {tuple(weights.shape)} and codewords {tuple(codewords.shape)}, '
-            f'expected {expected} and ({len(codewords)}, {channels}) for features of shape '
-            f'{tuple(x.shape)}; give one weight per codeword and position.'
+            f'got weights of shape {tuple(weights.shape)} and codewords of shape '
+            f'{tuple(codewords.shape)}, expected {expected} and ({len(codewords)}, {channels}) for '
+            f'features of shape {tuple(x.shape)}; pass one weight per codeword and position.'
         )
     dtype = torch.promote_types(torch.promote_types(x.dtype, codewords.dtype), weights.dtype)
     dtype = torch.promote_types(dtype, torch.float32)

@@ -51,7 +51,7 @@ def _forward(x: Tensor, codewords: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
 
 
 def _backward(grad: Tensor, x: Tensor, codewords: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """With ``q`` the gradient of the distances, ``dx_i = 2 sum_k q_ik (x_i - d_k)`` and its like."""
+    """With ``q`` the gradient of the distances, ``dx_i = 2 sum_k q_ik (x_i - d_k)``."""
     dtypes = x.dtype, codewords.dtype
     # In the memory layout of the features, which centring may change.
     grad_x = torch.empty_like(x, dtype=compute_dtype(x, codewords))

@@ -10,17 +10,17 @@ from mmseg_encnet.ops.numerics import compute_dtype, without_autocast
 
 
 def mixture_assign(x: Tensor, means: Tensor, deviations: Tensor, log_priors: Tensor) -> Tensor:
-    """Posterior probability of every component at every position.
+    """Return the posterior probability of every component at every position.
 
     ``g_ik = softmax_k(log p_k - sum_c log s_kc - sum_c (x_ic - m_kc)^2 / (2 s_kc^2))``, as matrix
-    products over the features and their squares. Features and means are moved to the mean of the
-    means first: what both share cancels in the result, not in its digits.
+    products over the features and their squares. Features and means are centred on the mean of the
+    means first, so that a common offset costs no digits.
 
     Args:
         x: Features, ``(B, C, H, W)`` or ``(B, C, N)``, floating.
         means: ``(K, C)``.
         deviations: Standard deviations, ``(K, C)``, positive.
-        log_priors: ``(K,)``; a constant added to all of them changes nothing.
+        log_priors: ``(K,)``; adding a constant to all of them changes nothing.
 
     Returns:
         ``(B, K, N)`` in at least single precision; sums to one over the components.

@@ -1,4 +1,4 @@
-"""Which classes a label map holds: the targets of the semantic encoding loss."""
+"""The classes present in a label map: the targets of the SE loss."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def presence_targets(labels: Tensor, num_classes: int) -> Tensor:
-    """0/1 vector of the classes present in each label map (section 2.2 of the paper).
+    """Return the 0/1 vector of the classes present in each label map (paper, section 2.2).
 
-    Values outside ``[0, num_classes)``, such as an ignore label, are left out.
+    Values outside ``[0, num_classes)``, such as the ignore index, are not counted.
 
     Args:
         labels: Class indices, ``(B, ...)``, any integer dtype; any size may be 0.
@@ -23,12 +23,12 @@ def presence_targets(labels: Tensor, num_classes: int) -> Tensor:
     """
     if labels.dtype.is_floating_point or labels.dtype.is_complex:
         raise ValueError(
-            f'labels have dtype {labels.dtype}, expected an integer dtype; '
+            f'got labels of dtype {labels.dtype}, expected an integer dtype; '
             'pass class indices, not scores.'
         )
     if num_classes < 1:
-        raise ValueError(f'num_classes is {num_classes}, expected at least 1; count the classes.')
-    # What is no class goes to one column more at either end; both are cut off.
+        raise ValueError(f'num_classes must be positive, got {num_classes}.')
+    # Values that are not a class go to an extra column at either end; both are cut off.
     columns = labels[:, None].flatten(1).long().clamp(-1, num_classes).add_(1)
     present = torch.zeros(columns.shape[0], num_classes + 2, device=columns.device)
     ones = present.new_ones(()).expand_as(columns)

@@ -1,9 +1,9 @@
 """The decode head of EncNet.
 
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, figure 2. Differences from
-MMSegmentation's ``EncHead``: the encoding runs without expanding to (B, N, K, C), the norm over
-the codes is built through its own registry entry, ``use_se_loss=False`` trains, and the SE targets
-of a batch are one vectorised call.
+MMSegmentation's ``EncHead``: the encoding does not expand to (B, N, K, C), the norm over the codes
+can be any registered norm, ``use_se_loss=False`` trains, and the SE targets of a batch are computed
+in one vectorised call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mmseg_encnet.ops import presence_targets
 
 
 class HeadOutput(NamedTuple):
-    """Everything one forward pass of the head computes.
+    """Everything that one forward pass of the head computes.
 
     Attributes:
         seg_logits: Class scores ``(B, num_classes, H, W)`` at the resolution of the features.
@@ -46,8 +46,8 @@ class HeadOutput(NamedTuple):
 class EncodingHead(BaseDecodeHead):
     """EncNet's head: bottleneck, Context Encoding Module, classifier, SE branch.
 
-    The arguments and the state-dict keys are those of mmseg's ``EncHead``: in a config that has
-    ``type='EncHead'`` the name can be swapped and its checkpoints go on loading.
+    Arguments and state-dict keys are those of mmseg's ``EncHead``: replace ``type='EncHead'`` in a
+    config, and existing checkpoints still load.
 
     Args:
         num_codes: Codewords K of the dictionary. If None, 32 as in the paper for encoders with a
@@ -55,16 +55,16 @@ class EncodingHead(BaseDecodeHead):
         encoder: Config of the encoder where it differs from ``dict(type='Encoding')``, e.g.
             ``dict(backend='mmcv')`` or ``dict(type='VLAD')``; :mod:`mmseg_encnet.nn` has the
             others.
-        use_se_loss: Whether to have the SE branch and train it.
+        use_se_loss: Whether to build and train the SE branch.
         add_lateral: Whether to fuse 1x1-projected features of all ``in_index`` stages into the
             bottleneck's output before encoding.
-        bottleneck_kernel_size: Kernel of the first convolution: 3 in the paper, 1 in FastFCN
-            (arXiv 1903.11816), whose neck has seen the neighbourhood already.
+        bottleneck_kernel_size: Kernel size of the first convolution: 3 in the paper, 1 in FastFCN
+            (arXiv 1903.11816).
         loss_se_decode: Loss of the SE branch, called with logits and 0/1 presence targets
             ``(B, num_classes)``: ``SemanticEncodingLoss`` by default, mmseg's
             ``CrossEntropyLoss(use_sigmoid=True)`` works too.
         **kwargs: Arguments of :class:`mmseg.models.BaseDecodeHead`; ``in_channels`` and
-            ``in_index`` are lists, the last entry is the stage that is encoded.
+            ``in_index`` are lists; the last entry is the stage that is encoded.
 
     Raises:
         UserError: ``in_channels`` or ``in_index`` is not a list, ``num_codes`` is not positive or
@@ -133,7 +133,7 @@ class EncodingHead(BaseDecodeHead):
             self.se_layer = nn.Linear(self.channels, self.num_classes)
 
     def fuse(self, inputs: Sequence[Tensor]) -> Tensor:
-        """The features ``(B, channels, H, W)`` that are encoded, from the backbone's outputs."""
+        """Return the features ``(B, channels, H, W)`` to encode, from the backbone's outputs."""
         inputs = self._transform_inputs(inputs)
         feat = self.bottleneck(inputs[-1])
         if not self.add_lateral:
@@ -150,7 +150,7 @@ class EncodingHead(BaseDecodeHead):
         return self.fusion(torch.cat([feat, *laterals], dim=1))
 
     def forward_context(self, inputs: Sequence[Tensor]) -> HeadOutput:
-        """One pass over the backbone's feature maps, with everything it computed."""
+        """Run the head on the backbone's feature maps and return everything it computes."""
         features = self.fuse(inputs)
         context = self.enc_module(features)
         se_logits = self.se_layer(context.vector) if self.use_se_loss else None
@@ -159,14 +159,14 @@ class EncodingHead(BaseDecodeHead):
         )
 
     def assign(self, projection: Tensor) -> Tensor | None:
-        """Soft assignments ``(B, num_codes, H, W)`` of what :meth:`forward_context` encoded.
+        """Return the soft assignments ``(B, num_codes, H, W)`` of an encoded projection.
 
         None if the encoder has no dictionary.
         """
         return self.enc_module.assign(projection)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
-        """Class scores, and with SE branch also the presence logits, as ``EncHead`` returns them.
+        """Return class scores and, with SE branch, presence logits, as ``EncHead`` does.
 
         Args:
             inputs: Feature maps of all backbone (or neck) outputs.
@@ -179,13 +179,13 @@ class EncodingHead(BaseDecodeHead):
     def predict(
         self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict | None
     ) -> Tensor:
-        """Class scores ``(B, num_classes, H, W)`` at the size of the network's input."""
+        """Return class scores ``(B, num_classes, H, W)`` at the size of the network's input."""
         return self.predict_by_feat(self.forward_context(inputs).seg_logits, batch_img_metas)
 
     def loss_by_feat(
         self, seg_logits: Tensor | tuple[Tensor, Tensor], batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """Segmentation loss, and SE-loss where the head has the branch."""
+        """Return the segmentation loss and, with SE branch, the SE loss."""
         if not self.use_se_loss:
             return super().loss_by_feat(seg_logits, batch_data_samples)
         seg_logits, se_logits = seg_logits

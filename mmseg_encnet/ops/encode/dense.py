@@ -7,8 +7,8 @@ and only the ``(B, K, N)`` distances are kept between them.
 
 Precision. Expanding a square loses digits where ``|x_i|`` and ``|d_k|`` are large against
 ``|x_i - d_k|``. Residuals do not change when features and codewords move together, so where the
-codewords share an offset ``c`` (their mean) that is large against their spread, both are moved by
-``-c`` first. A distance is then off by at most a small multiple of
+codewords share an offset ``c`` (their mean) that is large against their spread, ``c`` is
+subtracted from both first. A distance is then off by at most a small multiple of
 ``4 eps (|x_i - c| + |d_k - c|)^2``, whatever the common offset. All arithmetic is at least single
 precision, whatever the dtype of the inputs.
 """
@@ -34,25 +34,25 @@ from mmseg_encnet.ops.numerics import (
     without_autocast,
 )
 
-# Elements of scratch memory per step. On the CPU a step has to stay in the cache; elsewhere few
+# Elements of scratch memory per step. On the CPU a step must stay in the cache; elsewhere a few
 # long steps are faster, up to a fifth of the features.
 _SCRATCH_CPU = 3 * 2**17
 _SCRATCH_SHARE = 5
-# Where steps begin off a cache line, the product that writes the features' gradient takes twice as
-# long on the CPU.
+# The product that writes the features' gradient takes twice as long on the CPU where steps do not
+# start on a cache line.
 _STEP_MULTIPLE = 64
 # Channels that the squared norms hold at a time.
 _NORM_CHANNELS = 32
 
 
 def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
-    """Cut images and positions into steps whose scratch memory stays within its bound."""
+    """Yield slices of images and positions whose scratch memory stays within its bound."""
     batch, _, positions = x.shape
     scratch = _SCRATCH_CPU
     if x.device.type != 'cpu':
         scratch = max(scratch, x.numel() // _SCRATCH_SHARE)
     longest = max(256, scratch // (batch * per_position + 1))
-    # Steps of one length: a short last one costs as many calls as a long one.
+    # Steps of equal length: a short last one costs as many calls as a long one.
     steps = max(1, math.ceil(positions / longest))
     length = max(1, math.ceil(positions / (steps * _STEP_MULTIPLE))) * _STEP_MULTIPLE
     images = max(1, scratch // (min(length, positions) * per_position + 1))
@@ -62,7 +62,7 @@ def _steps(x: Tensor, per_position: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _weights(distances: Tensor, scale: Tensor, out: Tensor) -> Tensor:
-    """Assignment weights, written to `out`; it may be the distances themselves."""
+    """Write the assignment weights to `out`, which may be the distances themselves."""
     logits = torch.mul(distances, scale, out=out)
     logits -= logits.amax(dim=1, keepdim=True)
     weights = logits.clamp_(min=SMALLEST_LOGIT).exp_()
@@ -136,7 +136,7 @@ def backward(
     with without_autocast(x.device):
         for images, span in _steps(x, 3 * codes + (channels if converted else 0)):
             part, result = x[images, :, span], grad_x[images, :, span]
-            # The gradient's own memory holds the centred features until they are used up.
+            # The memory of the gradient holds the centred features until they are no longer needed.
             scratch = torch.empty_like(part, dtype=dtype) if converted else result
             if centre is not None:
                 part = torch.sub(part, centre, out=scratch)
@@ -145,11 +145,11 @@ def backward(
             r = distances[images, :, span]
             change = torch.baddbmm(offsets[images], grad[images], part, beta=-1)
             pair = r.new_empty(r.shape[0], 2 * codes, r.shape[2])
-            # The second half is scratch memory until the last factor is in.
+            # The second half is scratch memory until `q` is written to it.
             weights, q = pair[:, :codes], pair[:, codes:]
             _weights(r, scale, out=weights)
-            # Saturated weights leave the difference to the mean far below it; the second pass
-            # brings back the digits that the first one rounds away.
+            # Where weights are saturated, the difference to the mean is far below the mean; the
+            # second pass recovers the digits that the first one rounds away.
             for _ in range(2):
                 change -= torch.mul(weights, change, out=q).sum(dim=1, keepdim=True)
             change *= weights
@@ -164,7 +164,7 @@ def backward(
                 torch.bmm(both[images], pair, out=scratch).addcmul_(part, factor)
             if converted:
                 result.copy_(scratch)
-            # Else they are still in memory when the next step takes as much again.
+            # Otherwise they are still allocated when the next step allocates as much again.
             del change, pair, weights, q, scratch, part
         weights_mass, q_mass = mass.split(codes, dim=1)
         grad_codewords = (2 * (q_mass * codewords - sums) - weights_mass * grad).sum(dim=0)

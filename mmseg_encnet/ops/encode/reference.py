@@ -1,4 +1,4 @@
-"""The encoding as the paper writes it: the specification that every backend is tested against.
+"""The encoding as in the paper: the specification that every backend is tested against.
 
 Zhang et al., Context Encoding for Semantic Segmentation, CVPR 2018 (arXiv 1803.08904),
 section 2.1, equations 1 and 2. Every residual ``x_i - d_k`` is formed, so memory and time grow with
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def assign(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """Soft-assignment weights, equation 2, with the minus sign inside the smoothing factors.
+    """Return the soft-assignment weights, equation 2; the minus sign is inside the factors.
 
     Args:
         x: Features, ``(B, C, N)``.
@@ -26,7 +26,7 @@ def assign(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
 
 
 def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """Residuals summed under their assignment weights, equation 1.
+    """Return the residuals summed with their assignment weights, equation 1.
 
     Args:
         x: Features, ``(B, C, N)``.

@@ -44,7 +44,7 @@ def _load() -> ctypes.CDLL | None:
     if file is None:
         return None
     try:
-        # After torch, whose OpenMP it then shares: one pool of threads, not two.
+        # After torch, so that it shares torch's OpenMP threads instead of starting its own.
         library = ctypes.CDLL(str(file))
     except OSError as error:
         # For example, built against another C library. Everything but this backend still works.
@@ -66,7 +66,7 @@ def _load() -> ctypes.CDLL | None:
 
 
 def _instruction_sets(library: ctypes.CDLL | None) -> dict[str, int]:
-    """Those that the processor supports, fastest first."""
+    """Return the index of each instruction set that the processor supports, fastest first."""
     found: dict[str, int] = {}
     if library is None:
         return found
@@ -97,7 +97,7 @@ def refusal(*tensors: Tensor) -> str | None:
 
 
 def _readable(x: Tensor) -> tuple[Tensor, bool]:
-    """The features with positions or channels side by side, and whether it is the channels."""
+    """Return the features with a unit stride over positions or channels, and whether channels."""
     if x.stride(2) == 1 or x.shape[2] == 1:
         return x, False
     if x.stride(1) == 1 or x.shape[1] == 1:

@@ -1,8 +1,8 @@
-// The encoding fused for the CPU, for whichever vector instructions the processor has.
+// The encoding, fused for the CPU, for the vector instructions of the processor at hand.
 //
-// __init__.py loads this as a plain shared library; it needs neither torch nor Python to
-// compile. Each .inc file builds on those before it; all of them are compiled once per instruction
-// set, into a namespace of its own.
+// __init__.py loads this as a plain shared library; compiling it needs neither torch nor Python's
+// headers. Each .inc file builds on those before it; all are compiled once per instruction set, each
+// into its own namespace.
 
 #include <algorithm>
 #include <cstdint>
@@ -17,13 +17,13 @@ struct Problem {
     const float *x;          // (B, C, N); the last stride is 1, or with channels last the one before
     const float *codewords;  // (K, C), about `centre`
     const float *scale;      // (K,)
-    const float *centre;     // (C,), what to take off the features, or null
+    const float *centre;     // (C,), subtracted from the features, or null
     const float *grad;       // (B, K, C), backward only
-    float *distances;        // (B, K, N), or null where the forward pass need not keep them
+    float *distances;        // (B, K, N), or null if the forward pass need not keep them
     float *grad_x;           // (B, C, N) in the order of x, backward only
     float *result;           // forward (B, K, C); backward (K, C), the codewords' gradient
     float *grad_scale;       // (K,), backward only
-    float *scratch;          // as many as scratch_floats() says, on a cache line
+    float *scratch;          // of scratch_floats() elements, aligned to a cache line
     int64_t stride_b, stride_c, stride_n;                 // of x
     int64_t grad_stride_b, grad_stride_c, grad_stride_n;  // of grad_x
     int64_t batch, channels, positions, codes;
@@ -120,8 +120,8 @@ bool runs_here(int64_t set) {
 
 extern "C" {
 
-// The name of the instruction set of an index, null where the processor lacks it or past the last.
-// The first one that is there is the fastest.
+// The name of the instruction set with this index, null if the processor lacks it or past the last.
+// The first one available is the fastest.
 const char *instruction_set(int64_t set, int64_t *count) {
     *count = COUNT;
     return set < COUNT && runs_here(set) ? SETS[set].name : nullptr;

@@ -1,12 +1,12 @@
 """The encoding as one fused kernel forward and one backward, for CUDA.
 
-A program takes a share of an image's positions, a tile at a time. It reads the tile's features
-channel block by channel block to get their distances to all codewords, takes the softmax on the
-chip, and goes over the tile once more for the sums. That second look, right after the first, is
-meant for the cache, so that the features cross the memory bus once. Backward does the same. The
-distances are written out only where backward will ask for them. Sums over the positions go to one
-small buffer per program; the buffers are added up afterwards in a fixed order, without atomics, so
-results repeat bit for bit. For the arithmetic and its precision see `dense`; features and codewords
+A program processes a share of an image's positions, one tile at a time. It reads the features of
+the tile one block of channels at a time to compute their distances to all codewords, takes the
+softmax on the chip, and reads the tile once more for the sums. The second read should hit the
+cache, so that the features cross the memory bus once. Backward does the same. The distances are
+stored only if backward needs them. Sums over the positions go to one small buffer per program; the
+buffers are added up afterwards in a fixed order, without atomics, so results are bitwise
+reproducible. For the arithmetic and its precision see `dense`; features and codewords
 are always centred here.
 """
 
