@@ -57,7 +57,7 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
     kernels = {
         path
         for path in inside
-        if path.name.startswith('native_kernels.') and path.suffix in ('.so', '.pyd')
+        if path.name.startswith('kernels.') and path.suffix in ('.so', '.pyd')
     }
     expected = package | {PurePosixPath('mmseg_encnet/.mim') / file for file in for_mim}
     assert inside - kernels == expected
@@ -83,8 +83,9 @@ def test_a_wheel_without_a_compiler_lacks_the_kernels_alone(copy_project, tmp_pa
     with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as archive:
         archive.extractall(tmp_path / 'installed')
     code = (
-        'import torch; from mmseg_encnet.ops import encode, native_backend; '
-        'assert not native_backend.AVAILABLE, native_backend.__file__; '
+        'import torch; from mmseg_encnet.ops import encode; '
+        'from mmseg_encnet.ops.encode import BACKENDS, native; '
+        'assert BACKENDS["native"].refusal(), native.__file__; '
         'print(encode(torch.ones(1, 4, 3), torch.zeros(2, 4), torch.zeros(2)).tolist())'
     )
     printed = subprocess.run(
