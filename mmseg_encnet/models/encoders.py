@@ -63,6 +63,10 @@ def build_context_encoding(
             f'got num_codes={num_codes}, but the encoder {encoder_class.__name__} has no '
             'dictionary; remove num_codes, or set it to None where a base config sets it.'
         )
+    # Built in this order, a seed draws the same initial weights as for mmseg's EncModule.
+    projection = ConvModule(
+        channels, channels, 1, conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg
+    )
     built = MODELS.build(dict(encoder, channels=channels))
     num_groups = (norm_cfg or {}).get('num_groups', 1)
     if built.num_descriptors % num_groups:
@@ -73,9 +77,7 @@ def build_context_encoding(
     return nn.ContextEncoding(
         channels,
         encoder=built,
-        projection=ConvModule(
-            channels, channels, 1, conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg
-        ),
+        projection=projection,
         norm=build_norm_layer(norm_cfg or dict(type='BN'), built.num_descriptors)[1],
     )
 
