@@ -323,8 +323,8 @@ def test_absent_classes_get_no_pixel(test_cfg):
     [
         (dict(ENCODING, use_se_loss=False), 0.1, 'the EncodingHead has no SE branch'),
         (FCN, 0.1, 'the FCNHead has no SE branch'),
-        (ENCODING, 10, 'presence_threshold=10 came, a probability'),
-        (ENCODING, 'high', "presence_threshold='high' came, a probability"),
+        (ENCODING, 10, 'presence_threshold must be a probability from 0 to 1, got 10'),
+        (ENCODING, 'high', "must be a probability from 0 to 1, got 'high'"),
         (
             dict(
                 ENCODING,
@@ -344,5 +344,5 @@ def test_thresholds_that_cannot_work_are_refused(head, threshold, message):
 
 
 def test_unknown_modes_are_refused():
-    with pytest.raises(UserError, match=r"test_cfg.mode='tiles' came"):
+    with pytest.raises(UserError, match="test_cfg.mode must be 'whole' or 'slide', got 'tiles'"):
         predict(build(test_cfg=dict(mode='tiles')), images())

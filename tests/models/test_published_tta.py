@@ -218,7 +218,7 @@ def test_a_batch_of_photographs_of_different_sizes():
 def test_needs_windows_and_whole_images():
     model = segmentor()
     model.test_cfg = dict(mode='whole')
-    with pytest.raises(UserError, match=r'no crop_size and no stride.*slide'):
+    with pytest.raises(UserError, match='without crop_size and stride.*slide'):
         PublishedTTAModel(model)
     evaluator = PublishedTTAModel(segmentor())
     images = [torch.zeros(3, 8, 8)]
