@@ -49,7 +49,7 @@ class PredictionWriter:
     ) -> None:
         self.out_dir = out_dir
         self.classes = segmentor.classes
-        self.palette = np.asarray(segmentor.palette, dtype=np.uint8)
+        self.palette = segmentor.palette
         self.overlays = overlays
         self.sheets = sheets
         self._video: _OverlayVideo | None = None
@@ -146,13 +146,17 @@ class PredictionWriter:
         indexed = len(self.classes) <= 256
         image = Image.fromarray(labels.astype(np.uint8 if indexed else np.uint16))
         if indexed:
-            image.putpalette(self.palette.tobytes())
+            image.putpalette(np.asarray(self.palette, dtype=np.uint8).tobytes())
         return _encoded(image, 'PNG')
 
-    def _record(self, image: InputImage, sample: SegDataSample, labels: np.ndarray) -> dict:
+    def _record(
+        self, image: InputImage, sample: SegDataSample, labels: np.ndarray
+    ) -> dict[str, Any]:
         height, width = labels.shape
         shares = np.bincount(labels.ravel(), minlength=len(self.classes)) / labels.size
-        record = dict(image.origin, labels=str(image.target), width=width, height=height)
+        record: dict[str, Any] = dict(
+            image.origin, labels=str(image.target), width=width, height=height
+        )
         record['areas'] = {
             name: round(float(share), 6) for name, share in zip(self.classes, shares) if share
         }
@@ -212,6 +216,7 @@ class _OverlayVideo:
         self.writer.write(np.asarray(overlay)[..., ::-1])
 
     def finish(self) -> None:
+        assert self.writer is not None, 'no frames'
         self.writer.release()
         self.aside.replace(self.path)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
@@ -68,7 +66,7 @@ def presence_threshold(segmentor: BaseSegmentor) -> float:
     threshold = (segmentor.test_cfg or {}).get('presence_threshold')
     if threshold is None:
         return 0.0
-    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
         raise UserError(
             f'test_cfg.presence_threshold must be a probability from 0 to 1, got {threshold!r}; '
             'write e.g. presence_threshold=0.1, or remove it.'

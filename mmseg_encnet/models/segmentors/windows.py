@@ -109,13 +109,13 @@ def average_maps(windows: Iterable[Window], maps: Iterable[Tensor], size: Sequen
         part = part[:, :, :height, :width]
         if window.size == tuple(size):
             return part
-        if total is None:
+        if total is None or count is None:
             dtype = torch.promote_types(part.dtype, torch.float32)
             total = part.new_zeros(*part.shape[:2], *size, dtype=dtype)
             count = total.new_zeros(*size)
         total[:, :, window.rows, window.columns] += part
         count[window.rows, window.columns] += 1
-    assert total is not None
+    assert total is not None and count is not None, 'no windows'
     return total / count
 
 
