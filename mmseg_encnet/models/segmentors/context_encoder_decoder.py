@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.structures import PixelData
@@ -27,22 +27,6 @@ from mmseg_encnet.models.segmentors.windows import (
 
 # Number of channels with the strongest gates, and with the weakest, in the context maps.
 GATED_CHANNELS = 3
-
-
-class _WindowOutput(NamedTuple):
-    """What is kept of one window's forward pass over a batch.
-
-    Attributes:
-        context: Gate and presence.
-        features: Features ``(R, channels, h, w)`` before the gate, of the R images whose maps were
-            requested; None if R is 0.
-        assignments: Soft assignments ``(R, num_codes, h, w)`` of these images; also None if the
-            encoder has no dictionary.
-    """
-
-    context: Context
-    features: Tensor | None
-    assignments: Tensor | None
 
 
 @MODELS.register_module()
@@ -104,7 +88,7 @@ class ContextEncoderDecoder(EncoderDecoder):
         )
         data_samples = self.postprocess_result(seg_logits, data_samples)
 
-        context = merge_windows([output.context for output in outputs])
+        context = merge_windows([window_context for window_context, _ in outputs])
         threshold = presence_threshold(self)
         for i, data_sample in enumerate(data_samples):
             data_sample.set_data({key: values[i] for key, values in context.items()})
@@ -115,8 +99,8 @@ class ContextEncoderDecoder(EncoderDecoder):
             maps = average_maps(
                 windows,
                 (
-                    self._context_maps(output, row, channels, window)
-                    for output, window in zip(outputs, windows)
+                    self._select_maps(maps[row : row + 1], channels, window.size)
+                    for window, (_, maps) in zip(windows, outputs)
                 ),
                 inputs.shape[2:],
             )
@@ -144,25 +128,26 @@ class ContextEncoderDecoder(EncoderDecoder):
 
     def _forward_window(
         self, crop: Tensor, requested: Sequence[int]
-    ) -> tuple[Tensor, _WindowOutput]:
-        logits, context, output = segment(self, crop)
-        features = assignments = None
-        if requested:
-            features = output.features[requested]
-            assignments = self.decode_head.assign(output.projection[requested])
-        return logits, _WindowOutput(context, features, assignments)
+    ) -> tuple[Tensor, tuple[Context, Tensor]]:
+        """Return the logits of a window, its context and the maps of the requested images.
 
-    def _context_maps(
-        self, output: _WindowOutput, row: int, channels: Tensor, window: Window
-    ) -> Tensor:
-        """Return the channels and any assignments ``(1, c, h, w)`` of one image in a window."""
-        assert output.features is not None
-        maps = output.features[row : row + 1, channels]
-        if output.assignments is not None:
-            maps = torch.cat([maps, output.assignments[row : row + 1]], dim=1)
-        return resize(
-            maps, window.size, mode='bilinear', align_corners=self.align_corners, warning=False
-        )
+        The maps ``(len(requested), channels + num_codes, h, w)`` are the features before the gate
+        and, if the encoder has a dictionary, the assignments; empty without requests.
+        """
+        logits, context, output = segment(self, crop)
+        if not requested:
+            return logits, (context, logits.new_empty(0))
+        maps = output.features[requested]
+        assignments = self.decode_head.assign(output.projection[requested])
+        if assignments is not None:
+            maps = torch.cat([maps, assignments], dim=1)
+        return logits, (context, maps)
+
+    def _select_maps(self, maps: Tensor, channels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return some channels and all assignments of maps ``(1, C, h, w)``, resized."""
+        num_channels = self.decode_head.channels
+        maps = torch.cat([maps[:, channels], maps[:, num_channels:]], dim=1)
+        return resize(maps, size, mode='bilinear', align_corners=self.align_corners, warning=False)
 
 
 def _outer_channels(gate: Tensor) -> Tensor:
