@@ -1,4 +1,4 @@
-"""Trained networks for deployment: folded for inference, and as ONNX."""
+"""Export trained networks: folded for inference, and as ONNX."""
 
 from mmseg_encnet.toolbox import require_toolbox
 

@@ -1,8 +1,8 @@
-"""EncNet for inference, with everything folded that is constant for an image.
+"""Fold batch norms and the gate of EncNet for inference.
 
-Batch norm folds into the convolution before it. The gate folds into the classifier: what reaches
-it is never negative, so ``relu(x + x * gamma) = x * (1 + gamma)``, and scaling the channels of x
-is scaling the columns of the classifier's weight, a matrix of (classes, channels) for each image
+Batch norm folds into the preceding convolution. The gate folds into the classifier: its input x is
+not negative, so ``relu(x + x * gamma) = x * (1 + gamma)``, and scaling the channels of x equals
+scaling the columns of the classifier's weight, a ``(num_classes, channels)`` matrix per image
 instead of a feature map.
 """
 
@@ -22,15 +22,13 @@ from mmseg_encnet.models.decode_heads import EncodingHead
 
 
 class FoldedEncNet(nn.Module):
-    """A segmentor with an :class:`EncodingHead`, folded, with normalisation and upsampling inside.
-
-    The segmentor itself is left as it is.
+    """A folded segmentor that includes normalisation of the image and upsampling of the scores.
 
     Args:
-        segmentor: The trained segmentor.
+        segmentor: Trained segmentor with an :class:`EncodingHead`; it is not modified.
 
     Raises:
-        UserError: If its head is not an :class:`EncodingHead`, or its features can be negative.
+        UserError: The head is not an :class:`EncodingHead`, or its features can be negative.
     """
 
     pixel_mean: Tensor
@@ -41,14 +39,14 @@ class FoldedEncNet(nn.Module):
         head = segmentor.decode_head
         if not isinstance(head, EncodingHead):
             raise UserError(
-                f'the segmentor has a {type(head).__name__}, an EncodingHead was '
-                'expected; only EncNet can be folded.'
+                f'decode_head must be an EncodingHead, got {type(head).__name__}; only EncNet can '
+                'be folded.'
             )
         encoded = head.fusion if head.add_lateral else head.bottleneck
         if not isinstance(encoded.activate, nn.ReLU):
             raise UserError(
-                f'the features are activated by {type(encoded.activate).__name__}, '
-                "the gate folds only after ReLU; set act_cfg=dict(type='ReLU')."
+                f'got the activation {type(encoded.activate).__name__}, expected ReLU, after which '
+                "the gate can be folded; set act_cfg=dict(type='ReLU')."
             )
         segmentor = copy.deepcopy(segmentor).eval().requires_grad_(False)
         self.align_corners = segmentor.align_corners
@@ -68,7 +66,7 @@ class FoldedEncNet(nn.Module):
             image: ``(B, 3, H, W)``, float, 0 to 255.
 
         Returns:
-            Class scores ``(B, num_classes, H, W)`` and, where the head has the SE branch, the
+            Class scores ``(B, num_classes, H, W)`` and, if the head has the SE branch, the
             probability ``(B, num_classes)`` that each class is present.
         """
         head = self.decode_head

@@ -1,4 +1,4 @@
-"""EncNet as an ONNX file, and the proof that it computes the same."""
+"""Export EncNet to ONNX and compare it with PyTorch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _EXAMPLE_SIZE = (96, 128)
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far ONNX Runtime is from PyTorch for one image size.
+    """Agreement of ONNX Runtime with PyTorch for one image size.
 
     Attributes:
         size: Height and width of the image in pixels.
-        difference: Largest difference of any output over its largest value.
-        same_labels: Share of pixels that get the same class.
+        difference: Maximum absolute difference of an output over its maximum absolute value, the
+            larger one of the outputs.
+        same_labels: Share of pixels with the same class.
     """
 
     size: tuple[int, int]
@@ -30,7 +31,7 @@ class Agreement:
 
 
 def export_onnx(model: FoldedEncNet, path: Path) -> None:
-    """Write a folded model to an ONNX file for images of any size.
+    """Export a folded model to an ONNX file for images of any size.
 
     The input ``image`` is ``(1, 3, height, width)``, float32, RGB, 0 to 255; the outputs are
     ``scores`` and, with an SE branch, ``presence``, see :meth:`FoldedEncNet.forward`.
@@ -54,7 +55,7 @@ def export_onnx(model: FoldedEncNet, path: Path) -> None:
 def compare_with_pytorch(
     model: nn.Module, path: Path, sizes: Sequence[tuple[int, int]]
 ) -> Iterator[Agreement]:
-    """Run an ONNX file and the model it came from on images of several sizes."""
+    """Compare an ONNX file with the model it was exported from on images of several sizes."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])

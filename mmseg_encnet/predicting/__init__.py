@@ -1,16 +1,22 @@
-"""A trained model on the photographs and videos that a person wants labelled."""
+"""Predict images and videos with a trained model."""
 
 from mmseg_encnet.toolbox import require_toolbox
 
 require_toolbox()
 
-from mmseg_encnet.predicting.inputs import ImageFile, Picture, Video, find_inputs
+from mmseg_encnet.predicting.inputs import ImageFile, InputImage, Video, find_inputs
 from mmseg_encnet.predicting.outputs import PredictionWriter, write_predictions
-from mmseg_encnet.predicting.segmentor import Segmentor, load_segmentor, suppress_absent_classes
+from mmseg_encnet.predicting.segmentor import (
+    LoadedImage,
+    Segmentor,
+    load_segmentor,
+    suppress_absent_classes,
+)
 
 __all__ = [
     'ImageFile',
-    'Picture',
+    'InputImage',
+    'LoadedImage',
     'PredictionWriter',
     'Segmentor',
     'Video',

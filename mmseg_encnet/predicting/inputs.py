@@ -1,4 +1,4 @@
-"""What a person gives to be labelled: image files, folders of them, patterns and videos."""
+"""Find the images and videos to predict: files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
-from mmengine import fileio
 
 from mmseg_encnet.errors import UserError
 
@@ -19,14 +17,14 @@ VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.web
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture to label.
+class InputImage:
+    """One image to predict.
 
     Attributes:
-        source: An image file, or the BGR pixels of a video's frame.
-        target: Where its labels go, below the folder of the results; ends in ``.png``.
-        title: What to call it.
-        origin: What its record starts with: which file, and which frame of it.
+        source: An image file, or the BGR pixels of a video frame.
+        target: Path of the label file, relative to the output folder; ends in ``.png``.
+        title: Title of the image on its context sheet.
+        origin: First fields of its record: the file, and the frame of a video.
     """
 
     source: Path | np.ndarray
@@ -34,53 +32,47 @@ class Picture:
     title: str
     origin: dict[str, str | int | float]
 
-    def rgb(self) -> np.ndarray:
-        """Its pixels ``(H, W, 3)`` uint8."""
-        pixels = self.source
-        if not isinstance(pixels, np.ndarray):
-            pixels = mmcv.imfrombytes(fileio.get(str(pixels)))
-        return np.ascontiguousarray(pixels[..., ::-1])
-
 
 @dataclass(frozen=True)
 class ImageFile:
     """An image file.
 
     Attributes:
-        path: Where it is.
-        target: Relative path of its labels.
+        path: The file.
+        target: Path of the label file, relative to the output folder.
     """
 
     path: Path
     target: Path
-    num_pictures: int = field(default=1, init=False)
+    num_images: int = field(default=1, init=False)
 
-    def pictures(self) -> Iterator[Picture]:
-        yield Picture(self.path, self.target, self.path.name, dict(image=str(self.path)))
+    def images(self) -> Iterator[InputImage]:
+        """Yield the image."""
+        yield InputImage(self.path, self.target, self.path.name, dict(image=str(self.path)))
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video all of whose frames have been decoded once.
+    """A video whose frames can all be decoded.
 
     Attributes:
-        path: Where it is.
-        target: Relative path of the folder of its labels, one file a frame.
-        num_pictures: Number of frames.
+        path: The file.
+        target: Folder of the label files, one per frame, relative to the output folder.
+        num_images: Number of frames.
         frame_rate: Frames per second.
     """
 
     path: Path
     target: Path
-    num_pictures: int
+    num_images: int
     frame_rate: float
 
     @classmethod
     def open(cls, path: Path, target: Path) -> Video:
-        """Look through a video.
+        """Open a video and count its frames.
 
         Raises:
-            UserError: If it cannot be decoded to its end.
+            UserError: The video cannot be decoded to its end.
         """
         capture = _capture(path)
         expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -89,25 +81,30 @@ class Video:
         while capture.grab():
             count += 1
         capture.release()
-        # What a container says can be an estimate from its duration.
+        # The number in the container can be an estimate from the duration.
         if not count or count < 0.95 * expected - 1:
             raise UserError(
-                f'video {path} cannot be decoded: {count} of its {max(expected, 0)} '
-                'frames can be read, the rest is broken or missing; replace it.'
+                f'video {path} cannot be decoded: only {count} of its {max(expected, 0)} frames '
+                'are readable; replace it.'
             )
         return cls(path, target, count, rate if 0 < rate < 1000 else 25.0)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[InputImage]:
+        """Yield the frames.
+
+        Raises:
+            UserError: The video has changed since it was opened.
+        """
         capture = _capture(self.path)
         try:
-            for frame in range(self.num_pictures):
+            for frame in range(self.num_images):
                 decoded, pixels = capture.read()
                 if not decoded:
                     raise UserError(
-                        f'video {self.path} changed while it was read: its frame '
-                        f'{frame} cannot be decoded any more.'
+                        f'frame {frame} of video {self.path} can no longer be decoded: the file '
+                        'has changed; predict it again.'
                     )
-                yield Picture(
+                yield InputImage(
                     pixels,
                     self.target / f'{frame:06d}.png',
                     f'{self.path.name}, frame {frame}',
@@ -118,16 +115,17 @@ class Video:
 
 
 def find_inputs(entries: Iterable[str | Path], out_dir: Path) -> list[ImageFile | Video]:
-    """List what is to be labelled, each with the relative path of its labels.
+    """List the images and videos to predict, with the relative paths of their labels.
 
     Args:
-        entries: Image files; videos; folders, which are searched for images with all below them;
-            and patterns such as ``photos/**/*.jpg``, below whose fixed part the folders are kept.
-        out_dir: Folder of the results. Where it lies in a folder that is searched, it is left out.
+        entries: Image files, videos, folders, which are searched recursively for images, and
+            patterns such as ``photos/**/*.jpg``. Subfolders of a folder, or of the part of a
+            pattern before its first wildcard, are kept in the output.
+        out_dir: Output folder; skipped if it lies inside a searched folder.
 
     Raises:
-        UserError: If an entry does not exist or holds nothing to label, a video cannot be decoded,
-            two results would be written to one place, or one over an input.
+        UserError: An entry does not exist or contains nothing to predict, a video cannot be
+            decoded, or a label file would overwrite another one or an input.
     """
     found: dict[Path, ImageFile | Video] = {}
     for entry in map(str, entries):
@@ -136,34 +134,34 @@ def find_inputs(entries: Iterable[str | Path], out_dir: Path) -> list[ImageFile 
             target = relative.with_suffix('' if is_video else '.png')
             if target in found:
                 raise UserError(
-                    f'{found[target].path} and {path} would both be written to '
-                    f'{target}; predict them into separate folders.'
+                    f'{found[target].path} and {path} would both be written to {target}; use '
+                    'separate output folders.'
                 )
             if (out_dir / target).resolve() == path.resolve():
                 raise UserError(
-                    f'{path} would be overwritten with its own labels; choose another '
-                    'folder for the results.'
+                    f'{path} would be overwritten with its own labels; choose another output '
+                    'folder.'
                 )
             found[target] = (Video.open if is_video else ImageFile)(path, target)
     return list(found.values())
 
 
 def _expand(entry: str, out_dir: Path) -> list[tuple[Path, Path]]:
-    """The files of one entry, each with its path relative to the entry's root."""
+    """Return the files of one entry, each with its path relative to the entry's root."""
     path = Path(entry)
     if path.is_file():
         return [(path, Path(path.name))]
     if path.is_dir():
         suffixes, root, candidates = IMAGE_SUFFIXES, path, path.rglob('*')
-        problem = f'folder {entry} holds no images'
+        problem = f'folder {entry} contains no images'
     elif any(map(_is_wild, path.parts)):
         suffixes, (root, pattern) = IMAGE_SUFFIXES + VIDEO_SUFFIXES, _split(path)
         candidates = root.glob(pattern)
         problem = f'pattern {entry!r} matches no images or videos'
     else:
         raise UserError(
-            f'input {entry} does not exist; give an image, a video, a folder of images '
-            "or a pattern in quotes such as 'photos/**/*.jpg'."
+            f'input {entry} does not exist; pass an image, a video, a folder of images or a '
+            "pattern in quotes such as 'photos/**/*.jpg'."
         )
     results, searched = out_dir.resolve(), root.resolve()
     inside = results != searched and results.is_relative_to(searched)
@@ -177,15 +175,15 @@ def _expand(entry: str, out_dir: Path) -> list[tuple[Path, Path]]:
         }
     )
     if not files:
-        raise UserError(f'{problem}; expected files that end in {", ".join(suffixes)}.')
+        raise UserError(f'{problem}; expected files ending in {", ".join(suffixes)}.')
     return [(file, file.relative_to(root)) for file in files]
 
 
 def _split(path: Path) -> tuple[Path, str]:
-    """A pattern's folder before the first wildcard, and what is to be found in it."""
+    """Split a pattern into the folder before the first wildcard and the pattern in it."""
     parts = path.parts
     first = next(index for index, part in enumerate(parts) if _is_wild(part))
-    # A last ** alone would find folders.
+    # A trailing ** matches folders only.
     pattern = Path(*parts[first:], *['*'] * (parts[-1] == '**'))
     return Path(*parts[:first]), str(pattern)
 
@@ -195,13 +193,13 @@ def _is_wild(part: str) -> bool:
 
 
 def _capture(path: Path) -> cv2.VideoCapture:
-    # What is wrong with a video is told in one sentence of our own.
+    # Our own messages replace those of OpenCV and FFmpeg.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    # Without naming the backend OpenCV goes on to take the name for a pattern of image files.
+    # Without an explicit backend OpenCV also tries the name as a pattern of image files.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     cv2.utils.logging.setLogLevel(level)
     if not capture.isOpened():
-        raise UserError(f'video {path} cannot be opened: it is broken or no video; replace it.')
+        raise UserError(f'video {path} cannot be opened: it is corrupt or not a video; replace it.')
     return capture

@@ -1,9 +1,10 @@
-"""What is left of predictions: label files, overlays, sheets and one record an image."""
+"""Write predictions: label files, overlays, context sheets and one record per image."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,31 +18,30 @@ from PIL import Image
 
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.predicting.inputs import ImageFile, Picture, Video
-from mmseg_encnet.predicting.segmentor import Segmentor
+from mmseg_encnet.predicting.inputs import ImageFile, InputImage, Video
+from mmseg_encnet.predicting.segmentor import LoadedImage, Segmentor
 from mmseg_encnet.visualization.class_colours import colour
-from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
 
 OPACITY = 0.5
 
 
 class PredictionWriter:
-    """Writes what a segmentor predicts into one folder; no file there is ever half-written.
+    """Write the predictions of a segmentor into a folder, without partially written files.
 
-    - Labels: one PNG a picture, below the folder as the inputs lay. Pixel values are class
-      indices; viewers show the classes' colours. A palette has 256 entries: with more classes the
-      PNG is a 16-bit grey one.
-    - ``overlays/``: photographs with the classes' colours over them, and one video of them for
-      each video.
+    - Label files: one PNG per image, in the folder structure of the inputs. Pixel values are class
+      indices, which viewers show in the colours of the classes. A palette has 256 entries: with
+      more classes the PNG is 16-bit greyscale.
+    - ``overlays/``: images blended with the colours of their classes, and one such video per input
+      video.
     - ``sheets/``: the context sheets.
-    - ``predictions.jsonl``: one line a picture, see :meth:`write`. It appears, in place of one
-      from before, when the writer is left without an error.
+    - ``predictions.jsonl``: one line per image, see :meth:`write`. It is created, or replaces an
+      existing one, when the context manager exits without an error.
 
     Args:
-        out_dir: The folder.
-        segmentor: Whose predictions they are.
-        overlays: Whether to write overlays. A video's overlay video is always written.
-        sheets: Whether to write sheets.
+        out_dir: Output folder.
+        segmentor: Segmentor that makes the predictions.
+        overlays: Whether to write overlays of images; overlay videos are always written.
+        sheets: Whether to write context sheets.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class PredictionWriter:
     ) -> None:
         self.out_dir = out_dir
         self.classes = segmentor.classes
-        self.palette = np.asarray(segmentor.palette, dtype=np.uint8)
+        self.palette = segmentor.palette
         self.overlays = overlays
         self.sheets = sheets
         self._video: _OverlayVideo | None = None
 
     def __enter__(self) -> PredictionWriter:
-        """Open the folder.
+        """Create the folder.
 
         Raises:
-            UserError: If it cannot be written to.
+            UserError: The folder is not writable.
         """
         records = self.out_dir / 'predictions.jsonl'
         self._aside = records.with_name(f'{records.name}.part')
@@ -67,8 +67,8 @@ class PredictionWriter:
             self._records = self._aside.open('w')
         except OSError as error:
             raise UserError(
-                f'results cannot be written to {self.out_dir}: {error.strerror}; '
-                'choose another folder.'
+                f'output folder {self.out_dir} cannot be written to: {error.strerror}; choose '
+                'another one.'
             ) from error
         return self
 
@@ -86,7 +86,7 @@ class PredictionWriter:
 
     @contextmanager
     def video(self, entry: ImageFile | Video) -> Iterator[None]:
-        """Collect the overlays of the pictures of a video into a video; an image is no video."""
+        """Write the overlays of a video's frames to an overlay video; ignore image files."""
         if isinstance(entry, ImageFile):
             yield
             return
@@ -99,53 +99,71 @@ class PredictionWriter:
             self._video.discard()
             self._video = None
 
-    def write(self, picture: Picture, sample: SegDataSample) -> None:
+    def write(self, image: InputImage, loaded: LoadedImage, sample: SegDataSample) -> None:
         """Write one prediction.
 
-        Its record has ``image`` (or ``video``, ``frame`` and ``time`` in seconds), ``labels`` (the
-        file of its labels, relative to the folder), ``width``, ``height``, ``areas`` (by name of
-        the classes that occur in the prediction, shares of the pixels) and, where the model tells
-        it, ``presence`` (by name of all classes, probability that it occurs).
+        Its record has the fields ``image`` (or ``video``, ``frame`` and ``time`` in seconds),
+        ``labels`` (the label file, relative to the output folder), ``width``, ``height``,
+        ``areas`` (for each predicted class its share of the pixels) and, if the model predicts it,
+        ``presence`` (for each class the probability that it is in the image, null if it is not
+        finite).
+
+        Args:
+            image: The image as :func:`find_inputs` lists it.
+            loaded: The decoded image.
+            sample: Its prediction.
         """
         labels = sample.pred_sem_seg.data[0].cpu().numpy()
-        write_whole(self.out_dir / picture.target, self._label_file(labels))
-        if self.overlays or self._video:
-            overlay = self._overlay(picture, labels)
-            if self.overlays:
-                target = (self.out_dir / 'overlays' / picture.target).with_suffix('.jpg')
-                write_whole(target, _encoded(overlay, 'JPEG', quality=92))
-            if self._video:
-                self._video.add(overlay)
-        if self.sheets:
-            context = ContextPrediction.from_data_sample(
-                picture.rgb(), sample, self.classes, self.palette
-            )
-            buffer = io.BytesIO()
-            draw_sheet(context, picture.title).savefig(buffer, format='png')
-            write_whole(self.out_dir / 'sheets' / picture.target, buffer.getvalue())
-        self._records.write(json.dumps(self._record(picture, sample, labels)) + '\n')
+        write_whole(self.out_dir / image.target, self._label_file(labels))
+        if self.overlays or self.sheets or self._video:
+            rgb = loaded.rgb()
+            if self.overlays or self._video:
+                self._write_overlay(image, rgb, labels)
+            if self.sheets:
+                self._write_sheet(image, rgb, sample)
+        record = self._record(image, sample, labels)
+        self._records.write(json.dumps(record, allow_nan=False) + '\n')
+
+    def _write_overlay(self, image: InputImage, rgb: np.ndarray, labels: np.ndarray) -> None:
+        colours = Image.fromarray(colour(labels, self.palette))
+        overlay = Image.blend(Image.fromarray(rgb), colours, OPACITY)
+        if self.overlays:
+            target = (self.out_dir / 'overlays' / image.target).with_suffix('.jpg')
+            write_whole(target, _encoded(overlay, 'JPEG', quality=92))
+        if self._video:
+            self._video.add(overlay)
+
+    def _write_sheet(self, image: InputImage, rgb: np.ndarray, sample: SegDataSample) -> None:
+        # Imports Matplotlib, which predictions without sheets do not need.
+        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
+
+        context = ContextPrediction.from_data_sample(rgb, sample, self.classes, self.palette)
+        buffer = io.BytesIO()
+        draw_sheet(context, image.title).savefig(buffer, format='png')
+        write_whole(self.out_dir / 'sheets' / image.target, buffer.getvalue())
 
     def _label_file(self, labels: np.ndarray) -> bytes:
         indexed = len(self.classes) <= 256
         image = Image.fromarray(labels.astype(np.uint8 if indexed else np.uint16))
         if indexed:
-            image.putpalette(self.palette.tobytes())
+            image.putpalette(np.asarray(self.palette, dtype=np.uint8).tobytes())
         return _encoded(image, 'PNG')
 
-    def _overlay(self, picture: Picture, labels: np.ndarray) -> Image.Image:
-        photograph = Image.fromarray(picture.rgb())
-        return Image.blend(photograph, Image.fromarray(colour(labels, self.palette)), OPACITY)
-
-    def _record(self, picture: Picture, sample: SegDataSample, labels: np.ndarray) -> dict:
+    def _record(
+        self, image: InputImage, sample: SegDataSample, labels: np.ndarray
+    ) -> dict[str, Any]:
         height, width = labels.shape
         shares = np.bincount(labels.ravel(), minlength=len(self.classes)) / labels.size
-        record = dict(picture.origin, labels=str(picture.target), width=width, height=height)
+        record: dict[str, Any] = dict(
+            image.origin, labels=str(image.target), width=width, height=height
+        )
         record['areas'] = {
             name: round(float(share), 6) for name, share in zip(self.classes, shares) if share
         }
         if 'presence' in sample:
             record['presence'] = {
-                name: round(value, 4) for name, value in zip(self.classes, sample.presence.tolist())
+                name: round(value, 4) if math.isfinite(value) else None
+                for name, value in zip(self.classes, sample.presence.tolist())
             }
         return record
 
@@ -153,32 +171,33 @@ class PredictionWriter:
 def write_predictions(
     segmentor: Segmentor, entries: Iterable[ImageFile | Video], writer: PredictionWriter
 ) -> Iterator[UserError | None]:
-    """Predict pictures one by one and write the results.
+    """Predict images one by one and write the results.
 
     Yields:
-        After each picture None, or the error of an image that could not be read.
+        After each image None, or the error if it could not be read.
 
     Raises:
-        UserError: If a video cannot be read or written.
+        UserError: A video cannot be read or written.
     """
     for entry in entries:
         with writer.video(entry):
-            for picture in entry.pictures():
+            for image in entry.images():
                 try:
-                    sample = segmentor.predict(picture.source, context_maps=writer.sheets)
+                    loaded = segmentor.load(image.source)
+                    sample = segmentor.predict(loaded, context_maps=writer.sheets)
                 except UserError as error:
                     yield error
                     continue
-                writer.write(picture, sample)
+                writer.write(image, loaded, sample)
                 yield None
 
 
 class _OverlayVideo:
-    """A video that appears when it is finished."""
+    """An overlay video, which takes its final name once it is complete."""
 
     def __init__(self, path: Path, frame_rate: float) -> None:
         self.path = path
-        # The suffix says the format.
+        # OpenCV derives the format from the suffix.
         self.aside = path.with_name(f'{path.stem}.part{path.suffix}')
         self.frame_rate = frame_rate
         self.writer: cv2.VideoWriter | None = None
@@ -191,17 +210,18 @@ class _OverlayVideo:
             )
             if not self.writer.isOpened():
                 raise UserError(
-                    f'video {self.path} cannot be written: this OpenCV has no MPEG-4 '
-                    'encoder for it; install opencv-python from PyPI.'
+                    f'video {self.path} cannot be written: this OpenCV has no MPEG-4 encoder; '
+                    'install opencv-python from PyPI.'
                 )
         self.writer.write(np.asarray(overlay)[..., ::-1])
 
     def finish(self) -> None:
+        assert self.writer is not None, 'no frames'
         self.writer.release()
         self.aside.replace(self.path)
 
     def discard(self) -> None:
-        """Leave nothing of it, unless it is finished."""
+        """Delete the file unless it is complete."""
         if self.writer is not None:
             self.writer.release()
         self.aside.unlink(missing_ok=True)

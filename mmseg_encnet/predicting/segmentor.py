@@ -1,8 +1,8 @@
-"""A model from a config and a checkpoint, ready to predict."""
+"""Build a model from a config and a checkpoint, ready to predict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,27 @@ from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 
 
 @dataclass(frozen=True)
+class LoadedImage:
+    """A decoded image with the steps that prepare it for the network.
+
+    Attributes:
+        results: Results of the pipeline's first steps: the pixels ``img``, ``img_path`` (empty for
+            an image without file), ``img_shape`` and ``ori_shape``.
+        steps: Remaining steps of the pipeline.
+    """
+
+    results: Mapping[str, Any]
+    steps: Sequence[Callable[[dict[str, Any]], dict[str, Any]]]
+
+    def rgb(self) -> np.ndarray:
+        """Return the pixels ``(H, W, 3)``, uint8."""
+        pixels = np.atleast_3d(self.results['img'])
+        if pixels.shape[2] == 1:
+            pixels = pixels.repeat(3, axis=2)
+        return np.ascontiguousarray(pixels[..., 2::-1], dtype=np.uint8)
+
+
+@dataclass(frozen=True)
 class Segmentor:
     """A model ready to predict.
 
@@ -40,31 +61,55 @@ class Segmentor:
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
 
+    def load(self, image: str | Path | np.ndarray) -> LoadedImage:
+        """Decode an image the way the pipeline does.
+
+        Args:
+            image: A file, or any path that the toolbox's file backends can open; or BGR pixels
+                ``(H, W, 3)``, uint8.
+
+        Raises:
+            UserError: The file is not an image.
+        """
+        steps = list(self.pipeline.transforms)
+        if isinstance(image, np.ndarray):
+            size = image.shape[:2]
+            results = dict(img=image, img_path='', img_shape=size, ori_shape=size)
+            return LoadedImage(
+                results, [step for step in steps if not isinstance(step, LoadImageFromFile)]
+            )
+        results = dict(img_path=str(image))
+        try:
+            while 'img' not in results:
+                results = steps.pop(0)(results)
+        except Exception as error:
+            raise UserError(what_is_broken(dict(img_path=str(image)), error)) from error
+        return LoadedImage(results, steps)
+
     @torch.no_grad()
-    def predict(self, image: str | Path | np.ndarray, context_maps: bool = False) -> SegDataSample:
+    def predict(
+        self, image: str | Path | np.ndarray | LoadedImage, context_maps: bool = False
+    ) -> SegDataSample:
         """Predict one image.
 
         Args:
-            image: A file, or any path the toolbox's file backends open; or BGR pixels
-                ``(H, W, 3)`` uint8.
-            context_maps: Whether the prediction is to carry the maps of codewords and channels,
-                where the model is a ``ContextEncoderDecoder``.
+            image: What :meth:`load` accepts or returns.
+            context_maps: Whether to add the context maps of :class:`ContextEncoderDecoder` to the
+                prediction; ignored for other segmentors.
 
         Raises:
-            UserError: If the file is not an image.
+            UserError: The file is not an image, or the pipeline cannot prepare it.
         """
-        if isinstance(image, np.ndarray):
-            packed = dict(
-                img=image, img_path='', img_shape=image.shape[:2], ori_shape=image.shape[:2]
-            )
-            for transform in self.pipeline.transforms:
-                if not isinstance(transform, LoadImageFromFile):
-                    packed = transform(packed)
-        else:
-            try:
-                packed = self.pipeline(dict(img_path=str(image)))
-            except Exception as error:
-                raise UserError(what_is_broken(dict(img_path=str(image)), error)) from error
+        if not isinstance(image, LoadedImage):
+            image = self.load(image)
+        packed, path = dict(image.results), image.results['img_path']
+        try:
+            for step in image.steps:
+                packed = step(packed)
+        except Exception as error:
+            if not path:
+                raise
+            raise UserError(what_is_broken(dict(img_path=path), error)) from error
         if context_maps:
             packed['data_samples'].set_metainfo(dict(context_maps=True))
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
@@ -77,11 +122,11 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
     Args:
         cfg: A config with ``model`` and ``test_dataloader``.
         checkpoint: Checkpoint file.
-        device: ``cpu``, ``cuda:0`` and the like; a GPU if there is one, if not given.
+        device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
 
     Raises:
-        UserError: If the checkpoint cannot be read or does not fit, or was trained on other
-            classes than the config's.
+        UserError: The checkpoint cannot be read, does not fit the model or was trained on other
+            classes than those of the config.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -105,19 +150,19 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
 
 
 def suppress_absent_classes(cfg: Config, threshold: float) -> None:
-    """Have a config's model label no pixel with a class whose presence is below a threshold.
+    """Set the presence threshold below which a config's model suppresses a class.
 
-    The model itself refuses a threshold that is no probability, and a head without SE branch.
+    The model itself checks the threshold and its head when it is built.
 
     Raises:
-        UserError: If the config's segmentor does not know the presence of classes.
+        UserError: The config's segmentor does not predict the presence of classes.
     """
     segmentor = MODELS.get(cfg.model.type)
     if not (isinstance(segmentor, type) and issubclass(segmentor, ContextEncoderDecoder)):
         raise UserError(
-            f"presence threshold {threshold} came, but the config's {cfg.model.type} "
-            'does not predict which classes are present; take a config with '
-            'ContextEncoderDecoder, or leave the threshold out.'
+            f"got presence threshold {threshold}, but the config's {cfg.model.type} does not "
+            'predict which classes are present; use a config with ContextEncoderDecoder, or '
+            'remove the threshold.'
         )
     cfg.model.setdefault('test_cfg', {})
     cfg.model.test_cfg.presence_threshold = threshold
@@ -131,14 +176,14 @@ def _check_se_branch(model: BaseSegmentor, state_dict: Mapping[str, Any]) -> Non
         and any(name.startswith('decode_head.') for name in state_dict)
     ):
         raise UserError(
-            f"it has no SE branch ({key}), which the config's model predicts the "
-            'presence of classes with; take a checkpoint of this config, or predict '
-            'without presence: --cfg-options model.decode_head.use_se_loss=False'
+            f"it has no SE branch ({key}), but the config's model has one; use a checkpoint of "
+            'this config, or predict without presence: '
+            '--cfg-options model.decode_head.use_se_loss=False'
         )
 
 
 def _leaf(dataset_cfg: Config) -> Config:
-    """The data set inside the toolbox's wrappers."""
+    """Return the config of the data set inside the toolbox's wrappers."""
     while 'pipeline' not in dataset_cfg:
         dataset_cfg = dataset_cfg.get('dataset') or dataset_cfg['datasets'][0]
     return dataset_cfg
@@ -147,42 +192,42 @@ def _leaf(dataset_cfg: Config) -> Config:
 def _classes(
     dataset_cfg: Config, meta: Mapping[str, Any], checkpoint: str, model: BaseSegmentor
 ) -> tuple[Sequence[str], Sequence[Sequence[int]]]:
-    """Names and colours of the classes, from the checkpoint or else the config."""
+    """Return names and colours of the classes, from the checkpoint or else from the config."""
     dataset = dataset_cfg.type if isinstance(dataset_cfg.type, str) else dataset_cfg.type.__name__
     known = getattr(DATASETS.get(dataset), 'METAINFO', {})
     given = dict(known, **(dataset_cfg.get('metainfo') or {}))
     names, trained = given.get('classes'), meta.get('classes')
     if names and trained and list(names) != list(trained):
         raise UserError(
-            f'checkpoint {checkpoint} was trained on {_difference(trained, names)} in '
-            f'the config ({dataset}); take the config that it was trained with.'
+            f'the classes of checkpoint {checkpoint} differ from those of the config ({dataset}): '
+            f'{_difference(trained, names)}; use the config that it was trained with.'
         )
     classes = trained or names
     outputs = model.decode_head.num_classes
     if classes and len(classes) != outputs:
         raise UserError(
-            f'the model has {outputs} classes, {checkpoint if trained else dataset} '
-            f'names {len(classes)}; correct num_classes of the heads or the classes.'
+            f'the model has {outputs} classes, but {checkpoint if trained else dataset} '
+            f'has {len(classes)}; correct num_classes of the heads or the classes.'
         )
     classes = classes or [str(index) for index in range(outputs)]
     palette = meta.get('palette') or given.get('palette') or []
     if len(palette) != len(classes):
         by_name = dict(zip(known.get('classes', ()), known.get('palette', ())))
-        palette = [by_name.get(name, _some_colour(index)) for index, name in enumerate(classes)]
+        palette = [by_name.get(name, _default_colour(index)) for index, name in enumerate(classes)]
     return classes, palette
 
 
 def _difference(trained: Sequence[str], names: Sequence[str]) -> str:
     if len(trained) != len(names):
-        return f'{len(trained)} classes, of which there are {len(names)}'
+        return f'it has {len(trained)} classes, the config {len(names)}'
     index, (one, other) = next(
         (index, pair) for index, pair in enumerate(zip(trained, names)) if pair[0] != pair[1]
     )
-    return f'other classes: class {index} is {one!r} there and {other!r}'
+    return f'its class {index} is {one!r}, that of the config {other!r}'
 
 
-def _some_colour(index: int) -> list[int]:
-    """A colour for a class without one: the bits of its index, spread over the channels."""
+def _default_colour(index: int) -> list[int]:
+    """Return a colour for a class without one: the bits of its index spread over the channels."""
     return [
         sum((index >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)
     ]

@@ -1,4 +1,4 @@
-"""The folded, compiled and exported EncNet computes what the plain one does."""
+"""The folded, compiled and exported EncNet is equivalent to the plain one."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ SMALL = dict(
 
 
 def small_encnet(base='encnet_r18', **head):
-    """A small EncNet with norm statistics unlike the initial ones, which folding would not show."""
+    """Return a small EncNet with random norm statistics; initial ones would hide folding errors."""
     cfg = Config.fromfile(ROOT / 'configs/_base_/models' / f'{base}.py')
     cfg.merge_from_dict(dict(model=SMALL))
     cfg.merge_from_dict(dict(model=dict(decode_head=head)))
@@ -75,7 +75,7 @@ def test_folded_equals_plain(head):
 
 
 def test_only_an_encoding_head_on_relu_features_folds():
-    with pytest.raises(UserError, match='EncodingHead was expected'):
+    with pytest.raises(UserError, match='decode_head must be an EncodingHead, got AuxFCNHead'):
         model = small_encnet()
         model.decode_head = model.auxiliary_head
         FoldedEncNet(model)

@@ -1,4 +1,4 @@
-"""The auxiliary head is the toolbox's FCN head with the paper's values."""
+"""The auxiliary head is the toolbox's FCN head with the values of the released code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 
-def test_equals_the_toolbox_head_in_the_paper_setting():
+def test_equals_the_toolbox_head_in_the_released_setting():
     ours = MODELS.build(
         dict(type='AuxFCNHead', in_channels=32, in_index=1, num_classes=5, norm_cfg=dict(type='BN'))
     )

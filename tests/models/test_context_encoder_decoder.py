@@ -1,4 +1,4 @@
-"""What the segmentor adds to a prediction, and that it keeps nothing between calls."""
+"""The fields that the segmentor adds to predictions; it keeps no state between calls."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def build(
         )
     )
     model.init_weights()
-    # Gates and classes of a network that has learnt something differ between images.
+    # As in a trained network, gates and classes must differ between images.
     for module in model.decode_head.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.normal_(module.weight, std=0.3)
@@ -79,7 +79,7 @@ MAPS = {'assignments', 'gated_features', 'gated_channels'}
 
 
 def asking(context_maps: bool | None, **metainfo) -> SegDataSample:
-    """A sample that asks for maps, wants none or does not say."""
+    """Return a sample whose metainfo requests maps, declines them or has no entry."""
     (data_sample,) = samples(1)
     data_sample.set_metainfo(metainfo)
     if context_maps is not None:
@@ -93,7 +93,7 @@ def predict(model: nn.Module, inputs: Tensor, data_samples=None) -> list[SegData
 
 
 def windows() -> list[tuple[int, int]]:
-    """Top left corners of the 32 x 32 windows that cover 48 x 64 at stride 16."""
+    """Return the top left corners of the 32 x 32 windows that cover 48 x 64 at stride 16."""
     return [(y, x) for y in (0, 16) for x in (0, 16, 32)]
 
 
@@ -175,7 +175,7 @@ def test_context_costs_no_pass_and_leaves_no_trace(test_cfg, passes):
 def test_threads_share_a_model():
     model = build(test_cfg=SLIDE)
     inputs = images(batch=6)
-    # Every other image asks for maps.
+    # Every other image requests maps.
     metas = [asking(i % 2 == 0) for i in range(6)]
 
     def one(index: int) -> SegDataSample:
@@ -215,7 +215,7 @@ def test_one_logit_for_two_classes():
 
 
 def literal_maps(model: nn.Module, image: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
-    """Assignments and channels before the gate of a 48 x 64 input, window by window."""
+    """Return assignments and channels before the gate of a 48 x 64 input, window by window."""
     size = 32 if model.test_cfg.mode == 'slide' else None
     head = model.decode_head
     encoder = head.enc_module.encoding[0]
@@ -250,7 +250,7 @@ def literal_maps(model: nn.Module, image: Tensor, channels: Tensor) -> tuple[Ten
 def test_maps_lie_where_the_logits_lie(test_cfg, metainfo, align_corners):
     model = build(dict(ENCODING, align_corners=align_corners), test_cfg)
     inputs = images()
-    # In a batch, the second image asks.
+    # Only the second image of the batch requests maps.
     data_samples = [asking(None), asking(True, **metainfo)]
     without, prediction = predict(model, inputs, data_samples)
     assert not MAPS & set(without.keys())
@@ -323,8 +323,8 @@ def test_absent_classes_get_no_pixel(test_cfg):
     [
         (dict(ENCODING, use_se_loss=False), 0.1, 'the EncodingHead has no SE branch'),
         (FCN, 0.1, 'the FCNHead has no SE branch'),
-        (ENCODING, 10, 'presence_threshold=10 came, a probability'),
-        (ENCODING, 'high', "presence_threshold='high' came, a probability"),
+        (ENCODING, 10, 'presence_threshold must be a probability from 0 to 1, got 10'),
+        (ENCODING, 'high', "must be a probability from 0 to 1, got 'high'"),
         (
             dict(
                 ENCODING,
@@ -344,5 +344,5 @@ def test_thresholds_that_cannot_work_are_refused(head, threshold, message):
 
 
 def test_unknown_modes_are_refused():
-    with pytest.raises(UserError, match=r"test_cfg.mode='tiles' came"):
+    with pytest.raises(UserError, match=r"test_cfg\.mode must be 'whole' or 'slide', got 'tiles'"):
         predict(build(test_cfg=dict(mode='tiles')), images())

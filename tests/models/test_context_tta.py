@@ -1,4 +1,4 @@
-"""Predictions of several views, merged with their context."""
+"""Merged predictions of several views and their context."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def build(
 
 
 def views(batch: int = 2) -> dict:
-    """A batch of images in three sizes and mirrored, as the toolbox's pipeline packs them."""
+    """Return a batch of images in three sizes and mirrored, as packed by the toolbox."""
     generator = torch.Generator().manual_seed(1)
     inputs, data_samples = [], []
     for size in SIZES:
@@ -95,7 +95,7 @@ def merge(model: nn.Module, batch: dict) -> list[SegDataSample]:
 
 @torch.no_grad()
 def one_by_one(model: nn.Module, batch: dict) -> list[tuple[SegDataSample, ...]]:
-    """The predictions of all views of each image."""
+    """Return the predictions of all views of each image."""
     batch = copy.deepcopy(batch)
     return list(
         zip(

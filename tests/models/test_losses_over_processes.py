@@ -1,4 +1,4 @@
-"""The losses of a batch that is spread over processes, against those of the whole batch."""
+"""The losses of a batch split over processes equal those of the whole batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSSES = {
     'binary, a logit a class, class weights': dict(use_sigmoid=True, class_weight=[[[2.0]]]),
     'binary, one logit': dict(use_sigmoid=True, loss_weight=0.4),
 }
-# Labelled share of each image.
+# Labelled share of the pixels of each image.
 SHARES = {
     'uneven': [1.0, 0.9, 0.2, 0.05],
     'nothing in one process': [0.7, 0.3, 0.0, 0.0],
@@ -62,7 +62,7 @@ def presence_batch(shares: list[float]) -> tuple[Tensor, Tensor]:
 
 
 def halves_of_all_batches() -> dict:
-    """Value and gradient of this process's half, for every case."""
+    """Return value and gradient of this process's half for every case."""
     found = {}
     for case, shares in SHARES.items():
         for name in LOSSES:
@@ -111,11 +111,11 @@ def test_two_halves_are_the_whole():
 def test_one_process_computes_what_the_toolbox_does(name, shares, dtype):
     logits, labels, pixel_weight = batch(name, SHARES[shares], dtype)
     if shares == 'nothing at all':
-        # The toolbox fails on a binary decision without labels.
+        # The toolbox's binary cross-entropy fails without labels.
         value, gradient = value_and_gradient(build(name), logits, labels, ignore_index=IGNORED)
         assert value == 0 and not gradient.any()
         return
-    # With class weights its option fails on ignored pixels; it is what happens without, too.
+    # With class weights avg_non_ignore fails on ignored pixels and makes no difference.
     average = name != 'class weights'
     toolbox = MODELS.build(dict(LOSSES[name], type='CrossEntropyLoss', avg_non_ignore=average))
     for weight in ((), (pixel_weight,)):

@@ -1,4 +1,4 @@
-"""The evaluation of the published figures, against its description followed step by step."""
+"""The published evaluation against a step-by-step implementation of its description."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NORM = dict(type='BN')
 
 
 def segmentor(head: dict | None = None, use_se_loss: bool = True, **test_cfg):
-    """A tiny EncNet, or with another head, whose scores differ from place to place."""
+    """Return a tiny EncNet, or one with another head, whose scores vary over the image."""
     head = head or dict(
         type='EncodingHead',
         in_channels=[8, 16, 32],
@@ -107,7 +107,7 @@ def test_follows_the_description(size):
 
 
 def context_by_the_description(model, image: Tensor) -> dict[str, Tensor]:
-    """Gate and presence from single windows, in loops of their own."""
+    """Return gate and presence computed window by window."""
     gates, presences = [], []
     for scale in SCALES:
         long_side = math.ceil(BASE * scale)
@@ -218,7 +218,7 @@ def test_a_batch_of_photographs_of_different_sizes():
 def test_needs_windows_and_whole_images():
     model = segmentor()
     model.test_cfg = dict(mode='whole')
-    with pytest.raises(UserError, match=r'no crop_size and no stride.*slide'):
+    with pytest.raises(UserError, match=r'without crop_size and stride.*slide'):
         PublishedTTAModel(model)
     evaluator = PublishedTTAModel(segmentor())
     images = [torch.zeros(3, 8, 8)]

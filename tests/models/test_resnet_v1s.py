@@ -1,4 +1,4 @@
-"""The backbone: shapes, strides, dilations and size of the published one."""
+"""Shapes, strides, dilations and size of the published backbone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_output_shapes(depth, expansion, options, strides):
 
 @pytest.mark.parametrize('depth', [18, 50])
 def test_dilations_are_the_published_ones(depth):
-    """No multi-grid; the first block of a dilated stage keeps the dilation of the one before."""
+    """No multi-grid; the first block of a dilated stage has the dilation of the previous stage."""
     backbone = build(depth, base_channels=4, stem_channels=8)
     expected = {1: (1, 1), 2: (1, 1), 3: (1, 2), 4: (2, 4)}
     for stage, (first, others) in expected.items():
@@ -40,7 +40,7 @@ def test_dilations_are_the_published_ones(depth):
                 if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3)
             ]
             dilation = first if index == 0 else others
-            # Of a basic block's two convolutions the toolbox dilates the first.
+            # The toolbox dilates the first of a basic block's two convolutions.
             assert spatial[0].dilation == spatial[0].padding == (dilation, dilation)
     assert all(
         conv.dilation == (1, 1)
@@ -60,12 +60,12 @@ def test_stem_is_64_64_128():
 
 
 def test_number_of_parameters():
-    """A plain ResNet-50 without classifier, with another stem and a wider first block."""
+    """A plain ResNet-50 without classifier, with a different stem and a wider first block."""
     plain = 25_557_032 - (2048 * 1000 + 1000)
     plain_stem = 3 * 64 * 7 * 7 + 2 * 64
     stem = 9 * (3 * 64 + 64 * 64 + 64 * 128) + 2 * (64 + 64 + 128)
-    # 128 channels come into the first block where a plain ResNet has 64: its first 1x1
-    # convolution (to 64) and its projection shortcut (to 256) are that much wider.
+    # The first block has 128 input channels instead of 64, in its first 1x1 convolution (to 64)
+    # and its projection shortcut (to 256).
     first_block = 64 * (64 + 256)
     expected = plain - plain_stem + stem + first_block
     assert sum(parameter.numel() for parameter in build(50).parameters()) == expected

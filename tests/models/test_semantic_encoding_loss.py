@@ -1,4 +1,4 @@
-"""The SE-loss against binary cross-entropy written out."""
+"""The SE loss against an explicit binary cross-entropy."""
 
 from __future__ import annotations
 

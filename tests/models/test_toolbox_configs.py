@@ -1,4 +1,4 @@
-"""MMSegmentation's own EncNet configs and checkpoints with our parts."""
+"""MMSegmentation's EncNet configs and checkpoints with the parts of this package."""
 
 from __future__ import annotations
 

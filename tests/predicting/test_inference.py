@@ -1,4 +1,4 @@
-"""A trained model on a person's photographs."""
+"""Predict images and videos with a trained model."""
 
 from __future__ import annotations
 
@@ -9,35 +9,44 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine import fileio
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
 from tiny_setup import MSRC21
 
-from mmseg_encnet import predicting as inference
+from mmseg_encnet import predicting
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.datasets import MSRC21Dataset
 from mmseg_encnet.errors import UserError
 
 
 class Painter:
-    """Stands for a segmentor that predicts the same labels for every image."""
+    """A segmentor that predicts the same labels for every image."""
 
-    def __init__(self, num_classes: int, labels: np.ndarray) -> None:
+    def __init__(
+        self, num_classes: int, labels: np.ndarray, presence: list[float] | None = None
+    ) -> None:
         self.classes = [str(index) for index in range(num_classes)]
         self.palette = [[index % 256, 0, index // 256] for index in range(num_classes)]
         self.labels = labels
+        self.presence = presence
+
+    def load(self, image) -> predicting.LoadedImage:
+        return predicting.LoadedImage(dict(img=image), [])
 
     def predict(self, image, context_maps=False) -> SegDataSample:
         sample = SegDataSample()
         sample.pred_sem_seg = PixelData(data=torch.from_numpy(self.labels)[None])
+        if self.presence is not None:
+            sample.set_data(dict(presence=torch.tensor(self.presence)))
         return sample
 
 
 def predict_all(painter: Painter, entries: list, out_dir: Path, **options: bool) -> None:
-    with inference.PredictionWriter(out_dir, painter, **options) as writer:
-        assert not any(inference.write_predictions(painter, entries, writer))
+    with predicting.PredictionWriter(out_dir, painter, **options) as writer:
+        assert not any(predicting.write_predictions(painter, entries, writer))
 
 
 def draw_video(path: Path, num_frames: int, size: tuple[int, int] = (64, 48)) -> None:
@@ -51,7 +60,7 @@ def draw_video(path: Path, num_frames: int, size: tuple[int, int] = (64, 48)) ->
 def test_labels_survive_the_file(num_classes, mode, tmp_path):
     labels = np.linspace(0, num_classes - 1, 12 * 9).astype(np.int64).reshape(12, 9)
     painter = Painter(num_classes, labels)
-    entry = inference.ImageFile(tmp_path / 'a.jpg', Path('below', 'a.png'))
+    entry = predicting.ImageFile(tmp_path / 'a.jpg', Path('below', 'a.png'))
     predict_all(painter, [entry], tmp_path / 'out')
     picture = Image.open(tmp_path / 'out' / 'below' / 'a.png')
     assert picture.mode == mode
@@ -64,8 +73,8 @@ def test_a_video_is_a_series_of_frames_and_a_video(tmp_path):
     draw_video(tmp_path / 'clip.avi', 5)
     painter = Painter(2, np.eye(48, 64, dtype=np.int64))
     out_dir = tmp_path / 'out'
-    entries = inference.find_inputs([tmp_path / 'clip.avi'], out_dir)
-    assert [entry.num_pictures for entry in entries] == [5]
+    entries = predicting.find_inputs([tmp_path / 'clip.avi'], out_dir)
+    assert [entry.num_images for entry in entries] == [5]
     predict_all(painter, entries, out_dir)
     frames = [f'clip/{index:06d}.png' for index in range(5)]
     written = sorted(str(path.relative_to(out_dir)) for path in out_dir.rglob('*.*'))
@@ -73,10 +82,10 @@ def test_a_video_is_a_series_of_frames_and_a_video(tmp_path):
     records = [json.loads(line) for line in (out_dir / 'predictions.jsonl').open()]
     assert [record['labels'] for record in records] == frames
     assert [record['time'] for record in records] == [0, 0.1, 0.2, 0.3, 0.4]
-    overlay = inference.Video.open(out_dir / 'overlays' / 'clip.mp4', Path('clip'))
-    assert (overlay.num_pictures, overlay.frame_rate) == (5, 10)
-    pixels = [picture.rgb().mean() for picture in overlay.pictures()]
-    # Half of each grey frame shows through.
+    overlay = predicting.Video.open(out_dir / 'overlays' / 'clip.mp4', Path('clip'))
+    assert (overlay.num_images, overlay.frame_rate) == (5, 10)
+    pixels = [image.source.mean() for image in overlay.images()]
+    # Grey values 20 apart are blended with half their weight.
     np.testing.assert_allclose(np.diff(pixels), 10, atol=3)
 
 
@@ -86,14 +95,26 @@ def test_an_interrupted_prediction_leaves_no_half_written_file(tmp_path):
     out_dir.mkdir()
     (out_dir / 'predictions.jsonl').write_text('from before')
     painter = Painter(2, np.zeros((48, 64), np.int64))
-    entries = inference.find_inputs([tmp_path / 'clip.avi'], out_dir)
-    with pytest.raises(KeyboardInterrupt), inference.PredictionWriter(out_dir, painter) as writer:
-        results = inference.write_predictions(painter, entries, writer)
+    entries = predicting.find_inputs([tmp_path / 'clip.avi'], out_dir)
+    with pytest.raises(KeyboardInterrupt), predicting.PredictionWriter(out_dir, painter) as writer:
+        results = predicting.write_predictions(painter, entries, writer)
         next(results)
         results.throw(KeyboardInterrupt)
     written = {str(path.relative_to(out_dir)) for path in out_dir.rglob('*.*')}
     assert written == {'clip/000000.png', 'predictions.jsonl'}
     assert (out_dir / 'predictions.jsonl').read_text() == 'from before'
+
+
+def test_a_presence_that_is_not_finite_is_null(tmp_path):
+    painter = Painter(3, np.zeros((4, 5), np.int64), presence=[0.25, float('nan'), float('inf')])
+    entry = predicting.ImageFile(tmp_path / 'a.jpg', Path('a.png'))
+    predict_all(painter, [entry], tmp_path)
+    (line,) = (tmp_path / 'predictions.jsonl').read_text().splitlines()
+    assert json.loads(line, parse_constant=pytest.fail)['presence'] == {
+        '0': 0.25,
+        '1': None,
+        '2': None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -114,14 +135,14 @@ def test_inputs(entries, targets, tmp_path, monkeypatch):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).touch()
     draw_video(Path('photos/b/clip.avi'), 1)
-    found = inference.find_inputs(entries, Path('photos/out'))
+    found = predicting.find_inputs(entries, Path('photos/out'))
     assert [str(entry.target) for entry in found] == targets
 
 
 def test_an_input_is_never_overwritten(tmp_path):
     (tmp_path / 'a.png').touch()
     with pytest.raises(UserError, match='overwritten'):
-        inference.find_inputs([tmp_path], tmp_path)
+        predicting.find_inputs([tmp_path], tmp_path)
 
 
 @pytest.mark.parametrize('prefix, nested', [('', True), ('', False), ('module.', True)])
@@ -144,7 +165,7 @@ def test_every_way_in_which_weights_are_saved(prefix, nested, named, tiny_option
                 dataset_meta=dict(classes=MSRC21Dataset.METAINFO['classes'], palette=palette)
             )
     torch.save(content, tmp_path / 'weights.pth')
-    segmentor = inference.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu')
+    segmentor = predicting.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu')
     assert not segmentor.model.training
     assert torch.equal(
         segmentor.model.decode_head.se_layer.weight, trained.decode_head.se_layer.weight
@@ -167,13 +188,17 @@ CLASS_LISTS = {
     'other names in the checkpoint': (
         dict(classes=['sky', *MSRC21Dataset.METAINFO['classes'][1:]]),
         {},
-        "class 0 is 'sky' there and 'building' in the config",
+        "class 0 is 'sky', that of the config 'building'",
     ),
-    'fewer in the checkpoint': (dict(classes=['a', 'b']), {}, '2 classes, of which there are 21'),
+    'fewer in the checkpoint': (
+        dict(classes=['a', 'b']),
+        {},
+        'it has 2 classes, the config 21',
+    ),
     'fewer in the config': (
         {},
         {'test_dataloader.dataset.metainfo.classes': ['a', 'b']},
-        '21 classes.*names 2',
+        '21 classes.*has 2',
     ),
 }
 
@@ -185,17 +210,17 @@ def test_class_lists_that_do_not_match(name, tiny_options, tmp_path):
     state = MODELS.build(cfg.model).state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=meta)), tmp_path / 'weights.pth')
     with pytest.raises(UserError, match=words):
-        inference.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu')
+        predicting.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu')
 
 
 def test_classes_of_the_config_have_colours(tiny_options, tmp_path):
-    """Those that the data set knows keep its colours, any others get some."""
+    """Classes of the data set keep its colours; others get default colours."""
     names = ['mine', 'grass', *(str(index) for index in range(2, 21))]
     cfg = load_config(
         str(MSRC21), dict(tiny_options, **{'test_dataloader.dataset.metainfo.classes': names})
     )
     torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
-    segmentor = inference.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu')
+    segmentor = predicting.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu')
     assert segmentor.classes == names
     assert list(segmentor.palette[1]) == list(MSRC21Dataset.METAINFO['palette'][1])
     assert len({tuple(rgb) for rgb in segmentor.palette}) == 21
@@ -205,10 +230,60 @@ def test_a_checkpoint_without_se_branch(tiny_options, tmp_path):
     cfg = load_config(str(MSRC21), dict(tiny_options, **{'model.decode_head.use_se_loss': False}))
     torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
     with pytest.raises(UserError, match=r'no SE branch.*use_se_loss=False'):
-        inference.load_segmentor(
+        predicting.load_segmentor(
             load_config(str(MSRC21), tiny_options), str(tmp_path / 'weights.pth'), 'cpu'
         )
-    sample = inference.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu').predict(
+    sample = predicting.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu').predict(
         np.zeros((40, 50, 3), np.uint8)
     )
     assert 'presence' not in sample
+
+
+def test_an_image_is_decoded_once(tiny_options, tmp_path, monkeypatch):
+    cfg = load_config(str(MSRC21), tiny_options)
+    torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
+    segmentor = predicting.load_segmentor(cfg, str(tmp_path / 'weights.pth'), 'cpu')
+    photographs = tmp_path / 'photographs'
+    photographs.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    for index in range(2):
+        cv2.imwrite(str(photographs / f'{index}.png'), pixels)
+    cv2.imwrite(str(photographs / 'grey.png'), pixels[..., 0])
+    calls = []
+    for module, name in ((fileio, 'get'), (cv2, 'imdecode'), (cv2, 'imread'), (Image, 'open')):
+        original = getattr(module, name)
+
+        def counted(*args, name=name, original=original, **kwargs):
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, counted)
+    out_dir = tmp_path / 'out'
+    entries = predicting.find_inputs([photographs], out_dir)
+    predict_all(segmentor, entries, out_dir, overlays=True, sheets=True)
+    assert sorted(calls) == ['get'] * 3 + ['imdecode'] * 3
+    monkeypatch.undo()
+    labels = np.array(Image.open(out_dir / '0.png').convert('RGB'))
+    overlay = np.array(Image.open(out_dir / 'overlays' / '0.jpg'))
+    # JPEG with subsampled chroma does not keep noise, but it keeps the mean colour.
+    np.testing.assert_allclose(
+        overlay.mean(axis=(0, 1)), (labels / 2 + pixels[..., ::-1] / 2).mean(axis=(0, 1)), atol=5
+    )
+
+
+@pytest.mark.parametrize(
+    'pixels',
+    [
+        np.arange(24, dtype=np.uint8).reshape(2, 4, 3),
+        np.arange(24, dtype=np.float32).reshape(2, 4, 3),
+        np.arange(32, dtype=np.uint8).reshape(2, 4, 4),
+        np.arange(8, dtype=np.uint8).reshape(2, 4),
+        np.arange(8, dtype=np.uint8).reshape(2, 4, 1),
+    ],
+    ids=['BGR', 'float', 'alpha', 'grey', 'grey with channel'],
+)
+def test_rgb_of_what_loaders_return(pixels):
+    rgb = predicting.LoadedImage(dict(img=pixels), []).rgb()
+    assert rgb.shape == (2, 4, 3) and rgb.dtype == np.uint8 and rgb.flags.c_contiguous
+    blue_green_red = np.broadcast_to(np.atleast_3d(pixels)[..., :3], rgb.shape)
+    assert (rgb == blue_green_red[..., ::-1]).all()

@@ -1,11 +1,11 @@
-"""Write a trained EncNet as an ONNX file for images of any size, and check it against PyTorch."""
+"""Export a trained EncNet to ONNX for images of any size and compare it with PyTorch."""
 
 import argparse
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mmseg_encnet import predicting as inference
+from mmseg_encnet import predicting
 from mmseg_encnet.configuration.command_line import add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.exporting import FoldedEncNet, onnx
@@ -27,15 +27,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    model = FoldedEncNet(inference.load_segmentor(cfg, args.checkpoint, 'cpu').model)
+    model = FoldedEncNet(predicting.load_segmentor(cfg, args.checkpoint, 'cpu').model)
     onnx.export_onnx(model, args.out)
     results = tqdm(onnx.compare_with_pytorch(model, args.out, SIZES), total=len(SIZES), unit='size')
     worst = 0.0
     for result in results:
         worst = max(worst, result.difference)
         tqdm.write(
-            f'{result.size[0]}x{result.size[1]}: largest relative difference '
-            f'{result.difference:.1e}, {result.same_labels:.2%} of the labels the same'
+            f'{result.size[0]}x{result.size[1]}: maximum relative difference '
+            f'{result.difference:.1e}, {result.same_labels:.2%} of labels equal'
         )
     agrees = worst <= TOLERANCE
     print(

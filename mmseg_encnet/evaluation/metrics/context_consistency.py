@@ -1,4 +1,4 @@
-"""Whether the pixels agree with what the SE branch says about the image."""
+"""Agreement of the predicted pixels with the presence that the SE branch predicts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.evaluation.metrics.percentage import percentage
 from mmseg_encnet.evaluation.metrics.presence_metric import presence_of
 from mmseg_encnet.models.segmentors import absent_classes, suppress_absent
 
 
 class _Counts(NamedTuple):
-    """What one image adds; all int64.
+    """Counts of one image; all int64.
 
     Attributes:
-        pixels: Labelled pixels, pixels of absent classes among them, wrong ones among these.
+        pixels: Number of labelled pixels, of those predicted as an absent class, and of those of
+            the latter that are wrong, ``(3,)``.
         plain: Intersection, union, prediction and truth of each class, ``(4, num_classes)``.
-        suppressed: The same once absent classes are removed.
+        suppressed: The same with absent classes suppressed.
     """
 
     pixels: Tensor
@@ -33,32 +35,32 @@ class _Counts(NamedTuple):
 
 @METRICS.register_module()
 class ContextConsistency(BaseMetric):
-    """How many predicted pixels belong to classes that the SE branch calls absent.
+    """Measure how many pixels are predicted as classes that the SE branch predicts to be absent.
 
-    These are the false detections that context should have prevented. Absent is a class whose
-    presence is below the threshold, the most probable class excepted: exactly the classes that
-    ``test_cfg=dict(presence_threshold=...)`` removes. The pixels are the labelled ones, each with
-    the class of the largest ``seg_logits``: the figures do not depend on a ``presence_threshold``
-    of the segmentor.
+    These are false detections that context could have prevented. A class is absent if its presence
+    is below the threshold, except for the most probable class; these are the classes that
+    ``test_cfg=dict(presence_threshold=...)`` suppresses. Only labelled pixels count, each with the
+    class of its largest ``seg_logits``, so a ``presence_threshold`` of the segmentor does not
+    change the results.
 
     The results, all in percent, are logged as
 
-    - ``context/contradicted``: share of the pixels that belong to absent classes;
+    - ``context/contradicted``: share of the pixels predicted as absent classes;
     - ``context/veto_precision``: share of these pixels that are wrong (nan if there are none);
-    - ``context/mIoU``: mIoU of all pixels as predicted;
-    - ``context/mIoU_suppressed``: mIoU with the absent classes removed, each pixel going to the
-      best of the others.
+    - ``context/mIoU``: mIoU as predicted;
+    - ``context/mIoU_suppressed``: mIoU with absent classes suppressed, where each pixel gets the
+      best remaining class.
 
     Args:
-        threshold: Presence below which a class is absent. The default is where the SE branch calls
-            absence more likely than presence. A branch that is unsure of rare classes loses true
-            ones there; try several, each metric with a prefix of its own, before suppressing.
-        ignore_index: Label of pixels without class.
-        prefix: What the names of the results begin with.
-        **kwargs: Any other argument of :class:`mmengine.evaluator.BaseMetric`.
+        threshold: Presence below which a class is absent. If the SE branch is uncertain about rare
+            classes, 0.5 also suppresses present ones: before suppressing classes, compare several
+            thresholds, each in a metric with a different prefix.
+        ignore_index: Label of unlabelled pixels.
+        prefix: Prefix of the names of the results.
+        **kwargs: Other arguments of :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        UserError: If the threshold is no probability, or a prediction has no presence or no score
+        UserError: The threshold is not a probability, or a prediction has no presence or no score
             for each class.
     """
 
@@ -70,14 +72,14 @@ class ContextConsistency(BaseMetric):
         super().__init__(prefix=prefix, **kwargs)
         if not 0 <= threshold <= 1:
             raise UserError(
-                f'threshold={threshold} came, a probability from 0 to 1 was expected; '
-                '0.5 is where absence becomes more likely than presence.'
+                f'threshold must be a probability from 0 to 1, got {threshold}; below 0.5 a class '
+                'is more likely absent than present.'
             )
         self.threshold = threshold
         self.ignore_index = ignore_index
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count each image's pixels.
+        """Count the pixels of each image.
 
         Args:
             data_batch: Not used.
@@ -88,9 +90,9 @@ class ContextConsistency(BaseMetric):
             presence = presence_of(sample, num_classes, type(self).__name__)
             if len(sample.get('seg_logits', {}).get('data', ())) != num_classes:
                 raise UserError(
-                    'ContextConsistency needs seg_logits with one score for each of the '
-                    f'{num_classes} classes, but the predictions have none or others; use a '
-                    f'ContextEncoderDecoder with out_channels={num_classes}, or drop the metric.'
+                    'got predictions without matching seg_logits, expected one score for each of '
+                    f'the {num_classes} classes; use a ContextEncoderDecoder with '
+                    f'out_channels={num_classes}, or remove ContextConsistency.'
                 )
             scores = sample['seg_logits']['data']
             truth = sample['gt_sem_seg']['data'].squeeze(0).to(scores.device)
@@ -114,12 +116,12 @@ class ContextConsistency(BaseMetric):
             )
 
     def compute_metrics(self, results: list[_Counts]) -> dict[str, float]:
-        """Sum the counts of all images; see the class for the keys."""
+        """Sum the counts of all images and return the metrics listed in the class docstring."""
         pixels, plain, suppressed = (torch.stack(counts).sum(dim=0) for counts in zip(*results))
         labelled, contradicted, wrong = pixels.tolist()
         return dict(
-            contradicted=_percentage(contradicted, labelled),
-            veto_precision=_percentage(wrong, contradicted),
+            contradicted=percentage(contradicted, labelled),
+            veto_precision=percentage(wrong, contradicted),
             mIoU=_mean_iou(plain),
             mIoU_suppressed=_mean_iou(suppressed),
         )
@@ -127,8 +129,4 @@ class ContextConsistency(BaseMetric):
 
 def _mean_iou(areas: Tensor) -> float:
     metrics = IoUMetric.total_area_to_metrics(*areas.double())
-    return round(100 * float(np.nanmean(metrics['IoU'])), 2)
-
-
-def _percentage(part: int, total: int) -> float:
-    return round(100 * part / total, 2) if total else float('nan')
+    return percentage(np.nanmean(metrics['IoU']))

@@ -1,4 +1,4 @@
-"""How well the SE branch knows which classes are in an image."""
+"""Quality of the presence that the SE branch predicts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.evaluation.metrics.percentage import percentage
 from mmseg_encnet.ops import presence_targets
 
-# A class is called present from here on.
+# Presence from which a class counts as predicted present.
 PRESENT = 0.5
 
 
 class CalibrationBins(NamedTuple):
-    """A reliability diagram: what was predicted against what was true, by predicted probability.
+    """A reliability diagram: predicted probability against observed frequency.
 
     Attributes:
         edges: Bounds of the bins, ``(num_bins + 1,)``, from 0 to 1 in equal steps; a bin contains
-            its upper bound, the first one 0 too.
-        counts: Predictions in each bin, ``(num_bins,)``.
-        confidence: Mean predicted probability of each bin, nan where it is empty.
-        frequency: Share of each bin that is true, nan where it is empty.
+            its upper bound, the first one also 0.
+        counts: Number of predictions in each bin, ``(num_bins,)``.
+        confidence: Mean predicted probability of each bin, nan for empty bins.
+        frequency: Share of present classes in each bin, nan for empty bins.
     """
 
     edges: np.ndarray
@@ -37,10 +38,10 @@ class CalibrationBins(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean over all predictions of their bin's gap.
+        """Expected calibration error from 0 to 1, nan without predictions.
 
-        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3, from 0 to 1;
-        nan without predictions.
+        Mean over all predictions of the absolute difference between frequency and confidence:
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
         """
         if not self.counts.sum():
             return float('nan')
@@ -55,7 +56,7 @@ def calibration_bins(
 
     Args:
         probabilities: Predicted presences from 0 to 1, of any shape.
-        present: Whether each is true, of the same shape, bool or 0/1.
+        present: Whether each class is present, same shape, bool or 0/1.
         num_bins: Number of bins.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64).ravel()
@@ -76,17 +77,17 @@ def calibration_bins(
 
 
 def average_precision(probabilities: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Average precision of each class: the mean precision at the rank of each image that has it.
+    """Return the average precision of each class.
 
-    Images of equal probability share one rank: ``sum_n (R_n - R_{n-1}) P_n`` over the distinct
-    probabilities, without interpolation, as scikit-learn has it.
+    ``sum_n (R_n - R_{n-1}) P_n`` over the distinct probabilities, without interpolation, as in
+    :func:`sklearn.metrics.average_precision_score`, which training should not depend on.
 
     Args:
         probabilities: ``(N, num_classes)``.
         present: ``(N, num_classes)``, bool.
 
     Returns:
-        ``(num_classes,)`` from 0 to 1, nan for classes that no image has.
+        ``(num_classes,)`` from 0 to 1, nan for classes without images.
     """
     precisions = np.full(present.shape[1], np.nan)
     for index in np.flatnonzero(present.any(axis=0)):
@@ -101,30 +102,29 @@ def average_precision(probabilities: np.ndarray, present: np.ndarray) -> np.ndar
 
 @METRICS.register_module()
 class PresenceMetric(BaseMetric):
-    """Quality of the presence probabilities, as a multi-label classification of images.
+    """Evaluate the presence probabilities as a multi-label classification of images.
 
-    The truth of an image are the classes in its ``gt_sem_seg``; an image without a labelled pixel
-    is left out. Classes that no image has are left out of the means over classes.
+    The targets of an image are the classes in its ``gt_sem_seg``. Images without labelled pixels
+    are excluded, and classes without images are excluded from means over classes.
 
     The results, all in percent, are logged as
 
-    - ``presence/mAP``: mean over the classes of :func:`average_precision`;
-    - ``presence/F1_macro``: mean over the classes of F1, a class being called present from a
-      probability of 0.5;
+    - ``presence/mAP``: mean of :func:`average_precision` over the classes;
+    - ``presence/F1_macro``: mean of F1 over the classes, with a threshold of 0.5;
     - ``presence/F1_micro``: F1 over all pairs of image and class;
     - ``presence/ECE``: expected calibration error over all pairs of image and class, see
       :func:`calibration_bins`.
 
-    AP and F1 of each class go to the log as a table.
+    AP and F1 of each class are logged as a table.
 
     Args:
-        ignore_index: Label of pixels without class.
-        num_bins: Bins of the calibration error.
-        prefix: What the names of the results begin with.
-        **kwargs: Any other argument of :class:`mmengine.evaluator.BaseMetric`.
+        ignore_index: Label of unlabelled pixels.
+        num_bins: Number of bins of the calibration error.
+        prefix: Prefix of the names of the results.
+        **kwargs: Other arguments of :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        UserError: If a prediction has no presence, or not of the data set's classes.
+        UserError: A prediction has no presence, or its number of classes is not the data set's.
     """
 
     default_prefix = 'presence'
@@ -134,12 +134,12 @@ class PresenceMetric(BaseMetric):
     ) -> None:
         super().__init__(prefix=prefix, **kwargs)
         if num_bins < 1:
-            raise UserError(f'num_bins={num_bins} came, at least one bin is needed; 15 is usual.')
+            raise UserError(f'num_bins must be positive, got {num_bins}; 15 is common.')
         self.ignore_index = ignore_index
         self.num_bins = num_bins
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Take the presence and the classes of each image.
+        """Store the predicted presence and the classes of each image.
 
         Args:
             data_batch: Not used.
@@ -151,19 +151,19 @@ class PresenceMetric(BaseMetric):
             labels = sample['gt_sem_seg']['data'].long()
             labels = labels.masked_fill(labels == self.ignore_index, -1)
             present = presence_targets(labels[None], num_classes)[0].bool()
-            # One result for each image, whatever is in it: the toolbox drops by their number those
-            # of images that a sampler repeated.
+            # Also for unlabelled images: the toolbox removes images that a sampler repeated by the
+            # number of results.
             self.results.append((presence.float().cpu().numpy(), present.cpu().numpy()))
 
     def compute_metrics(self, results: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        """Rank all images; see the class for the keys."""
+        """Rank all images and return the metrics listed in the class docstring."""
         probabilities, present = (np.stack(values) for values in zip(*results))
         labelled = present.any(axis=1)
         probabilities, present = probabilities[labelled], present[labelled]
 
-        called = probabilities >= PRESENT
-        hits = (called & present).sum(axis=0)
-        sizes = called.sum(axis=0) + present.sum(axis=0)
+        predicted = probabilities >= PRESENT
+        hits = (predicted & present).sum(axis=0)
+        sizes = predicted.sum(axis=0) + present.sum(axis=0)
         images = present.sum(axis=0)
         occurs = images > 0
         precision = average_precision(probabilities, present)
@@ -177,34 +177,31 @@ class PresenceMetric(BaseMetric):
         print_log(f'presence of each class:\n{table}', MMLogger.get_current_instance())
 
         return dict(
-            mAP=_percentage(precision[occurs].mean() if occurs.any() else np.nan),
-            F1_macro=_percentage(f1[occurs].mean() if occurs.any() else np.nan),
-            F1_micro=_percentage(2 * hits.sum() / sizes.sum() if occurs.any() else np.nan),
-            ECE=_percentage(calibration_bins(probabilities, present, self.num_bins).error),
+            mAP=percentage(precision[occurs].mean() if occurs.any() else np.nan),
+            F1_macro=percentage(f1[occurs].mean() if occurs.any() else np.nan),
+            F1_micro=percentage(2 * hits.sum() / sizes.sum() if occurs.any() else np.nan),
+            ECE=percentage(calibration_bins(probabilities, present, self.num_bins).error),
         )
 
 
 def presence_of(sample: dict, num_classes: int, metric: str) -> Tensor:
-    """The presence ``(num_classes,)`` of a predicted sample, which a metric needs.
+    """Return the presence ``(num_classes,)`` of a predicted sample.
 
     Raises:
-        UserError: If it is not there or of another number of classes.
+        UserError: There is none, or its number of classes is different; the message contains the
+            name of the ``metric``.
     """
     presence = sample.get('presence')
     if presence is None:
         raise UserError(
-            f'{metric} needs predictions with a presence, but these have none: the head has no SE '
-            'branch, or the segmentor or the test-time augmentation does not keep its output; '
-            'use a ContextEncoderDecoder with EncodingHead(use_se_loss=True), and ContextTTAModel '
-            'where views are merged, or drop the metric.'
+            f'got predictions without presence, expected one for {metric}: the head has no SE '
+            'branch, or the segmentor or the test-time augmentation drops its output; use a '
+            'ContextEncoderDecoder with EncodingHead(use_se_loss=True), and ContextTTAModel for '
+            'test-time augmentation, or remove the metric.'
         )
     if len(presence) != num_classes:
         raise UserError(
-            f'predictions with the presence of {len(presence)} classes came, the data set has '
-            f'{num_classes}; set num_classes of the head to {num_classes}.'
+            f'got predictions with the presence of {len(presence)} classes, expected '
+            f'{num_classes} as in the data set; set num_classes of the head to {num_classes}.'
         )
     return presence
-
-
-def _percentage(value: float) -> float:
-    return round(100 * float(value), 2)

@@ -1,10 +1,10 @@
 """ResNet-S, the backbone of the published EncNet.
 
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 4.1: a ResNet whose
-last two stages are dilated instead of strided, so features come out at an eighth of the image.
-The released networks use three 3x3 convolutions (64, 64, 128 channels) in place of the 7x7 stem;
-MMSegmentation's ``ResNetV1c`` has the same shape of stem with half the width, so its ImageNet
-weights do not fit here, and the published EncNet weights do not fit there.
+last two stages are dilated instead of strided, with an output stride of 8. The released networks
+replace the 7x7 convolution of the stem with three 3x3 convolutions (64, 64, 128 channels). The
+stem of MMSegmentation's ``ResNetV1c`` has half as many channels, so the ImageNet weights of the
+two are not interchangeable, and neither are those of EncNet.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class ResNetV1s(ResNet):
 
     Args:
         depth: 18, 34, 50, 101 or 152. ImageNet weights are published for the last three.
-        stem_channels: Channels of the stem's last convolution; the two before have half.
-        strides: Stride of each stage. ``(1, 2, 2, 2)`` with ``dilations=(1, 1, 1, 1)`` gives the
-            undilated backbone that a JPU neck expects.
+        stem_channels: Channels of the stem's last convolution; the first two have half as many.
+        strides: Stride of each stage; ``(1, 2, 2, 2)`` and ``dilations=(1, 1, 1, 1)`` for the
+            undilated backbone of a JPU neck.
         dilations: Dilation of each stage.
-        contract_dilation: Whether the first block of a dilated stage keeps the dilation of the
-            stage before it, as the original does (no multi-grid).
-        zero_init_residual: Whether the last norm of a residual block starts at zero. The original
-            starts it at one.
-        **kwargs: Any other argument of :class:`mmseg.models.ResNet`.
+        contract_dilation: Whether the first block of a dilated stage has the dilation of the
+            previous stage, as in the original (no multi-grid).
+        zero_init_residual: Whether to initialise the last norm of a residual block with zero. The
+            original uses one.
+        **kwargs: Other arguments of :class:`mmseg.models.ResNet`.
 
     Raises:
-        UserError: If there is no such depth.
+        UserError: The depth is not supported.
 
     The output is a tuple of feature maps ``(B, C_i, H_i, W_i)``, one for each of ``out_indices``.
     """
@@ -51,8 +51,8 @@ class ResNetV1s(ResNet):
     ) -> None:
         if depth not in self.arch_settings:
             raise UserError(
-                f'depth={depth} came, ResNetV1s has '
-                f'{", ".join(map(str, self.arch_settings))}; choose one of these.'
+                f'depth of ResNetV1s must be one of {", ".join(map(str, self.arch_settings))}, '
+                f'got {depth}.'
             )
         super().__init__(
             depth,

@@ -1,7 +1,8 @@
-"""The auxiliary head that supervises EncNet's third stage during training.
+"""The auxiliary head on the third stage of EncNet's backbone, used in training only.
 
-Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 4.1, after the
-deep supervision of PSPNet.
+It is the FCN head of the released code (PyTorch-Encoding), with which the published weights were
+trained. The paper (Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018) instead
+has a second Context Encoding Module with SE loss on stage 3, which no released version has.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ class AuxFCNHead(FCNHead):
     The state-dict keys are those of :class:`mmseg.models.FCNHead`.
 
     Args:
-        in_channels: Channels of the feature map it reads.
-        channels: Channels after the 3x3 convolution. A quarter of ``in_channels`` if not given.
+        in_channels: Channels of the input feature map.
+        channels: Channels after the 3x3 convolution; by default a quarter of ``in_channels``.
         num_convs, concat_input, dropout_ratio, loss_decode: As in :class:`mmseg.models.FCNHead`,
-            with the paper's values as defaults.
-        **kwargs: Any other argument of :class:`mmseg.models.FCNHead`.
+            with the values of the released code as defaults.
+        **kwargs: Other arguments of :class:`mmseg.models.FCNHead`.
     """
 
     def __init__(

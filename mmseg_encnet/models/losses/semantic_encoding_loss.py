@@ -1,7 +1,7 @@
-"""The semantic encoding loss (SE-loss) of EncNet.
+"""The semantic encoding loss (SE loss) of EncNet.
 
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 3.1: the context
-branch has to tell which classes occur in the image, so large and small objects count alike.
+branch predicts which classes are present in the image, so small and large objects count equally.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from mmseg_encnet.models.losses.over_processes import sum_over_processes
 class SemanticEncodingLoss(nn.Module):
     """Binary cross-entropy between predicted and true presence of every class.
 
-    An image without any labelled pixel says nothing about presence, so it is left out of the
-    average; a batch of nothing but such images has loss zero. The average is over the images of
-    all processes, and every process reports it.
+    The loss is the mean over the images of all processes, equal in every process. Images without
+    labelled pixels are excluded, because their presence is unknown; a batch of such images has
+    loss zero.
 
     Args:
         loss_weight: Weight of the loss; 0.2 in the paper (section 4.1).
@@ -30,7 +30,7 @@ class SemanticEncodingLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, se_logits: Tensor, presence: Tensor) -> Tensor:
-        """Weighted loss of a batch, a scalar.
+        """Return the weighted loss of a batch, a scalar.
 
         Args:
             se_logits: Logits ``(B, num_classes)`` of the SE branch.
@@ -38,12 +38,12 @@ class SemanticEncodingLoss(nn.Module):
                 :func:`mmseg_encnet.ops.presence_targets`.
 
         Raises:
-            ValueError: If the two shapes differ.
+            ValueError: The two shapes differ.
         """
         if se_logits.shape != presence.shape:
             raise ValueError(
-                f'SE logits of shape {tuple(se_logits.shape)} met presence targets of shape '
-                f'{tuple(presence.shape)}; both must be (batch, num_classes).'
+                f'got SE logits of shape {tuple(se_logits.shape)} and presence targets of shape '
+                f'{tuple(presence.shape)}, expected (batch, num_classes) for both.'
             )
         presence = presence.to(se_logits.dtype)
         loss = F.binary_cross_entropy_with_logits(se_logits, presence, reduction='none')

@@ -1,4 +1,4 @@
-"""Pixels against the SE branch, counted by hand and against the toolbox's mIoU."""
+"""Context consistency against hand-counted values and the toolbox's mIoU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLASSES = ('sky', 'sand', 'tower')
 
 
 def sample(presence: list[float], pixels: list[tuple[int, int, int]]) -> dict:
-    """A row of pixels, each with its truth and the best and the second best class."""
+    """Return a row of pixels, each given by its true, its best and its second best class."""
     truth, best, second = (torch.tensor(column) for column in zip(*pixels))
     scores = 2 * F.one_hot(best, 3) + F.one_hot(second, 3)
     return dict(
@@ -32,9 +32,9 @@ def build(name: str = 'ContextConsistency', **options):
 
 
 SAMPLES = [
-    # At 0.5 the tower is called absent; two labelled pixels are seen as one, and one truly is.
+    # At 0.5 the tower is absent; two labelled pixels are predicted as tower, one of them correctly.
     sample([0.9, 0.6, 0.2], [(0, 0, 1), (0, 2, 0), (2, 2, 1), (1, 1, 0), (255, 2, 0)]),
-    # At 0.5 all classes would be absent; sand, the most probable, stays.
+    # At 0.5 all classes would be absent; sand, the most probable one, is kept.
     sample([0.1, 0.4, 0.3], [(1, 1, 2), (0, 2, 1), (1, 0, 1)]),
 ]
 # Sky 1 of 4 pixels, sand 2 of 3, tower 1 of 3.
@@ -44,10 +44,10 @@ PLAIN = (1 / 4 + 2 / 3 + 1 / 3) / 3
 @pytest.mark.parametrize(
     ('threshold', 'expected'),
     [
-        # Three pixels of tower and, in the second image, one of sky; only one of the four is right.
-        # They go to the second best class: with it sky has 2 of 3, sand 3 of 5 and tower none of 1.
+        # Three pixels of tower and, in the second image, one of sky; one of the four is correct.
+        # With the second best class, sky has 2 of 3, sand 3 of 5 and tower none of 1.
         (0.5, (4 / 7, 3 / 4, PLAIN, (2 / 3 + 3 / 5 + 0) / 3)),
-        # The tower of the second image stays, its sky does not.
+        # In the second image tower is kept and sky is suppressed.
         (0.25, (3 / 7, 2 / 3, PLAIN, (2 / 3 + 3 / 4 + 0) / 3)),
         (0.0, (0, math.nan, PLAIN, PLAIN)),
     ],
@@ -104,5 +104,5 @@ def test_needs_a_score_for_each_class(scores):
 
 
 def test_threshold_is_a_probability():
-    with pytest.raises(UserError, match=r'threshold=50 came'):
+    with pytest.raises(UserError, match='threshold must be a probability from 0 to 1, got 50'):
         build(threshold=50)

@@ -1,4 +1,4 @@
-"""The presence metric against scikit-learn, by hand, over processes and in a run."""
+"""The presence metric against scikit-learn and hand-computed values, over processes, in a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build(classes: tuple[str, ...] = CLASSES, **options):
 def random_samples(
     seed: int, num_images: int, num_classes: int, levels: int | None
 ) -> tuple[list[dict], np.ndarray, np.ndarray]:
-    """Samples in which the last class never occurs, with their probabilities and truths."""
+    """Return samples without the last class, their probabilities and their targets."""
     rng = np.random.default_rng(seed)
     present = rng.random((num_images, num_classes)) < 0.4
     present[:, -1] = False
@@ -52,7 +52,7 @@ def random_samples(
     return samples, probabilities, present
 
 
-# Few levels make ties, within classes and at the threshold of F1.
+# Few levels cause ties, within classes and at the threshold of F1.
 @pytest.mark.parametrize('levels', [None, 4, 1])
 @pytest.mark.parametrize(('num_images', 'num_classes'), [(40, 7), (3, 60), (1, 2)])
 def test_is_what_scikit_learn_computes(num_images, num_classes, levels):
@@ -92,18 +92,18 @@ def test_by_hand(caplog):
             [
                 sample([0.9, 0.1, 0.2], [0, 0, 0]),
                 sample([0.8, 0.6, 0.2], [1, 1, 255]),
-                # Not a pixel is labelled, whatever is predicted.
+                # No labelled pixel.
                 sample([0.1, 0.9, 0.9], [255, 255, 255]),
                 sample([0.7, 0.4, 0.2], [0, 1, 0]),
             ],
         )
         found = metric.evaluate(size=4)
-    # sky: ranks 1 and 3 of 3, so 1 and 2/3; called three times, found twice: F1 4/5. sand: ranks 1
-    # and 2; called once, found once of two: F1 2/3. No image shows a tower.
+    # sky: ranks 1 and 3 of 3, so 1 and 2/3; three predictions, two correct: F1 4/5. sand: ranks 1
+    # and 2; one prediction, correct, of two images: F1 2/3. No image contains a tower.
     assert found['presence/mAP'] == pytest.approx(100 * ((1 + 2 / 3) / 2 + 1) / 2, abs=0.006)
     assert found['presence/F1_macro'] == pytest.approx(100 * (4 / 5 + 2 / 3) / 2, abs=0.006)
     assert found['presence/F1_micro'] == pytest.approx(100 * 6 / 8, abs=0.006)
-    # Each value has a bin of its own but the three of 0.2.
+    # Each value is in a different bin, except for the three of 0.2.
     gaps = [0.1, 0.8, 0.3, 0.1, 0.4, 0.6, 3 * 0.2]
     assert found['presence/ECE'] == pytest.approx(100 * sum(gaps) / 9, abs=0.006)
 
@@ -167,7 +167,7 @@ def test_any_number_of_processes_measures_the_same():
     ('prediction', 'message'),
     [
         (dict(), 'has no SE branch'),
-        (dict(presence=torch.zeros(4)), 'presence of 4 classes came, the data set has 3'),
+        (dict(presence=torch.zeros(4)), 'presence of 4 classes, expected 3'),
     ],
 )
 @pytest.mark.parametrize('metric', ['PresenceMetric', 'ContextConsistency'])
@@ -179,7 +179,7 @@ def test_predictions_without_their_presence_are_refused(metric, prediction, mess
 
 
 def test_bins_have_to_be_some():
-    with pytest.raises(UserError, match='num_bins=0 came'):
+    with pytest.raises(UserError, match='num_bins must be positive, got 0'):
         build(num_bins=0)
 
 
@@ -201,7 +201,7 @@ def test_in_a_training(tiny_config):
     }
     assert set(logged) > PRESENCE
     assert 0 < logged['presence/mAP'] <= 100
-    # The same figure by two ways: from the labels of the segmentor, and from its scores.
+    # One is computed from the labels of the segmentor, the other from its scores.
     assert logged['context/mIoU'] == pytest.approx(logged['mIoU'], abs=0.006)
     assert 0 <= logged['context/contradicted'] <= 100
 

@@ -32,11 +32,11 @@ def build(meta: dict | None = META):
     [
         ([1, 2, 3, 4], [1, 2, 3, 4], (100, 100, 100)),
         ([1, 2, 3, 4], [2, 1, 4, 3], (0, 0, 0)),
-        # A twin taken for something else is as wrong as one taken for its twin.
+        # Any other class is as wrong as the twin.
         ([1, 1, 2, 2], [1, 0, 2, 1], (50, 50, math.nan)),
-        # Pixels of other classes and ignored pixels do not count, whatever is predicted there.
+        # Pixels of other classes and ignored pixels do not count.
         ([0, 0, 255, 3], [1, 0, 3, 3], (100, math.nan, 100)),
-        # The overall figure weighs pixels, not pairs.
+        # The overall accuracy is over pixels, not pairs.
         ([1, 1, 1, 3], [1, 1, 1, 4], (75, 100, 0)),
         ([0, 255, 0, 0], [0, 0, 0, 0], (math.nan, math.nan, math.nan)),
     ],
@@ -59,9 +59,9 @@ def test_counts_are_summed_over_images_and_what_a_sampler_repeats_is_dropped():
 @pytest.mark.parametrize(
     ('meta', 'message'),
     [
-        (None, "needs metainfo\\['twins'\\]"),
-        (dict(classes=('sky', 'sand')), "needs metainfo\\['twins'\\]"),
-        (dict(classes=('sky', 'sand'), twins=(('sand', 'mud'),)), "names 'mud'"),
+        (None, "without metainfo\\['twins'\\]"),
+        (dict(classes=('sky', 'sand')), "without metainfo\\['twins'\\]"),
+        (dict(classes=('sky', 'sand'), twins=(('sand', 'mud'),)), "unknown class 'mud'"),
     ],
 )
 def test_data_sets_without_twins_are_refused(meta, message):
