@@ -14,9 +14,27 @@ from mmseg_encnet.toolbox import require_toolbox, toolbox_missing
 from mmseg_encnet.version import __version__
 
 if TYPE_CHECKING:
-    from mmseg_encnet.hub import get_encnet
+    from mmseg_encnet.hub import (
+        EncNet,
+        MultiEvalModule,
+        get_encnet,
+        get_encnet_resnet50_ade,
+        get_encnet_resnet50_pcontext,
+        get_encnet_resnet101_ade,
+        get_encnet_resnet101_pcontext,
+    )
 
-__all__ = ['__version__', 'config_file', 'get_encnet']
+__all__ = [
+    'EncNet',
+    'MultiEvalModule',
+    '__version__',
+    'config_file',
+    'get_encnet',
+    'get_encnet_resnet50_ade',
+    'get_encnet_resnet50_pcontext',
+    'get_encnet_resnet101_ade',
+    'get_encnet_resnet101_pcontext',
+]
 
 if not toolbox_missing():
     require_toolbox()
@@ -36,9 +54,9 @@ if not toolbox_missing():
 
 def __getattr__(name: str) -> Any:
     # Imported when asked for: training from a config needs none of it.
-    if name == 'get_encnet':
+    if name in __all__:
         require_toolbox()
-        from mmseg_encnet.hub import get_encnet
+        from mmseg_encnet import hub
 
-        return get_encnet
+        return getattr(hub, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -32,7 +32,7 @@ class Architecture:
         aux: Whether there is an auxiliary head.
         jpu: Whether a JPU neck follows an undilated backbone (FastFCN).
         bottleneck_kernel_size: Kernel of the head's first convolution.
-        backbone: Registered name of the backbone.
+        backbone: Registered name of the backbone; ``ResNet`` is torchvision's, with a 7x7 stem.
     """
 
     depth: int
@@ -61,6 +61,7 @@ class Architecture:
             aux=_has(state_dict, 'auxlayer.'),
             jpu=_has(state_dict, 'jpu.'),
             bottleneck_kernel_size=state_dict[_BOTTLENECK].shape[-1],
+            backbone='ResNet' if _has(state_dict, 'pretrained.conv1.weight') else 'ResNetV1s',
         )
 
     @property
@@ -91,6 +92,11 @@ class Architecture:
         if self.backbone == 'ResNetV1s':
             weights = dict(type='Pretrained', checkpoint=f'pytorch-encoding://resnet{self.depth}s')
         model.backbone.update(type=self.backbone, depth=self.depth, init_cfg=weights)
+        if self.backbone == 'ResNet':
+            # What ResNetV1s has by default.
+            model.backbone.update(contract_dilation=True, zero_init_residual=False)
+            if not self.jpu:
+                model.backbone.update(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
         model.decode_head.update(
             num_classes=self.num_classes,
             num_codes=self.num_codes,

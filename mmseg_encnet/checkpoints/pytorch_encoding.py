@@ -4,7 +4,8 @@ Each is a zip file with one ``.pth``, whose SHA-1 is published in that project's
 ``encoding/models/model_store.py``. The ImageNet weights are the only ones that exist for the
 64-64-128 stem. Importing this module registers the checkpoint scheme ``pytorch-encoding://`` with
 mmengine, so a config can say
-``init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s')``.
+``init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s')``, or
+``pytorch-encoding://FOLDER/resnet50s`` to keep the weights in a folder.
 """
 
 from __future__ import annotations
@@ -124,12 +125,12 @@ def rename_backbone(source: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
-    """Loader of ``pytorch-encoding://NAME`` for mmengine."""
-    name = filename.removeprefix(SCHEME)
+    """Load ``pytorch-encoding://NAME`` or ``pytorch-encoding://FOLDER/NAME`` for mmengine."""
+    root, _, name = filename.removeprefix(SCHEME).rpartition('/')
     # One process fetches, the others find the file in place.
     if get_rank() != 0:
         barrier()
-    state_dict = load_imagenet_backbone(name)
+    state_dict = load_imagenet_backbone(name, Path(root).expanduser() if root else None)
     if get_rank() == 0:
         barrier()
     return dict(state_dict=state_dict, meta={})
