@@ -17,6 +17,9 @@ DOCUMENTED = [
     'nn.global_average',
     'nn.vlad',
     'models.decode_heads.encoding_head',
+    'hub.encnet',
+    'hub.multi_eval',
+    'hub.zoo',
 ]
 
 

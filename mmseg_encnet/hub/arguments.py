@@ -38,7 +38,7 @@ def channel_values(name: str, value: Any, smallest: float) -> list[float]:
     """Return three numbers from ``smallest`` to 1, one for each colour."""
     values = list(value) if isinstance(value, Iterable) else []
     if len(values) != 3 or not all(
-        isinstance(number, Real) and smallest <= number <= 1 for number in values
+        isinstance(number, Real) and smallest <= float(number) <= 1 for number in values
     ):
         raise UserError(
             f'got {name}={value!r}, expected three numbers from {smallest:g} to 1, the statistics '
