@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -274,9 +276,19 @@ def data_config(data: Config, model: ConfigDict, base_size: int, crop_size: int)
     cfg.model, cfg.default_scope = model, 'mmseg'
     cfg.base_size, cfg.crop_size = base_size, (crop_size,) * 2
     cfg.published_tta_model.base_size = base_size
-    for step in cfg.test_pipeline:
-        if step.type == 'Resize':
+    pipelines = [cfg.train_pipeline, cfg.test_pipeline]
+    pipelines += [cfg[f'{split}_dataloader'].dataset.pipeline for split in ('train', 'val', 'test')]
+    for step in itertools.chain(*pipelines):
+        if step.type in ('Resize', 'RandomResize'):
             step.scale = (base_size,) * 2
+        elif step.type == 'Pad':
+            step.size = cfg.crop_size
+        elif step.type == 'RandomCrop':
+            step.crop_size = cfg.crop_size
+    for options in (step.transforms for step in cfg.tta_pipeline if step.type == 'TestTimeAug'):
+        resizing = [step for steps in options for step in steps if step.type == 'Resize']
+        for step, scale in zip(resizing, cfg.tta_scales):
+            step.scale = (math.ceil(base_size * scale),) * 2
     return cfg
 
 

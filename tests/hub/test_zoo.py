@@ -88,7 +88,16 @@ def test_sizes_reach_the_pipelines():
         model = get_encnet('ade20k', 'resnet101s', base_size=320, crop_size=288)
     assert (model.base_size, model.crop_size) == (320, 288)
     assert model.test_cfg.stride == (192, 192)
-    assert [step.scale for step in model.cfg.test_pipeline if step.type == 'Resize'] == [(320, 320)]
+    cfg = model.cfg
+    for pipeline in (cfg.test_pipeline, cfg.val_dataloader.dataset.pipeline):
+        assert [step.scale for step in pipeline if step.type == 'Resize'] == [(320, 320)]
+    for pipeline in (cfg.train_pipeline, cfg.train_dataloader.dataset.pipeline):
+        steps = {step.type: step for step in pipeline}
+        assert steps['RandomResize'].scale == (320, 320)
+        assert steps['Pad'].size == steps['RandomCrop'].crop_size == (288, 288)
+    (augment,) = (step for step in cfg.tta_pipeline if step.type == 'TestTimeAug')
+    scales = [step.scale for steps in augment.transforms for step in steps if 'scale' in step]
+    assert scales == [(side, side) for side in (160, 240, 320, 400, 480, 560)]
     assert model.cfg.published_tta_model.base_size == 320
     assert model.cfg.model.data_preprocessor['size'] == (288, 288)
 
