@@ -142,13 +142,14 @@ class EncNet(ContextEncoderDecoder):
             size=(crop_size, crop_size),
         )
         _set_windows(model.test_cfg, crop_size)
-        model = _merge(model, overrides)
-
         # The toolbox's inference builds its pipeline in the scope of the process.
         init_default_scope('mmseg')
         try:
+            model = _merge(model, overrides)
             super().__init__(**{key: value for key, value in model.items() if key != 'type'})
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
+        except UserError:
+            raise
+        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f'the network cannot be built as configured: {reason}') from error
         self.base_size = base_size

@@ -148,6 +148,8 @@ def test_statistics_and_resizing_reach_the_toolbox():
         (dict(decode_head=dict(num_cods=8)), ['cannot be built', 'num_cods']),
         (dict(decode_head=dict(type='EncodingHed')), ['cannot be built', 'EncodingHed']),
         (dict(decode_head=8), ['cannot be built']),
+        (dict(decode_head=dict(num_codes=0)), ['num_codes']),
+        ({'backbone.depth.layers': 50}, ['cannot be built']),
     ],
     ids=str,
 )
@@ -157,6 +159,7 @@ def test_wrong_arguments_are_one_sentence(options, words):
     message = str(caught.value)
     assert all(word in message for word in words), message
     assert '\n' not in message
+    assert message.count('cannot be built') == words.count('cannot be built')
 
 
 def test_an_input_without_batch_dimension(model):
