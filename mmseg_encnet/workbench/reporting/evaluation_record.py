@@ -30,7 +30,9 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
-from mmseg_encnet.workbench.benchmarks.measure import describe_machine, machine_text, peak_bytes
+from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
+from mmseg_encnet.workbench.formatting import strict_json
+from mmseg_encnet.workbench.machine import describe_machine, machine_text
 from mmseg_encnet.workbench.reporting.confusion import count_pixels
 
 # Raised when what is measured or how it is kept changes, so that older results are not taken.

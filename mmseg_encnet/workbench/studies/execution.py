@@ -23,7 +23,7 @@ from mmengine.hooks import Hook
 
 from mmseg_encnet.running.explain import exit_with_one_sentence
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.workbench.benchmarks.measure import describe_machine
+from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 from mmseg_encnet.workbench.studies.definition import Run, Variant
 from mmseg_encnet.workbench.studies.image_areas import ImageAreas
 from mmseg_encnet.workbench.studies.receptive_field import receptive_field
