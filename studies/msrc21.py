@@ -1,4 +1,4 @@
-"""What context buys on MSRC-21, from random initialisation."""
+"""Context modules and encoders on MSRC-21, from random initialisation."""
 
 title = 'Context modules and encoders on MSRC-21'
 config = 'encnet_r18_narrow_msrc21'
@@ -8,9 +8,9 @@ seeds = [0, 1, 2]
 
 
 def sized(base_size, crop_size, epochs, workers):
-    """Options that bring the published augmentation and windows to another size.
+    """Return options that scale the published augmentation and windows to another size.
 
-    The learning rate ends in a flat tail, so that a curve that still rises there shows.
+    The learning rate decays to zero with a flat tail, where training curves should be flat too.
     """
     iterations = epochs * (318 // 8)
     resize, crop = (base_size, base_size), (crop_size, crop_size)
@@ -37,10 +37,10 @@ def sized(base_size, crop_size, epochs, workers):
     }
 
 
-# An eighth of the published sizes and a quarter of the width: the whole study is an evening on two
-# cores, and its curves are flat at their end.
+# An eighth of the published sizes and a quarter of the width: the study takes an evening on two
+# cores, and its curves are flat at the end.
 options = sized(72, 64, 80, workers=0)
-# Networks and photographs of the usual size, on a machine with a GPU (--full-size).
+# Networks and images of the usual size, for a machine with a GPU (--full-size).
 full_size = dict(
     configs={
         f'{name}_r18_narrow_msrc21': f'{name}_r50_msrc21'
@@ -54,7 +54,7 @@ variants = [
     dict(name='PSPNet', config='pspnet_r18_narrow_msrc21', group='context modules'),
     dict(name='DeepLabV3', config='deeplabv3_r18_narrow_msrc21', group='context modules'),
     dict(
-        name='EncNet without SE-loss',
+        name='EncNet without SE loss',
         group='context modules',
         options={'model.decode_head.use_se_loss': False},
     ),
@@ -74,15 +74,15 @@ variants = [
         group='codewords (EncNet: 32)',
         options={'model.decode_head.num_codes': 64},
     ),
-    # Weight 0 is "EncNet without SE-loss".
+    # Weight 0 is "EncNet without SE loss".
     dict(
         name='SE weight 0.05',
-        group='SE-loss weight (EncNet: 0.2)',
+        group='SE loss weight (EncNet: 0.2)',
         options={'model.decode_head.loss_se_decode.loss_weight': 0.05},
     ),
     dict(
         name='SE weight 0.8',
-        group='SE-loss weight (EncNet: 0.2)',
+        group='SE loss weight (EncNet: 0.2)',
         options={'model.decode_head.loss_se_decode.loss_weight': 0.8},
     ),
     dict(
@@ -112,12 +112,12 @@ variants = [
     ),
     dict(
         name='smoothing factors / C',
-        group='start of the dictionary (EncNet: random)',
+        group='initial dictionary (EncNet: random)',
         options={'model.decode_head.encoder': dict(scaled_smoothing=True)},
     ),
     dict(
         name='codebook from k-means',
-        group='start of the dictionary (EncNet: random)',
+        group='initial dictionary (EncNet: random)',
         options={'custom_hooks': [dict(type='CodebookInitHook')]},
     ),
 ]

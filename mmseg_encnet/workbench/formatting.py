@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -40,14 +40,22 @@ def strict_json(content: Any, **kwargs: Any) -> str:
         content: Anything that :func:`json.dumps` accepts.
         **kwargs: Arguments of :func:`json.dumps`.
     """
-    return json.dumps(_finite(content), allow_nan=False, **kwargs)
+
+    def finite(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(_map(finite, content), allow_nan=False, **kwargs)
 
 
-def _finite(content: Any) -> Any:
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
+def parse_strict_json(text: str) -> Any:
+    """Return the content of JSON from :func:`strict_json`, with NaN for null."""
+    return _map(lambda value: math.nan if value is None else value, json.loads(text))
+
+
+def _map(function: Callable[[Any], Any], content: Any) -> Any:
+    """Apply a function to every leaf of nested dictionaries and lists."""
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: _map(function, value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return content
+        return [_map(function, value) for value in content]
+    return function(content)

@@ -175,7 +175,7 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
         raise UserError(
             f'study file {path} has two variants named {repeated[0]}; give each its own name.'
         )
-    if slug(content['baseline']) not in slugs:
+    if content['baseline'] not in {variant.name for variant in variants}:
         raise UserError(
             f'study file {path} has the unknown baseline {content["baseline"]!r}; choose one of '
             f'{", ".join(variant.name for variant in variants)}.'
