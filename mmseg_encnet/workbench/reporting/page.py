@@ -1,4 +1,4 @@
-"""The report: one page for one or several runs."""
+"""The report page as HTML."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SECTIONS = (
 
 
 def render_page(runs: Sequence[ReportedRun]) -> str:
-    """The page, as HTML that needs nothing beside itself.
+    """Return the page as self-contained HTML.
 
     Args:
         runs: At least one run; the others are compared with the first.
@@ -60,28 +60,28 @@ def _title(runs: Sequence[ReportedRun]) -> str:
 
 
 def _letter(index: int) -> str:
-    """A, B, ... Z, A1, B1 and so on."""
+    """Return A, B, ... Z, A1, B1 and so on."""
     turn, place = divmod(index, len(ascii_uppercase))
     return ascii_uppercase[place] + (str(turn) if turn else '')
 
 
 def _card(shown: ShownRun) -> dict[str, Any]:
-    """What the head of the page says of a run."""
+    """Return the facts about a run at the top of the page."""
     run, record = shown.run, shown.run.record
     facts = {'Folder': str(record.path)}
     if run.config:
         facts['Model'] = _model_in_words(run.config.get('model') or {})
     facts['Trained'] = f'{record.iterations} iterations'
     if record.sessions > 1:
-        facts['Trained'] += f', log of {record.sessions} starts'
+        facts['Trained'] += f' in {record.sessions} sessions'
     if shown.evaluation:
         facts['Evaluated'] = f'{shown.evaluation.checkpoint} on {shown.evaluation.dataset}'
     problems = list(run.problems)
     if record.broken_lines:
         lines = 'line' if record.broken_lines == 1 else 'lines'
         problems.append(
-            f'{record.broken_lines} unreadable {lines} of the log left out, as a '
-            'killed process leaves them.'
+            f'Skipped {record.broken_lines} unreadable {lines} of the log, as a killed process '
+            'leaves them.'
         )
     return dict(
         letter=shown.letter,
