@@ -107,10 +107,7 @@ def _all_metrics(shown: Sequence[ShownRun]) -> Table:
         for name in names
     ]
     return number_table(
-        'All metrics of the evaluation',
-        ['metric', *(run.label for run in runs)],
-        rows,
-        folded=True,
+        'All metrics of the evaluation', ['metric', *(run.label for run in runs)], rows, folded=True
     )
 
 
