@@ -50,65 +50,40 @@ full_size = dict(
 )
 
 variants = [
-    dict(name='FCN', config='fcn_r18_narrow_msrc21', group='context modules'),
-    dict(name='PSPNet', config='pspnet_r18_narrow_msrc21', group='context modules'),
-    dict(name='DeepLabV3', config='deeplabv3_r18_narrow_msrc21', group='context modules'),
+    *(
+        dict(name=name, config=f'{name.lower()}_r18_narrow_msrc21', group='context modules')
+        for name in ('FCN', 'PSPNet', 'DeepLabV3')
+    ),
     dict(
         name='EncNet without SE loss',
         group='context modules',
         options={'model.decode_head.use_se_loss': False},
     ),
     dict(name='EncNet', group='context modules'),
-    dict(
-        name='8 codewords',
-        group='codewords (EncNet: 32)',
-        options={'model.decode_head.num_codes': 8},
-    ),
-    dict(
-        name='16 codewords',
-        group='codewords (EncNet: 32)',
-        options={'model.decode_head.num_codes': 16},
-    ),
-    dict(
-        name='64 codewords',
-        group='codewords (EncNet: 32)',
-        options={'model.decode_head.num_codes': 64},
+    *(
+        dict(
+            name=f'{number} codewords',
+            group='codewords (EncNet: 32)',
+            options={'model.decode_head.num_codes': number},
+        )
+        for number in (8, 16, 64)
     ),
     # Weight 0 is "EncNet without SE loss".
-    dict(
-        name='SE weight 0.05',
-        group='SE loss weight (EncNet: 0.2)',
-        options={'model.decode_head.loss_se_decode.loss_weight': 0.05},
+    *(
+        dict(
+            name=f'SE weight {weight}',
+            group='SE loss weight (EncNet: 0.2)',
+            options={'model.decode_head.loss_se_decode.loss_weight': weight},
+        )
+        for weight in (0.05, 0.8)
     ),
-    dict(
-        name='SE weight 0.8',
-        group='SE loss weight (EncNet: 0.2)',
-        options={'model.decode_head.loss_se_decode.loss_weight': 0.8},
-    ),
-    dict(
-        name='EncodingDropout',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='EncodingDropout')},
-    ),
-    dict(
-        name='BagOfWords',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='BagOfWords')},
-    ),
-    dict(
-        name='VLAD',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='VLAD')},
-    ),
-    dict(
-        name='FisherVector',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='FisherVector')},
-    ),
-    dict(
-        name='GlobalAverage',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='GlobalAverage')},
+    *(
+        dict(
+            name=encoder,
+            group='encoder (EncNet: Encoding)',
+            options={'model.decode_head.encoder': dict(type=encoder)},
+        )
+        for encoder in ('EncodingDropout', 'BagOfWords', 'VLAD', 'FisherVector', 'GlobalAverage')
     ),
     dict(
         name='smoothing factors / C',
