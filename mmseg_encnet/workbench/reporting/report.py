@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import explain
-from mmseg_encnet.workbench.reporting.evaluation_record import EvaluationRecord, evaluation_record
+from mmseg_encnet.workbench.reporting.evaluation_record import evaluation_record
 from mmseg_encnet.workbench.reporting.page import render_page
 from mmseg_encnet.workbench.reporting.run_record import RunRecord, Which, read_run
 from mmseg_encnet.workbench.reporting.section import ReportedRun
@@ -66,37 +64,22 @@ def _reported(
     try:
         config = record.config()
     except UserError as error:
-        return ReportedRun(name, record, None, None, [_sentence(error)])
+        return ReportedRun(name, record, None, None, [f'Its config cannot be loaded: {error}'])
     if not evaluate:
-        return ReportedRun(
-            name,
-            record,
-            config,
-            None,
-            ['Its checkpoint was not evaluated because of --no-evaluation.'],
-        )
+        problem = 'Its checkpoint was not evaluated because of --no-evaluation.'
+        return ReportedRun(name, record, config, None, [problem])
     # A wrong option is an error of the command line, not a missing part of the page.
     changed = record.config(options) if options else config
-    evaluation, problems = _evaluation(record, changed, name, which)
-    return ReportedRun(name, record, config, evaluation, problems)
-
-
-def _evaluation(
-    record: RunRecord, config: Config, name: str, which: Which
-) -> tuple[EvaluationRecord | None, list[str]]:
     try:
         checkpoint = record.checkpoint(which)
-        return evaluation_record(config, checkpoint, record.path / 'report', name), []
+        evaluation = evaluation_record(changed, checkpoint, record.path / 'report', name)
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        return None, [f'Its checkpoint was not evaluated: {sentence}']
-
-
-def _sentence(error: UserError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+        problem = f'Its checkpoint was not evaluated: {sentence}'
+        return ReportedRun(name, record, config, None, [problem])
+    return ReportedRun(name, record, config, evaluation)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -111,14 +94,11 @@ def _names(folders: Sequence[Path]) -> list[str]:
 def _check_writable(out: Path) -> None:
     if out.is_dir():
         raise UserError(f'--out {out} is a folder, expected an HTML file; name a file in it.')
-    folder = out.resolve().parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
     except OSError as error:
         raise UserError(
             f'cannot write --out {out}: {error.strerror}; choose another place.'
         ) from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(
-            f'cannot write --out {out}: no write permission in {folder}; choose another place.'
-        )

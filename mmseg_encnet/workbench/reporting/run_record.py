@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from mmengine.config import Config
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.formatting import parse_strict_json
 
 Which = Literal['last', 'best']
 
@@ -145,13 +145,15 @@ def read_run(path: Path) -> RunRecord:
             continue
         sessions += 1
         start = min(step for step, _ in trained)
-        for target, entries in ((training, trained), (validation, validated)):
-            _forget_from(target, start)
+        for curves, entries in ((training, trained), (validation, validated)):
+            for points in curves.values():
+                for step in [step for step in points if step >= start]:
+                    del points[step]
             for step, values in entries:
                 for key, value in values.items():
-                    target.setdefault(key, {})[step] = value
-        own = log.with_name('config.py')
-        config_file = own if own.is_file() else config_file
+                    curves.setdefault(key, {})[step] = value
+        if log.with_name('config.py').is_file():
+            config_file = log.with_name('config.py')
     if not sessions:
         raise UserError(
             f'run folder {path} contains no training log (*/vis_data/*.json with losses); pass '
@@ -175,15 +177,13 @@ def _session_logs(path: Path) -> list[Path]:
 
 
 def _records(log: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the records of a log and the number of its invalid lines."""
     records, broken = [], 0
-    for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
-        if not line.strip():
-            continue
+    for line in filter(str.strip, log.read_text(encoding='utf-8', errors='replace').splitlines()):
         try:
-            record = json.loads(line)
+            record = parse_strict_json(line)
         except ValueError:
-            broken += 1
-            continue
+            record = None
         if isinstance(record, dict) and isinstance(record.get('step'), int):
             records.append(record)
         else:
@@ -215,19 +215,8 @@ def _split(records: Iterable[dict[str, Any]]) -> tuple[list, list]:
     return trained, validated
 
 
-def _forget_from(curves: dict[str, dict[int, float]], start: int) -> None:
-    for points in curves.values():
-        for step in [step for step in points if step >= start]:
-            del points[step]
-
-
-def _curves(points: dict[str, dict[int, float]]) -> dict[str, Curve]:
-    curves = {}
-    for key, values in points.items():
-        if values:
-            steps = sorted(values)
-            curves[key] = Curve(tuple(steps), tuple(values[step] for step in steps))
-    return curves
+def _curves(points: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
+    return {key: Curve(*zip(*sorted(values.items()))) for key, values in points.items() if values}
 
 
 def _by_number(paths: Iterable[Path]) -> list[Path]:

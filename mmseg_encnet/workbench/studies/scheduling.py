@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +21,34 @@ from mmseg_encnet.workbench.studies.results import ResultFolder
 POLL_SECONDS = 2.0
 
 
+@dataclass
 class _Workers:
     """Trainings in processes that exit with this one."""
 
-    def __init__(
-        self,
-        study: Study,
-        folder: ResultFolder,
-        folders: Mapping[Run, Path],
-        threads: int,
-        options: Mapping[str, Any],
-    ) -> None:
-        self.study = study
-        self.folder = folder
-        self.threads = threads
-        self.options = options
-        self._folders = folders
-        self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen] = set()
-        self._stopped = False
+    study: Study
+    results: ResultFolder
+    folders: Mapping[Run, Path]
+    threads: int
+    options: Mapping[str, Any]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    processes: set[subprocess.Popen] = field(default_factory=set)
+    stopped: bool = False
 
     def train(self, run: Run) -> str | None:
         """Train one run; return why it crashed, or None."""
-        work_dir = self._folders[run]
+        work_dir = self.folders[run]
         work_dir.mkdir(parents=True, exist_ok=True)
         order = dict(
             variant=asdict(run.variant),
             seed=run.seed,
             metric=self.study.metric,
             work_dir=str(work_dir),
-            results=str(self.folder.path),
+            results=str(self.results.path),
             options=dict(self.options),
         )
         with (work_dir / 'output.txt').open('a') as output:
-            with self._lock:
-                if self._stopped:
+            with self.lock:
+                if self.stopped:
                     return None
                 process = subprocess.Popen(
                     [sys.executable, '-m', 'mmseg_encnet.workbench.studies.execution'],
@@ -65,33 +58,32 @@ class _Workers:
                     text=True,
                     env=dict(os.environ, OMP_NUM_THREADS=str(self.threads)),
                 )
-                self._processes.add(process)
+                self.processes.add(process)
             # Python literals, because JSON would turn the tuples of configs into lists. The pipe
             # stays open, because the process exits when it closes.
             process.stdin.write(f'{order!r}\n')
             process.stdin.flush()
             process.wait()
             process.stdin.close()
-        with self._lock:
-            self._processes.discard(process)
-        if process.returncode == 0 or self._stopped:
+        with self.lock:
+            self.processes.discard(process)
+        if process.returncode == 0 or self.stopped:
             return None
-        lines = (work_dir / 'output.txt').read_text(errors='replace').split('\n')
-        reason = next((line for line in reversed(lines) if line.strip()), '')
-        return f'exit status {process.returncode}: {reason.strip()}'
+        reason = (work_dir / 'output.txt').read_text(errors='replace').strip().rpartition('\n')[2]
+        return f'exit status {process.returncode}: {reason}'
 
     def iteration(self, run: Run) -> int:
         """Return the last iteration of a run."""
         try:
-            return int((self._folders[run] / PROGRESS).read_text() or 0)
+            return int((self.folders[run] / PROGRESS).read_text() or 0)
         except (FileNotFoundError, ValueError):
             return 0
 
     def stop(self) -> None:
         """Stop all trainings; the next attempt continues from their checkpoints."""
-        with self._lock:
-            self._stopped = True
-            for process in self._processes:
+        with self.lock:
+            self.stopped = True
+            for process in self.processes:
                 process.terminate()
 
 
