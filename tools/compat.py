@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ SMOKE = (
     'tests/reliability/test_strangers_files.py',
 )
 SECONDS_A_STEP = 1800
+_run = partial(subprocess.run, capture_output=True, text=True)
 _HEAD = """# Compatibility
 
 Versions tested together by `make compat`, which is not part of `make test`. Each row is a fresh
@@ -124,57 +126,35 @@ def _try(cell: Cell, python: str, folder: Path, allow_cuda: bool) -> dict[str, A
     torch, toolbox = requirements(cell)
     if not allow_cuda:
         report = _step([*pip, '--dry-run', '--report', '-', torch], f'pip found no {torch}')
-        cuda = [
-            entry['metadata']['name']
-            for entry in json.loads(report)['install']
-            if entry['metadata']['name'].startswith('nvidia')
-        ]
+        names = [entry['metadata']['name'] for entry in json.loads(report)['install']]
+        cuda = sum(name.startswith('nvidia') for name in names)
         if cuda:
-            raise NotTested(
-                f'{torch} comes with {len(cuda)} CUDA packages there, which --no-cuda skips'
-            )
+            raise NotTested(f'{torch} comes with {cuda} CUDA packages there, which --no-cuda skips')
     _copy(source)
     _step([*pip, torch], f'pip could not install {torch}')
-    tests = ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime', 'onnxscript']
-    _step([*pip, f'{source}[toolbox]', *toolbox, *tests], 'pip could not install the project')
-    versions = dict(
-        line.split('==')
-        for line in _step([*pip[:-2], 'list', '--format', 'freeze'], 'pip failed').splitlines()
-        if '==' in line
-    )
+    project = f'{source}[toolbox,onnx,data,analysis]'
+    tests = ['pytest', 'pytest-xdist', 'hypothesis']
+    _step([*pip, project, *toolbox, *tests], 'pip could not install the project')
+    installed = _step([*pip[:-2], 'list', '--format', 'freeze'], 'pip failed').splitlines()
+    versions = dict(line.split('==') for line in installed if '==' in line)
     versions = {name: versions.get(name, '?') for name in SHOWN}
     command = f'{venv}/bin/python -m pytest -q --no-header -p no:cacheprovider'.split()
     environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     try:
-        ended = subprocess.run(
-            [*command, *SMOKE],
-            cwd=source,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_A_STEP,
-            check=False,
-        )
+        ended = _run([*command, *SMOKE], cwd=source, env=environment, timeout=SECONDS_A_STEP)
         output, status = ended.stdout, 'failed' if ended.returncode else 'passed'
     except subprocess.TimeoutExpired:
         output, status = f'timeout after {SECONDS_A_STEP} s', 'failed'
-    lines = output.strip().splitlines() or ['no output']
-    failed = [
-        line.split(' - ')[0].removeprefix('FAILED ').removeprefix('ERROR ')
-        for line in lines
-        if line.startswith(('FAILED', 'ERROR'))
-    ]
-    counts = next(
-        (
-            line.strip('= ')
-            for line in reversed(lines)
-            if re.search(r'\d+ (passed|failed|error)', line)
-        ),
-        lines[-1],
-    )
-    detail = re.sub(r',? *\d* warnings?| in .*', '', counts)
-    detail += ': ' * bool(failed) + ', '.join(failed[:3]) + ', ...' * (len(failed) > 3)
-    return dict(status=status, detail=detail, versions=versions)
+    return dict(status=status, detail=_summary(output), versions=versions)
+
+
+def _summary(output: str) -> str:
+    """Return pytest's counts and the first failed tests."""
+    counts = re.findall(r'(\d+ (?:passed|failed|error).*) in ', output)
+    summary = counts[-1] if counts else (output.strip() or 'no output').splitlines()[-1]
+    failed = re.findall(r'^(?:FAILED|ERROR) (.+?)(?: - .*)?$', output, re.MULTILINE)
+    names = ', '.join(failed[:3]) + ', ...' * (len(failed) > 3)
+    return re.sub(r', \d+ warnings?', '', summary) + f': {names}' * bool(failed)
 
 
 def _interpreter(version: str) -> str:
@@ -183,12 +163,7 @@ def _interpreter(version: str) -> str:
     pyenv = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv')) / 'versions'
     candidates += sorted(map(str, pyenv.glob(f'{version}.*/bin/python')))
     for candidate in filter(None, candidates):
-        ended = subprocess.run(
-            [candidate, '-c', 'import sys, venv; print(sys.version)'],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ended = _run([candidate, '-c', 'import sys, venv; print(sys.version)'])
         if not ended.returncode and ended.stdout.startswith(f'{version}.'):
             return candidate
     raise NotTested(f'no Python {version} on this machine')
@@ -196,9 +171,7 @@ def _interpreter(version: str) -> str:
 
 def _copy(target: Path) -> None:
     """Copy the project, because building a wheel leaves files in its source."""
-    listed = subprocess.run(
-        ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    listed = _run(['git', 'ls-files', '-z'], cwd=ROOT, check=True)
     for name in filter(None, listed.stdout.split('\0')):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -207,9 +180,7 @@ def _copy(target: Path) -> None:
 
 def _step(command: list[str], otherwise: str) -> str:
     try:
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS_A_STEP, check=False
-        )
+        ended = _run(command, timeout=SECONDS_A_STEP)
     except subprocess.TimeoutExpired:
         raise NotTested(f'{otherwise} in {SECONDS_A_STEP} s') from None
     if ended.returncode:
