@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -67,7 +68,8 @@ class RunRecord:
     def training_memory(self) -> int | None:
         """Peak GPU memory while training, in bytes; None on the CPU."""
         curve = self.training.get('memory')
-        return int(max(curve.values)) * 2**20 if curve else None
+        values = [value for value in curve.values if isfinite(value)] if curve else []
+        return int(max(values)) * 2**20 if values else None
 
     @property
     def config_text(self) -> str:
