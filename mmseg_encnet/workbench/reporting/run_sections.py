@@ -77,7 +77,7 @@ def _quality(run: ShownRun) -> dict[str, float]:
                 if key in run.evaluation.metrics
             }
         )
-    curve = run.run.record.validation.get('mIoU')
+    curve = run.record.validation.get('mIoU')
     if curve:
         values['last validation mIoU'] = curve.values[-1]
         values['best validation mIoU'] = float(np.nanmax([*curve.values, -np.inf]))
@@ -115,13 +115,13 @@ def training(shown: Sequence[ShownRun]) -> Section:
     """Return the section of the logged curves."""
     pictures = []
     for title, of_run in _curves_to_draw(shown):
-        curves = [(run.style, curve) for run in shown if (curve := of_run(run.run.record))]
+        curves = [(run.style, curve) for run in shown if (curve := of_run(run.record))]
         if curves:
             pictures.append(figures.draw_curves(title, curves))
     notes = missing(
         shown,
         'validation curve',
-        lambda run: run.run.record.validation,
+        lambda run: run.record.validation,
         'its log contains no validation',
     )
     diverged = [
@@ -129,7 +129,7 @@ def training(shown: Sequence[ShownRun]) -> Section:
         for run in shown
         if any(
             not np.isfinite(curve.values).all()
-            for key, curve in run.run.record.training.items()
+            for key, curve in run.record.training.items()
             if 'loss' in key
         )
     ]
@@ -142,7 +142,7 @@ def _curves_to_draw(
     shown: Sequence[ShownRun],
 ) -> list[tuple[str, Callable[[RunRecord], Curve | None]]]:
     parts = sorted(
-        {key for run in shown for key in run.run.record.training if 'loss' in key},
+        {key for run in shown for key in run.record.training if 'loss' in key},
         key=lambda key: (key != 'loss', key.startswith('aux'), key),
     )
     titles = {'loss': 'Loss'} | {key: f'Loss part {key}' for key in parts if key != 'loss'}
@@ -169,7 +169,7 @@ def speed_and_memory(shown: Sequence[ShownRun]) -> Section:
     ]
     rows = []
     for run in shown:
-        record, evaluation = run.run.record, run.evaluation
+        record, evaluation = run.record, run.evaluation
         seconds = record.seconds_per_iteration
         rows.append(
             [
@@ -204,16 +204,16 @@ def differences(shown: Sequence[ShownRun]) -> Section | None:
     """Return the section of config differences, or None for one run."""
     if len(shown) < 2:
         return None
-    runs = [run for run in shown if run.run.config is not None]
+    runs = [run for run in shown if run.config is not None]
     notes = missing(
         shown,
         'comparison of configs',
-        lambda run: run.run.config is not None,
+        lambda run: run.config is not None,
         'its config is not readable',
     )
     shown_tables = []
     if len(runs) > 1:
-        entries = config_differences([run.run.config for run in runs])
+        entries = config_differences([run.config for run in runs])
         rows = [[Cell(key), *map(Cell, values)] for key, values in entries.items()]
         if rows:
             headers = ['entry', *(run.label for run in runs)]

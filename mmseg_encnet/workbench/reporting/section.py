@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmseg_encnet.workbench.reporting.evaluation_record import EvaluationRecord
@@ -33,16 +33,16 @@ class ReportedRun:
 
 
 @dataclass(frozen=True)
-class ShownRun:
-    """A run with its place on the page."""
+class ShownRun(ReportedRun):
+    """A run with its place on the page.
 
-    run: ReportedRun
-    letter: str
-    style: Style
+    Attributes:
+        letter: Short name in column headers.
+        style: Label and colour.
+    """
 
-    @property
-    def evaluation(self) -> EvaluationRecord | None:
-        return self.run.evaluation
+    letter: str = field(kw_only=True)
+    style: Style = field(kw_only=True)
 
     @property
     def label(self) -> str:
