@@ -1,4 +1,4 @@
-"""Whether a wider view or an encoding of the scene tells twins apart."""
+"""Twin classes: wider receptive fields against an encoding of the scene."""
 
 title = 'Twin-pixel accuracy against the receptive field'
 config = 'encnet_r18_context-scenes'
@@ -14,7 +14,7 @@ options = {
 }
 options['train_cfg.val_interval'] = 108
 
-# Dilation in the last stage alone widens the view at the same parameters and the same work.
+# Dilation of the last stage widens the receptive field at equal parameters and FLOPs.
 variants = [
     dict(
         name=f'{name}, dilation {dilation}',

@@ -1,4 +1,4 @@
-"""What context buys on MSRC-21, from random initialisation."""
+"""Context modules and encoders on MSRC-21, from random initialisation."""
 
 title = 'Context modules and encoders on MSRC-21'
 config = 'encnet_r18_narrow_msrc21'
@@ -8,9 +8,9 @@ seeds = [0, 1, 2]
 
 
 def sized(base_size, crop_size, epochs, workers):
-    """Options that bring the published augmentation and windows to another size.
+    """Return options that scale the published augmentation and windows to another size.
 
-    The learning rate ends in a flat tail, so that a curve that still rises there shows.
+    The learning rate decays to zero with a flat tail, where training curves should be flat too.
     """
     iterations = epochs * (318 // 8)
     resize, crop = (base_size, base_size), (crop_size, crop_size)
@@ -37,10 +37,10 @@ def sized(base_size, crop_size, epochs, workers):
     }
 
 
-# An eighth of the published sizes and a quarter of the width: the whole study is an evening on two
-# cores, and its curves are flat at their end.
+# An eighth of the published sizes and a quarter of the width: the study takes an evening on two
+# cores, and its curves are flat at the end.
 options = sized(72, 64, 80, workers=0)
-# Networks and photographs of the usual size, on a machine with a GPU (--full-size).
+# Networks and images of the usual size, for a machine with a GPU (--full-size).
 full_size = dict(
     configs={
         f'{name}_r18_narrow_msrc21': f'{name}_r50_msrc21'
@@ -50,74 +50,49 @@ full_size = dict(
 )
 
 variants = [
-    dict(name='FCN', config='fcn_r18_narrow_msrc21', group='context modules'),
-    dict(name='PSPNet', config='pspnet_r18_narrow_msrc21', group='context modules'),
-    dict(name='DeepLabV3', config='deeplabv3_r18_narrow_msrc21', group='context modules'),
+    *(
+        dict(name=name, config=f'{name.lower()}_r18_narrow_msrc21', group='context modules')
+        for name in ('FCN', 'PSPNet', 'DeepLabV3')
+    ),
     dict(
-        name='EncNet without SE-loss',
+        name='EncNet without SE loss',
         group='context modules',
         options={'model.decode_head.use_se_loss': False},
     ),
     dict(name='EncNet', group='context modules'),
-    dict(
-        name='8 codewords',
-        group='codewords (EncNet: 32)',
-        options={'model.decode_head.num_codes': 8},
+    *(
+        dict(
+            name=f'{number} codewords',
+            group='codewords (EncNet: 32)',
+            options={'model.decode_head.num_codes': number},
+        )
+        for number in (8, 16, 64)
     ),
-    dict(
-        name='16 codewords',
-        group='codewords (EncNet: 32)',
-        options={'model.decode_head.num_codes': 16},
+    # Weight 0 is "EncNet without SE loss".
+    *(
+        dict(
+            name=f'SE weight {weight}',
+            group='SE loss weight (EncNet: 0.2)',
+            options={'model.decode_head.loss_se_decode.loss_weight': weight},
+        )
+        for weight in (0.05, 0.8)
     ),
-    dict(
-        name='64 codewords',
-        group='codewords (EncNet: 32)',
-        options={'model.decode_head.num_codes': 64},
-    ),
-    # Weight 0 is "EncNet without SE-loss".
-    dict(
-        name='SE weight 0.05',
-        group='SE-loss weight (EncNet: 0.2)',
-        options={'model.decode_head.loss_se_decode.loss_weight': 0.05},
-    ),
-    dict(
-        name='SE weight 0.8',
-        group='SE-loss weight (EncNet: 0.2)',
-        options={'model.decode_head.loss_se_decode.loss_weight': 0.8},
-    ),
-    dict(
-        name='EncodingDropout',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='EncodingDropout')},
-    ),
-    dict(
-        name='BagOfWords',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='BagOfWords')},
-    ),
-    dict(
-        name='VLAD',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='VLAD')},
-    ),
-    dict(
-        name='FisherVector',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='FisherVector')},
-    ),
-    dict(
-        name='GlobalAverage',
-        group='encoder (EncNet: Encoding)',
-        options={'model.decode_head.encoder': dict(type='GlobalAverage')},
+    *(
+        dict(
+            name=encoder,
+            group='encoder (EncNet: Encoding)',
+            options={'model.decode_head.encoder': dict(type=encoder)},
+        )
+        for encoder in ('EncodingDropout', 'BagOfWords', 'VLAD', 'FisherVector', 'GlobalAverage')
     ),
     dict(
         name='smoothing factors / C',
-        group='start of the dictionary (EncNet: random)',
+        group='initial dictionary (EncNet: random)',
         options={'model.decode_head.encoder': dict(scaled_smoothing=True)},
     ),
     dict(
         name='codebook from k-means',
-        group='start of the dictionary (EncNet: random)',
+        group='initial dictionary (EncNet: random)',
         options={'custom_hooks': [dict(type='CodebookInitHook')]},
     ),
 ]

@@ -1,8 +1,8 @@
-"""Try the project with other Pythons, PyTorches and toolboxes; writes docs/compatibility.md.
+"""Test the project with other versions of Python, PyTorch and the toolbox.
 
-Every cell of the matrix gets a virtual environment of its own, which is removed afterwards: PyTorch
-first, then the project with the toolbox, then a part of the tests. Needs git and the interpreters,
-and nothing installed. What is stated as the oldest is read from setup.cfg.
+Each cell of the matrix gets a temporary virtual environment with PyTorch and the project, in which
+part of the tests run. The results are written to docs/compatibility.md. Only git and the Python
+interpreters are required. The oldest versions are the lower bounds in setup.cfg.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'docs' / 'compatibility.json'
 PAGE = ROOT / 'docs' / 'compatibility.md'
 PYTHONS = ('3.10', '3.11', '3.12', '3.13')
-# The one that `make` installs.
+# The version that `make` installs.
 DEFAULT_TORCH = re.search(
     r'^TORCH \?= torch==([\w.]+)', (ROOT / 'Makefile').read_text(), re.MULTILINE
 )[1]
@@ -34,22 +35,22 @@ SMOKE = (
     'tests/ops/encode/test_encode.py',
     'tests/ops/test_presence.py',
     'tests/running/test_launch.py',
-    'tests/engine/test_inference.py',
+    'tests/predicting/test_inference.py',
     'tests/apis',
     'tests/reliability/test_strangers_files.py',
 )
 SECONDS_A_STEP = 1800
+_run = partial(subprocess.run, capture_output=True, text=True)
 _HEAD = """# Compatibility
 
-Which versions work together, tried by `make compat`. Each row is an environment of its own:
-PyTorch, then the project with the toolbox, then the tests of the operators, of training, of
-inference, of the toolbox's interfaces and of files from strangers. It is not part of `make test`.
+Versions tested together by `make compat`, which is not part of `make test`. Each row is a fresh
+environment with PyTorch, the toolbox and the project, in which the tests of the operators,
+training, inference, the toolbox's interfaces and untrusted files run.
 
-`oldest` is the lower bound in `setup.cfg`, `newest` what pip chose on the day; `{torch}` is the
-PyTorch that `make` installs. A cell needs one core for about a quarter of an hour and the network;
-PyTorch's usual builds bring CUDA, several gigabytes a cell, which are removed when it is done.
-`make compat CELLS='NAME ...'` runs some cells, and `CELLS=--no-cuda` those whose PyTorch comes
-without CUDA.
+`oldest` is the lower bound in `setup.cfg`, `newest` the version that pip chose on that day, and
+`{torch}` the PyTorch that `make` installs. A cell takes one core for about 15 minutes and needs the
+network. Builds of PyTorch with CUDA take several gigabytes, which are deleted afterwards.
+`make compat CELLS='NAME ...'` runs some cells, and `CELLS=--no-cuda` skips builds with CUDA.
 
 """
 
@@ -73,18 +74,18 @@ class Cell(NamedTuple):
 
 
 class NotTested(Exception):
-    """A cell cannot be tried here; the message says why."""
+    """A cell cannot be tested here, for the reason in the message."""
 
 
 def matrix() -> list[Cell]:
-    """For each Python both ends of what the project allows, and what ``make`` installs."""
+    """Return both ends of the allowed versions for each Python, and what ``make`` installs."""
     ends = [Cell(python, end, end) for python in PYTHONS for end in ('oldest', 'newest')]
     usual = [Cell('3.11', DEFAULT_TORCH, end) for end in ('oldest', 'newest')]
     return sorted(ends + usual)
 
 
 def lower_bounds() -> dict[str, str]:
-    """The oldest versions that setup.cfg allows, of PyTorch and of the toolbox."""
+    """Return the oldest versions of PyTorch and the toolbox that setup.cfg allows."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
     lines = setup['options']['install_requires'] + setup['options.extras_require']['toolbox']
@@ -93,7 +94,7 @@ def lower_bounds() -> dict[str, str]:
 
 
 def requirements(cell: Cell) -> tuple[str, list[str]]:
-    """What pip is asked for: PyTorch, and the toolbox."""
+    """Return pip's requirements for PyTorch and for the toolbox."""
     oldest = lower_bounds()
     version = oldest['torch'] if cell.torch == 'oldest' else cell.torch
     torch = 'torch' if cell.torch == 'newest' else f'torch=={version}'
@@ -104,7 +105,7 @@ def requirements(cell: Cell) -> tuple[str, list[str]]:
 
 
 def run(cell: Cell, folder: Path, allow_cuda: bool) -> dict[str, Any]:
-    """Try a cell; what is known of it afterwards."""
+    """Test a cell and return its result."""
     result: dict[str, Any] = dict(cell=list(cell), day=date.today().isoformat(), versions={})
     start = time.monotonic()
     try:
@@ -125,91 +126,52 @@ def _try(cell: Cell, python: str, folder: Path, allow_cuda: bool) -> dict[str, A
     torch, toolbox = requirements(cell)
     if not allow_cuda:
         report = _step([*pip, '--dry-run', '--report', '-', torch], f'pip found no {torch}')
-        cuda = [
-            entry['metadata']['name']
-            for entry in json.loads(report)['install']
-            if entry['metadata']['name'].startswith('nvidia')
-        ]
+        names = [entry['metadata']['name'] for entry in json.loads(report)['install']]
+        cuda = sum(name.startswith('nvidia') for name in names)
         if cuda:
-            raise NotTested(
-                f'{torch} comes with {len(cuda)} CUDA packages there, and the run was '
-                'told to leave those out'
-            )
+            raise NotTested(f'{torch} comes with {cuda} CUDA packages there, which --no-cuda skips')
     _copy(source)
     _step([*pip, torch], f'pip could not install {torch}')
-    tests = ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime', 'onnxscript']
-    _step([*pip, f'{source}[toolbox]', *toolbox, *tests], 'pip could not install the project')
-    versions = dict(
-        line.split('==')
-        for line in _step([*pip[:-2], 'list', '--format', 'freeze'], 'pip failed').splitlines()
-        if '==' in line
-    )
+    project = f'{source}[toolbox,onnx,data,analysis]'
+    tests = ['pytest', 'pytest-xdist', 'hypothesis']
+    _step([*pip, project, *toolbox, *tests], 'pip could not install the project')
+    installed = _step([*pip[:-2], 'list', '--format', 'freeze'], 'pip failed').splitlines()
+    versions = dict(line.split('==') for line in installed if '==' in line)
     versions = {name: versions.get(name, '?') for name in SHOWN}
-    command = [
-        str(venv / 'bin' / 'python'),
-        '-m',
-        'pytest',
-        '-q',
-        '--no-header',
-        '-p',
-        'no:cacheprovider',
-        *SMOKE,
-    ]
+    command = f'{venv}/bin/python -m pytest -q --no-header -p no:cacheprovider'.split()
     environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     try:
-        ended = subprocess.run(
-            command,
-            cwd=source,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_A_STEP,
-            check=False,
-        )
+        ended = _run([*command, *SMOKE], cwd=source, env=environment, timeout=SECONDS_A_STEP)
         output, status = ended.stdout, 'failed' if ended.returncode else 'passed'
     except subprocess.TimeoutExpired:
-        output, status = f'no end after {SECONDS_A_STEP} s', 'failed'
-    lines = output.strip().splitlines() or ['no output']
-    failed = [
-        line.split(' - ')[0].removeprefix('FAILED ').removeprefix('ERROR ')
-        for line in lines
-        if line.startswith(('FAILED', 'ERROR'))
-    ]
-    counts = next(
-        (
-            line.strip('= ')
-            for line in reversed(lines)
-            if re.search(r'\d+ (passed|failed|error)', line)
-        ),
-        lines[-1],
-    )
-    detail = re.sub(r',? *\d* warnings?| in .*', '', counts)
-    detail += ': ' * bool(failed) + ', '.join(failed[:3]) + ', ...' * (len(failed) > 3)
-    return dict(status=status, detail=detail, versions=versions)
+        output, status = f'timeout after {SECONDS_A_STEP} s', 'failed'
+    return dict(status=status, detail=_summary(output), versions=versions)
+
+
+def _summary(output: str) -> str:
+    """Return pytest's counts and the first failed tests."""
+    counts = re.findall(r'(\d+ (?:passed|failed|error).*) in ', output)
+    summary = counts[-1] if counts else (output.strip() or 'no output').splitlines()[-1]
+    failed = re.findall(r'^(?:FAILED|ERROR) (.+?)(?: - .*)?$', output, re.MULTILINE)
+    names = ', '.join(failed[:3]) + ', ...' * (len(failed) > 3)
+    return re.sub(r', \d+ warnings?', '', summary) + f': {names}' * bool(failed)
 
 
 def _interpreter(version: str) -> str:
-    """An interpreter of a version, on the path or among those that pyenv built."""
+    """Return an interpreter from the path or from pyenv."""
     candidates = [shutil.which(f'python{version}')]
     pyenv = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv')) / 'versions'
     candidates += sorted(map(str, pyenv.glob(f'{version}.*/bin/python')))
     for candidate in filter(None, candidates):
-        ended = subprocess.run(
-            [candidate, '-c', 'import sys, venv; print(sys.version)'],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ended = _run([candidate, '-c', 'import sys, venv; print(sys.version)'])
         if not ended.returncode and ended.stdout.startswith(f'{version}.'):
             return candidate
     raise NotTested(f'no Python {version} on this machine')
 
 
 def _copy(target: Path) -> None:
-    """Copy the project: building a wheel leaves files in its source."""
-    listed = subprocess.run(
-        ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    """Copy the project, because building a wheel leaves files in its source."""
+    listed = _run(['git', 'ls-files', '-z'], cwd=ROOT, check=True)
     for name in filter(None, listed.stdout.split('\0')):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -218,26 +180,24 @@ def _copy(target: Path) -> None:
 
 def _step(command: list[str], otherwise: str) -> str:
     try:
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS_A_STEP, check=False
-        )
+        ended = _run(command, timeout=SECONDS_A_STEP)
     except subprocess.TimeoutExpired:
         raise NotTested(f'{otherwise} in {SECONDS_A_STEP} s') from None
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.startswith('ERROR')]
-        # A message may tell where packages come from.
+        # Messages may contain addresses of package indexes.
         reason = re.sub(r'\S+://\S+', '...', (lines or ['no message'])[-1].removeprefix('ERROR: '))
         raise NotTested(f'{otherwise}: {reason}')
     return ended.stdout
 
 
 def stored() -> dict[str, dict[str, Any]]:
-    """The last result of each cell."""
+    """Return the last result of each cell."""
     return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
-    """The page ``docs/compatibility.md``."""
+    """Return the content of ``docs/compatibility.md``."""
     return _HEAD.format(torch=DEFAULT_TORCH) + '\n'.join(_table(matrix(), results)) + '\n'
 
 
@@ -267,28 +227,28 @@ def main() -> None:
         epilog='cells: ' + ', '.join(cells),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('cells', nargs='*', metavar='CELL', help='which to run; all if not given')
+    parser.add_argument('cells', nargs='*', metavar='CELL', help='cells to run (default: all)')
     parser.add_argument(
         '--no-cuda',
         action='store_true',
-        help='leave out cells whose PyTorch comes with CUDA packages',
+        help='skip cells whose PyTorch comes with CUDA packages',
     )
     parser.add_argument(
         '--folder',
         type=Path,
         default=ROOT / '.compat',
-        help='where environments are made and removed again (%(default)s)',
+        help='folder of the temporary environments (default: %(default)s)',
     )
     args = parser.parse_args()
     unknown = set(args.cells) - set(cells)
     if unknown:
-        parser.error(f'no cell {", ".join(sorted(unknown))}; there are {", ".join(cells)}')
+        parser.error(f'unknown cell {min(unknown)}; choose from {", ".join(cells)}')
     failed = []
     for name in args.cells or cells:
         print(f'--- {name}', flush=True)
         result = run(cells[name], args.folder / name, not args.no_cuda)
         print(f'{result["status"]}: {result["detail"]}', flush=True)
-        # Read again, so that runs side by side keep each other's results.
+        # Read again, to keep the results of concurrent runs.
         results = dict(stored(), **{name: result})
         RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=2) + '\n')
         PAGE.write_text(render(results))

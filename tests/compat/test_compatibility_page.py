@@ -1,4 +1,4 @@
-"""The page of versions says what was tried, and its matrix covers what the project allows."""
+"""The page of versions matches the results, and its matrix covers the allowed versions."""
 
 from __future__ import annotations
 
@@ -19,6 +19,26 @@ spec.loader.exec_module(compat)
 
 def test_page_is_written_from_the_results():
     assert compat.PAGE.read_text() == compat.render(compat.stored()), 'run: make compat'
+
+
+def test_tests_to_run_exist():
+    assert all((ROOT / path).exists() for path in compat.SMOKE)
+
+
+@pytest.mark.parametrize(
+    'output, summary',
+    [
+        ('..\n210 passed, 114 skipped, 3 warnings in 12.30s (0:12)\n', '210 passed, 114 skipped'),
+        (
+            'FAILED a.py::b - assert 0\nERROR c.py\n== 1 failed, 2 warnings, 1 error in 5.00s ==',
+            '1 failed, 1 error: a.py::b, c.py',
+        ),
+        ('usage: pytest\nno such option', 'no such option'),
+        ('', 'no output'),
+    ],
+)
+def test_summary_of_a_run(output, summary):
+    assert compat._summary(output) == summary
 
 
 def test_nothing_failed():

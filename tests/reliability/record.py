@@ -14,14 +14,16 @@ runs the checks.
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+
+from mmseg_encnet.workbench.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = ROOT / 'tests' / 'reliability'
@@ -117,16 +119,8 @@ def _shown(value: Any) -> str:
 
 
 def _setting() -> str:
-    cores = 0
-    cpuinfo = Path('/proc/cpuinfo')
-    model = platform.machine()
-    if cpuinfo.is_file():
-        lines = [line.partition(':') for line in cpuinfo.read_text().splitlines()]
-        cores = sum(key.strip() == 'processor' for key, _, _ in lines)
-        model = next(
-            (value.strip() for key, _, value in lines if key.strip() == 'model name'), model
-        )
+    machine = describe_machine(torch.device('cpu'))
     return (
-        f'Python {platform.python_version()}, PyTorch {metadata.version("torch")}, '
-        f'{cores or "?"} x {model}'
+        f'Python {machine["python"]}, PyTorch {machine["torch"]}, '
+        f'{machine["cores"]} x {machine["processor"]}'
     )

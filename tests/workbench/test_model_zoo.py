@@ -1,4 +1,4 @@
-"""The page of models says what the metafile says."""
+"""The model zoo page matches the metafile."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Usage: tools/analysis_tools/gpu_report.sh [OUT_DIR]
-# Run every test that needs a GPU and every benchmark on it, and write one report, OUT_DIR/report.md
-# (work_dirs/gpu_report), with its figures as JSON and pictures beside it. Takes about ten minutes.
+# Run all tests and benchmarks that need a GPU, and write a report to OUT_DIR/report.md (default:
+# work_dirs/gpu_report), with measurements as JSON and figures. Takes about ten minutes.
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-python}
 out=${1:-work_dirs/gpu_report}
 if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-    echo 'error: PyTorch sees no GPU here; run this where nvidia-smi lists one.' >&2
+    echo 'error: PyTorch finds no GPU; run this on a machine where nvidia-smi lists one.' >&2
     exit 2
 fi
 mkdir -p "$out"
@@ -16,7 +16,7 @@ out=$(cd "$out" && pwd)
 tools=$root/tools/analysis_tools
 failed=0
 
-run() {  # run LOG COMMAND...: everything goes on if one part fails
+run() {  # run LOG COMMAND...: a failure does not stop the others
     local log=$out/$1
     shift
     "$@" 2>&1 | tee "$log" || { failed=1; echo "FAILED: $*" >> "$log"; }

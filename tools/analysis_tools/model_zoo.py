@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> None:
     page = ROOT / 'docs' / 'model_zoo.md'
     page.write_text(write_page(ROOT / 'configs' / 'metafile.yml'))
-    print(f'written to {page}')
+    print(f'page: {page}')
 
 
 if __name__ == '__main__':

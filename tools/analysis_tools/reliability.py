@@ -1,4 +1,4 @@
-"""Run the long checks of tests/reliability and write docs/reliability.md from their results."""
+"""Run the long checks in tests/reliability and write their results to docs/reliability.md."""
 
 import argparse
 import os
@@ -19,15 +19,15 @@ def main() -> None:
         'checks',
         nargs='*',
         metavar='CHECK',
-        help=f'which to run; all if none is named: {", ".join(names)}',
+        help=f'checks to run (default: all): {", ".join(names)}',
     )
     parser.add_argument(
-        '--page-only', action='store_true', help='write the page from the results that are there'
+        '--page-only', action='store_true', help='write the page from the existing results'
     )
     args = parser.parse_args()
     unknown = set(args.checks) - set(names)
     if unknown:
-        parser.error(f'no check {", ".join(unknown)}; there are {", ".join(names)}')
+        parser.error(f'unknown check {min(unknown)}; choose from {", ".join(names)}')
     environment = dict(os.environ, OMP_NUM_THREADS='1')
     failed = []
     for name in [] if args.page_only else args.checks or names:
@@ -35,11 +35,11 @@ def main() -> None:
         command = [sys.executable, str(CHECKS / f'check_{name}.py')]
         if subprocess.run(command, env=environment).returncode:
             failed.append(name)
-        # After each, so that what was measured stays when a later one is stopped.
+        # After each check, to keep the results if a later one is interrupted.
         record.PAGE.write_text(record.render(record.stored()))
     record.PAGE.write_text(record.render(record.stored()))
     if failed:
-        sys.exit(f'did not hold: {", ".join(failed)}')
+        sys.exit(f'failed: {", ".join(failed)}')
 
 
 if __name__ == '__main__':

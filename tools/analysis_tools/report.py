@@ -1,4 +1,4 @@
-"""Write one page about one or several runs: curves, classes, confusion, presence, sheets, speed."""
+"""Write an HTML report of runs: curves, classes, confusion, presence, context sheets and speed."""
 
 import argparse
 import sys
@@ -19,17 +19,15 @@ def parse_args() -> argparse.Namespace:
         help='work dirs of trainings; the others are compared with the first',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('report.html'), help='page to write (%(default)s)'
+        '--out', type=Path, default=Path('report.html'), help='page to write (default: %(default)s)'
     )
     parser.add_argument(
         '--checkpoint',
         choices=['last', 'best'],
         default='last',
-        help='which checkpoint to evaluate (%(default)s)',
+        help='checkpoint to evaluate (default: %(default)s)',
     )
-    parser.add_argument(
-        '--no-evaluation', action='store_true', help='read the logs alone, evaluate no checkpoint'
-    )
+    parser.add_argument('--no-evaluation', action='store_true', help='read only the logs')
     add_options_argument(parser)
     return parser.parse_args()
 

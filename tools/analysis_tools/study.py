@@ -1,4 +1,4 @@
-"""Run what is missing of a study, then write its table, figure and page."""
+"""Run the missing trainings of a study, then write its page with table and figure."""
 
 import argparse
 import os
@@ -20,28 +20,28 @@ def parse_args() -> argparse.Namespace:
         '--workers',
         type=int,
         default=os.cpu_count() or 1,
-        help='trainings at a time; they share the cores (%(default)s)',
+        help='simultaneous trainings, which share the cores (default: %(default)s)',
     )
     parser.add_argument(
         '--full-size',
         action='store_true',
-        help="the study's full_size: large networks and images, for a GPU",
+        help="use the study's full_size: large networks and images, for a GPU",
     )
     parser.add_argument(
         '--only-summary',
         action='store_true',
-        help='train nothing, write the page from the results that are there',
+        help='write the page from the existing results, without training',
     )
     parser.add_argument(
         '--results',
         type=Path,
-        help='folder of the results; results/NAME beside the study file if not given',
+        help='folder of the results (default: results/NAME beside the study file)',
     )
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/studies'),
-        help='folder for unfinished trainings (%(default)s)',
+        help='folder for unfinished trainings (default: %(default)s)',
     )
     add_options_argument(parser)
     return parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> int:
             study, folder, args.work_dir / study.name, args.workers, args.cfg_options
         )
     page = write_page(study, summarise(study, folder), path.parent)
-    print(f'written to {page}')
+    print(f'page: {page}')
     return 1 if crashed else 0
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks: registries of cases and contenders, measured side by side in one process."""
+"""Benchmarks of the encoding operator and of whole networks."""

@@ -1,27 +1,32 @@
-"""The encoding operator against mmseg's `Encoding`, its bare matrix products and the roofline."""
+"""Benchmark of the encoding operator.
+
+The backends are compared with mmseg's `Encoding`, the matrix products that the operator needs at
+least, and the roofline of the machine.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from mmseg.models.decode_heads import EncHead
 from mmseg.models.utils import Encoding
 from torch import Tensor
+from tqdm import tqdm
 
 from mmseg_encnet.ops import encode, presence_targets
-from mmseg_encnet.ops.encode import triton as triton_kernels
-from mmseg_encnet.ops.encode.native import backend as native_backend
+from mmseg_encnet.ops.encode.backends import AUTO, BACKENDS
 from mmseg_encnet.workbench.benchmarks.measure import (
     Stopwatch,
-    describe_machine,
     kept_bytes,
     peak_bandwidth,
     peak_bytes,
     peak_flops,
 )
+from mmseg_encnet.workbench.machine import describe_machine
 
 PRODUCTS = 'matrix products'
 MMSEG = 'mmseg Encoding'
@@ -29,14 +34,14 @@ MMSEG = 'mmseg Encoding'
 
 @dataclass(frozen=True)
 class Shape:
-    """A case: features after a ReLU with a dictionary initialised as published.
+    """Sizes and statistics of a case: ReLU features and codewords initialised as published.
 
-    Args:
-        name: What is special about it.
+    Attributes:
+        name: Label of the case.
         batch, channels, height, width, codes: Sizes.
-        smoothing: Factor on the published smoothing factors; 1 saturates the assignments.
-        channels_last: Memory layout of the features.
-        offset: Added to features and codewords.
+        smoothing: Multiplier of the published smoothing factors; 1 saturates the assignments.
+        channels_last: Whether the features are in channels-last layout.
+        offset: Offset of features and codewords.
     """
 
     name: str
@@ -51,7 +56,7 @@ class Shape:
 
     @property
     def products(self) -> int:
-        """Multiply-adds of one matrix product, times two."""
+        """Floating-point operations of one matrix product."""
         return 2 * self.batch * self.height * self.width * self.channels * self.codes
 
 
@@ -72,7 +77,7 @@ GROWTH = {
 
 
 class Case:
-    """The tensors of a shape."""
+    """Random tensors of a shape."""
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -94,19 +99,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Contender:
-    """What is measured: a forward pass without and a step with gradients.
+    """One way to compute the encoding, or part of it.
 
-    Args:
-        forward: Takes a case's tensors and returns the encoding.
-        step: Takes a case and returns what it computed; by default forward and backward.
-        missing: Why it cannot run on a device, or None.
-        operator: Whether it is an encoding, whose memory is of interest.
-        only_first: Measured on the first shape alone, because it takes seconds.
+    Attributes:
+        forward: Maps a case's tensors to the encoding.
+        step: Maps a case to what it computed; by default, forward and backward.
+        refusal: Maps a tensor to the reason why the contender does not take it, or None.
+        operator: Whether this is a whole encoding, whose memory is measured too.
+        only_first: Whether to measure the first shape only, because each call takes seconds.
     """
 
     forward: Callable[..., Any]
     step: Callable[[Case], Any] | None = None
-    missing: Callable[[torch.device], str | None] = field(default=lambda device: None)
+    refusal: Callable[[Tensor], str | None] = lambda tensor: None
     operator: bool = True
     only_first: bool = False
 
@@ -119,7 +124,7 @@ class Contender:
 
 def _mmseg(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     layer = Encoding(x.shape[1], len(scale))
-    # Its parameters give way to the case's tensors.
+    # The case's tensors replace the parameters.
     del layer.codewords, layer.scale
     layer.codewords, layer.scale = codewords, scale
     return layer(x)
@@ -151,40 +156,14 @@ def _six_products(case: Case) -> None:
             torch.bmm(left.transpose(1, 2), weights)
 
 
-def _backend(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    return lambda x, codewords, scale: encode(x, codewords, scale, backend=name)
-
-
-def _without_cuda(device: torch.device) -> str | None:
-    return None if device.type == 'cuda' else 'no CUDA GPU'
-
-
-def _without_native(device: torch.device) -> str | None:
-    if not native_backend.AVAILABLE:
-        return 'its kernels were not built'
-    return None if device.type == 'cpu' else 'for the CPU only'
-
-
-def _without_triton(device: torch.device) -> str | None:
-    if not triton_kernels.AVAILABLE:
-        return 'triton is not installed'
-    return _without_cuda(device)
-
-
-def _without_mmcv(device: torch.device) -> str | None:
-    try:
-        import mmcv.ops  # noqa: F401
-    except (ImportError, AssertionError):
-        return 'mmcv has no compiled operators'
-    return _without_cuda(device)
+def _backend(name: str) -> Contender:
+    return Contender(partial(encode, backend=name), refusal=BACKENDS[name].refusal)
 
 
 CONTENDERS = {
     PRODUCTS: Contender(_two_products, _six_products, operator=False),
-    'native': Contender(_backend('native'), missing=_without_native),
-    'dense': Contender(_backend('dense')),
-    'triton': Contender(_backend('triton'), missing=_without_triton),
-    'mmcv': Contender(_backend('mmcv'), missing=_without_mmcv),
+    # The reference expands its input as mmseg's layer does.
+    **{name: _backend(name) for name in BACKENDS if name != 'reference'},
     MMSEG: Contender(_mmseg, only_first=True),
 }
 
@@ -205,45 +184,43 @@ def run(
     growth: dict[str, tuple[Shape, ...]] = GROWTH,
     contenders: dict[str, Contender] = CONTENDERS,
     rounds: int = 15,
-    progress: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure all contenders on all shapes.
+    """Measure all contenders on all shapes, with a progress bar.
 
     Args:
-        device: Where to measure.
+        device: Device to measure on.
         shapes: Cases for all contenders.
-        growth: For the operators that ``backend='auto'`` takes and the bare products: by size, the
-            cases along which they grow.
+        growth: By size, the cases of the scaling curves, which the matrix products and the
+            backends of ``backend='auto'`` run.
         contenders: By name; those that cannot run here are listed as not measured.
-        rounds: Repetitions; medians are reported.
-        progress: Called as ``tqdm`` is, with ``total`` and ``desc``; None for no display.
+        rounds: Repetitions, of which the median is reported.
 
     Returns:
         ``machine``, ``roofline``, ``shapes`` (a row for every shape and contender), ``growth``,
-        ``presence`` and ``not_measured`` (reasons by contender); times in milliseconds.
+        ``presence`` and ``not_measured`` (reasons by contender); times in milliseconds, memory in
+        bytes.
     """
-    missing = {name: contender.missing(device) for name, contender in contenders.items()}
+    probe = torch.empty(0, device=device)
+    missing = {name: contender.refusal(probe) for name, contender in contenders.items()}
     present = {name: c for name, c in contenders.items() if missing[name] is None}
-    growing = {name: present[name] for name in (PRODUCTS, 'native', 'dense') if name in present}
+    growing = {name: present[name] for name in (PRODUCTS, *AUTO) if name in present}
     grown = [shape for axis in growth.values() for shape in axis]
     entries = [
         (shape, {name: c for name, c in present.items() if not (c.only_first and i)})
         for i, shape in enumerate(shapes)
     ]
     turns = sum(len(entrants) for _, entrants in entries) + len(grown) * len(growing)
-    total = 2 * (rounds + 1) * turns
-    bar = progress(total=total, desc='encode') if progress else None
-    tick = bar.update if bar else lambda: None
+    bar = tqdm(total=2 * (rounds + 1) * turns, desc='encode')
     watch = Stopwatch(rounds, budget=2.0, device=device)
     flops, bandwidth = peak_flops(device), peak_bandwidth(device)
 
     def measure(shape: Shape, entrants: dict[str, Contender]) -> list[dict[str, Any]]:
         case = Case(shape, device)
-        forward = {name: _call(c.forward, *case.inputs) for name, c in entrants.items()}
-        step = {name: _call(c.run_step, case) for name, c in entrants.items()}
+        forward = {name: partial(c.forward, *case.inputs) for name, c in entrants.items()}
+        step = {name: partial(c.run_step, case) for name, c in entrants.items()}
         with torch.no_grad():
-            forward_times = watch.medians(forward, tick)
-        step_times = watch.medians(step, tick)
+            forward_times = watch.medians(forward, bar.update)
+        step_times = watch.medians(step, bar.update)
         x_bytes = case.inputs[0].nbytes
         rows = []
         for name, contender in entrants.items():
@@ -254,8 +231,10 @@ def run(
                 step_ms=1e3 * step_times[name],
             )
             if contender.operator:
-                kept = kept_bytes(forward[name], case.inputs)
-                row.update(kept_mb=kept / 1e6, peak_x=peak_bytes(step[name], device) / x_bytes)
+                row.update(
+                    kept_bytes=kept_bytes(forward[name], case.inputs),
+                    peak_x=peak_bytes(step[name], device) / x_bytes,
+                )
             rows.append(row)
         roofline = dict(
             forward_ms=1e3 * max(2 * shape.products / flops, x_bytes / bandwidth),
@@ -275,10 +254,5 @@ def run(
         presence=_presence(device, watch),
         not_measured={name: reason for name, reason in missing.items() if reason},
     )
-    if bar:
-        bar.close()
+    bar.close()
     return results
-
-
-def _call(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    return lambda: function(*arguments)

@@ -1,4 +1,4 @@
-"""Table and picture of what `encode.run` measured."""
+"""Tables and figure of the encoding benchmark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_encnet.workbench.benchmarks.encode import MMSEG, PRODUCTS
-from mmseg_encnet.workbench.benchmarks.measure import machine_text
+from mmseg_encnet.workbench.formatting import markdown_table, memory_text
+from mmseg_encnet.workbench.machine import machine_text
 
 COLUMNS = (
     'features',
@@ -15,13 +16,13 @@ COLUMNS = (
     'x products',
     'forward + backward (ms)',
     'x products',
-    'kept for backward (MB)',
-    'peak beyond inputs and gradients (x features)',
+    'kept for backward',
+    'peak without inputs and gradients (x features)',
 )
 
 
 def machine_line(results: dict[str, Any]) -> str:
-    """The machine in one line."""
+    """Return the machine and its measured peaks as one line."""
     roofline = results['roofline']
     return (
         f'{machine_text(results["machine"])}; measured peaks {roofline["gflops"]:.0f} '
@@ -29,40 +30,34 @@ def machine_line(results: dict[str, Any]) -> str:
     )
 
 
-def table_rows(results: dict[str, Any]) -> list[list[str]]:
-    """The measured shapes, one row per contender, as text."""
+def markdown(results: dict[str, Any]) -> str:
+    """Return the tables as Markdown, followed by the machine."""
     rows = []
     products: dict[str, Any] = {}
     for row in results['shapes']:
         if row['contender'] == PRODUCTS:
             products = row
-        rows.append([row['shape'], row['contender'], *_times(row, products), *_memory(row)])
+        cells = [row['shape'], row['contender']]
+        for key in ('forward_ms', 'step_ms'):
+            cells.append(_milliseconds(row[key]))
+            cells.append(f'{row[key] / products[key]:.2f}' if products else '')
+        memory = 'kept_bytes' in row
+        cells.append(memory_text(row['kept_bytes']) if memory else '')
+        cells.append(f'{row["peak_x"]:.2f}' if memory else '')
+        rows.append(cells)
     for name, reason in results['not_measured'].items():
         rows.append(['all', name, f'not measured: {reason}', *[''] * 5])
-    return rows
+    presence = [[row['contender'], _milliseconds(row['ms'])] for row in results['presence']]
+    tables = (
+        markdown_table(COLUMNS, rows),
+        markdown_table(('presence vector of 16 x 480 x 480 labels', 'ms'), presence),
+        machine_line(results),
+    )
+    return '\n\n'.join(tables)
 
 
-def _times(row: dict[str, Any], products: dict[str, Any]) -> list[str]:
-    texts = []
-    for key in ('forward_ms', 'step_ms'):
-        ratio = f'{row[key] / products[key]:.2f}' if products else ''
-        texts += [f'{row[key]:.3g}' if row[key] < 1000 else f'{row[key]:.0f}', ratio]
-    return texts
-
-
-def _memory(row: dict[str, Any]) -> list[str]:
-    if 'kept_mb' not in row:
-        return ['', '']
-    return [f'{row["kept_mb"]:.2f}', f'{row["peak_x"]:.2f}']
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The tables as Markdown, with the machine below."""
-    lines = ['| ' + ' | '.join(COLUMNS) + ' |', '|' + '---|' * len(COLUMNS)]
-    lines += ['| ' + ' | '.join(row) + ' |' for row in table_rows(results)]
-    lines += ['', '| presence vector of 16 x 480 x 480 labels | ms |', '|---|---|']
-    lines += [f'| {row["contender"]} | {row["ms"]:.3g} |' for row in results['presence']]
-    return '\n'.join([*lines, '', machine_line(results)])
+def _milliseconds(value: float) -> str:
+    return f'{value:.3g}' if value < 1000 else f'{value:.0f}'
 
 
 def plot(results: dict[str, Any], path: Path) -> None:

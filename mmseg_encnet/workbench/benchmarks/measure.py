@@ -1,10 +1,8 @@
-"""Time, memory and the machine they are measured on."""
+"""Time and memory of single calls, and the peaks of the machine."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -16,37 +14,8 @@ import torch
 from torch import Tensor
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Processor, cores, threads, memory (GiB), GPU and versions."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if 'model name' in line]
-        name = names[0].split(':')[1].strip() if names else name
-    gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
-    return dict(
-        processor=name,
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        memory_gib=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30),
-        gpu=gpu,
-        torch=torch.__version__,
-        python=platform.python_version(),
-        system=platform.system(),
-    )
-
-
-def machine_text(machine: dict[str, Any]) -> str:
-    """What :func:`describe_machine` found, in one line."""
-    place = machine['gpu'] or f'{machine["processor"]}, {machine["threads"]} threads'
-    return (
-        f'{place}, {machine["memory_gib"]} GiB, torch {machine["torch"]}, Python '
-        f'{machine["python"]}'
-    )
-
-
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
-    """One call, in seconds."""
+    """Return the time of one call, in seconds."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
     start = time.perf_counter()
@@ -57,12 +26,13 @@ def seconds(run: Callable[[], Any], device: torch.device) -> float:
 
 
 class Stopwatch:
-    """Times several contenders in turns, so that a busy moment of the machine meets all alike.
+    """Time several contenders in turn, so that drift of the machine affects all alike.
 
     Args:
-        rounds: Turns of every contender.
-        budget: Seconds after which a contender takes no further turn; it has three at least.
-        device: Where the contenders run.
+        rounds: Repetitions of every contender.
+        budget: Seconds after which a contender is not repeated further; at least three
+            repetitions are timed.
+        device: Device that the contenders run on.
     """
 
     def __init__(self, rounds: int, budget: float, device: torch.device) -> None:
@@ -71,7 +41,12 @@ class Stopwatch:
     def medians(
         self, runs: dict[str, Callable[[], Any]], tick: Callable[[], Any] = lambda: None
     ) -> dict[str, float]:
-        """Median seconds by name; `tick` is called ``rounds + 1`` times for each."""
+        """Return the median of each contender, in seconds.
+
+        Args:
+            runs: Contenders by name.
+            tick: Called ``rounds + 1`` times for each contender.
+        """
         times: dict[str, list[float]] = {name: [] for name in runs}
         for run in runs.values():
             seconds(run, self.device)
@@ -85,7 +60,7 @@ class Stopwatch:
 
 
 def kept_bytes(forward: Callable[[], Any], inputs: Iterable[Tensor]) -> int:
-    """Bytes that autograd keeps for backward beyond the inputs."""
+    """Return the bytes that autograd keeps for backward in addition to the inputs."""
     known = {tensor.untyped_storage().data_ptr() for tensor in inputs}
     kept: dict[int, int] = {}
 
@@ -97,13 +72,13 @@ def kept_bytes(forward: Callable[[], Any], inputs: Iterable[Tensor]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         output = forward()
-    # Held until here, so that no two tensors had the same address.
+    # Kept alive until here, so that no address is used twice.
     del output
     return sum(kept.values())
 
 
 def peak_bytes(run: Callable[[], Iterable[Tensor]], device: torch.device) -> int:
-    """Largest memory in use during a call beyond what was there before and what it returns."""
+    """Return the peak memory of a call, in bytes, without its inputs and results."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -131,14 +106,14 @@ def peak_bytes(run: Callable[[], Iterable[Tensor]], device: torch.device) -> int
 
 
 def peak_flops(device: torch.device, size: int = 1536) -> float:
-    """Floating-point operations per second of a large square matrix product in float32."""
+    """Return the FLOP/s of a large square matrix product in float32."""
     matrix = torch.randn(size, size, device=device)
     best = min(seconds(lambda: matrix @ matrix, device) for _ in range(8))
     return 2 * size**3 / best
 
 
 def peak_bandwidth(device: torch.device, size: int = 2**26) -> float:
-    """Bytes per second that reading a large tensor moves."""
+    """Return the bandwidth of reading a large tensor, in bytes per second."""
     values = torch.ones(size, device=device)
     best = min(seconds(values.sum, device) for _ in range(8))
     return values.nbytes / best

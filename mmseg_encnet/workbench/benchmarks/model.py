@@ -1,25 +1,32 @@
-"""A whole EncNet against the same network with the toolbox's own head.
+"""Benchmark of a whole EncNet against the same network with mmseg's head.
 
-Every measurement runs in a process of its own, so that peak memory is that contender's alone; the
-contenders take turns, so that a machine whose speed drifts treats them alike.
+Every measurement runs in a fresh process, whose peak memory belongs to one contender alone. The
+contenders take turns, so that drift of the machine affects them alike.
 """
 
 from __future__ import annotations
 
 import copy
 import multiprocessing
-import resource
 import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from tqdm import tqdm
 
-# What differs from the config's own decode head.
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.workbench.benchmarks.measure import seconds
+from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
+
+# Changes to the config's decode head.
 CONTENDERS: dict[str, dict] = {
     'mmseg EncHead': dict(
         type='EncHead',
@@ -32,7 +39,7 @@ TASKS = ('training step', 'inference')
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """What to measure.
 
     Attributes:
         height, width: Size of the images in pixels.
@@ -48,98 +55,73 @@ class Case:
     device: str = 'cpu'
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One contender at one task.
-
-    Attributes:
-        contender: Key of :data:`CONTENDERS`.
-        task: One of :data:`TASKS`.
-        seconds: Time of each counted run, in seconds.
-        peak_bytes: Peak memory of the process (CPU) or of the device's allocator, largest of all
-            rounds.
-    """
-
-    contender: str
-    task: str
-    seconds: tuple[float, ...]
-    peak_bytes: int
-
-    @property
-    def median(self) -> float:
-        """Median time in seconds."""
-        return statistics.median(self.seconds)
-
-    def as_json(self) -> dict:
-        """Everything, for a file."""
-        return dict(asdict(self), median=self.median)
-
-
-def measure(
-    model_cfg: dict, case: Case, rounds: int, on_progress: Callable[[], None]
-) -> Iterator[Measurement]:
-    """Measure all contenders at all tasks.
+def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
+    """Measure all contenders at all tasks, with a progress bar.
 
     Args:
-        model_cfg: Model config with an ``EncodingHead``; pretrained weights are not loaded.
+        config: Name or path of a config with an ``EncodingHead``; pretrained weights are not
+            loaded.
         case: Image size, batch, threads, device.
         rounds: Processes for each contender and task; each counts one run after a warm-up.
-        on_progress: Called after each process.
 
-    Yields:
-        One measurement for each contender and task.
+    Returns:
+        ``machine``, ``config``, ``case`` and ``measurements``, one for each contender and task:
+        ``seconds`` of every round, their ``median``, and ``peak_bytes``, the peak memory of the
+        process (CPU) or of the device's allocator over all rounds.
     """
+    model_cfg = load_config(config).model
     spawn = multiprocessing.get_context('spawn')
+    measurements = []
+    bar = tqdm(total=len(TASKS) * len(CONTENDERS) * rounds, unit='process')
     for task in TASKS:
-        seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-        peak = dict.fromkeys(CONTENDERS, 0)
+        measured: dict[str, list[tuple[float, int]]] = {name: [] for name in CONTENDERS}
         for _ in range(rounds):
             for name, changes in CONTENDERS.items():
                 cfg = copy.deepcopy(model_cfg)
                 cfg['decode_head'].update(changes)
                 with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                    run_seconds, run_peak = process.submit(_run, cfg, case, task).result()
-                seconds[name].append(run_seconds)
-                peak[name] = max(peak[name], run_peak)
-                on_progress()
-        for name in CONTENDERS:
-            yield Measurement(name, task, tuple(seconds[name]), peak[name])
+                    measured[name].append(process.submit(_run, cfg, case, task).result())
+                bar.update()
+        for name, runs in measured.items():
+            times, peaks = zip(*runs)
+            measurements.append(
+                dict(
+                    contender=name,
+                    task=task,
+                    seconds=list(times),
+                    peak_bytes=max(peaks),
+                    median=statistics.median(times),
+                )
+            )
+    bar.close()
+    return dict(
+        # The measured processes set the threads, not this one.
+        machine=dict(describe_machine(torch.device(case.device)), threads=case.threads),
+        config=config,
+        case=asdict(case),
+        measurements=measurements,
+    )
 
 
 def _run(model_cfg: dict, case: Case, task: str) -> tuple[float, int]:
-    """Seconds of the second run, and the peak memory in bytes; in a fresh process."""
-    from mmengine.registry import init_default_scope
-    from mmseg.registry import MODELS
-
-    import mmseg_encnet  # noqa: F401  (registers the parts)
-
+    """Return the seconds of the second run and the peak memory in bytes of this process."""
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
     init_default_scope('mmseg')
     model = MODELS.build(ConfigDict(model_cfg)).to(case.device)
     step = _training_step(model, case) if task == 'training step' else _inference(model, case)
     step()
-    _wait(case)
-    start = time.perf_counter()
-    step()
-    _wait(case)
-    seconds = time.perf_counter() - start
-    if case.device == 'cuda':
-        return seconds, torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == 'darwin' else 1024
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    device = torch.device(case.device)
+    return seconds(step, device), peak_process_bytes(device)
 
 
 def _training_step(model: torch.nn.Module, case: Case) -> Callable[[], None]:
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     size = (case.height, case.width)
     images = torch.randn(case.batch, 3, *size, device=case.device)
     samples = []
     for _ in range(case.batch):
-        # Blocks of a class, as images have them, and some ignored pixels.
+        # Regions of one class, as in images, and some ignored pixels.
         label = torch.randint(model.num_classes, (1, 1, 8, 8), dtype=torch.float)
         label = torch.nn.functional.interpolate(label, size).long()[0]
         label[:, :8] = 255
@@ -163,8 +145,3 @@ def _inference(model: torch.nn.Module, case: Case) -> Callable[[], None]:
         model.predict(image)
 
     return step
-
-
-def _wait(case: Case) -> None:
-    if case.device == 'cuda':
-        torch.cuda.synchronize()

@@ -1,42 +1,21 @@
-"""Tables and pictures of what :mod:`.model` measured."""
+"""Table and figure of the model benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 
-from mmseg_encnet.workbench.benchmarks.measure import describe_machine, machine_text
-from mmseg_encnet.workbench.benchmarks.model import CONTENDERS, TASKS, Case, Measurement
+from mmseg_encnet.workbench.benchmarks.model import CONTENDERS, TASKS
+from mmseg_encnet.workbench.formatting import markdown_table, memory_text
+from mmseg_encnet.workbench.machine import machine_text
 
 COLUMNS = ('task', 'contender', 'seconds (min to max)', 'ratio', 'peak memory', 'ratio')
 
 
-def collect(config: str, case: Case, measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """Everything that was measured, and where, ready for a JSON file."""
-    return dict(
-        machine=describe_machine(torch.device(case.device)),
-        config=config,
-        case=asdict(case),
-        measurements=[measurement.as_json() for measurement in measurements],
-    )
-
-
-def caption(results: dict[str, Any]) -> str:
-    """What and where, in one line."""
-    case = results['case']
-    return (
-        f'{results["config"]}, {case["height"]}x{case["width"]}, batch {case["batch"]} in '
-        f'training and 1 at inference; {machine_text(results["machine"])}'
-    )
-
-
-def table_rows(results: dict[str, Any]) -> list[list[str]]:
-    """Cells for :data:`COLUMNS`; ratios are against the toolbox's own head."""
+def markdown(results: dict[str, Any]) -> str:
+    """Return the table as Markdown; ratios are relative to mmseg's head."""
     rows = []
     for task, by_contender in _by_task(results).items():
         baseline = by_contender[next(iter(CONTENDERS))]
@@ -47,18 +26,16 @@ def table_rows(results: dict[str, Any]) -> list[list[str]]:
                     name,
                     f'{row["median"]:.3g} ({min(row["seconds"]):.3g} to {max(row["seconds"]):.3g})',
                     f'{row["median"] / baseline["median"]:.2f}',
-                    f'{row["peak_bytes"] / 2**30:.2f} GiB',
+                    memory_text(row['peak_bytes']),
                     f'{row["peak_bytes"] / baseline["peak_bytes"]:.2f}',
                 ]
             )
-    return rows
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The table and its caption as Markdown."""
-    lines = [f'| {" | ".join(COLUMNS)} |', '|---' * len(COLUMNS) + '|']
-    lines += [f'| {" | ".join(row)} |' for row in table_rows(results)]
-    return '\n'.join([*lines, '', caption(results)])
+    case = results['case']
+    caption = (
+        f'{results["config"]}, {case["height"]}x{case["width"]}, batch {case["batch"]} in '
+        f'training and 1 at inference; {machine_text(results["machine"])}'
+    )
+    return f'{markdown_table(COLUMNS, rows)}\n\n{caption}'
 
 
 def plot(results: dict[str, Any], path: Path) -> None:

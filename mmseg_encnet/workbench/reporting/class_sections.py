@@ -1,4 +1,4 @@
-"""The sections about the classes and images of the evaluated sets."""
+"""Sections about classes and images."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _CONFUSED_PAIRS = 10
 
 
 def classes(shown: Sequence[ShownRun]) -> Section:
-    """IoU and accuracy of each class."""
+    """Return the section of IoU and accuracy of each class."""
     groups = groups_by_classes(shown)
     return Section(
         'Classes',
         'classes',
-        [*missing(shown, 'figures by class'), *apart(groups)],
+        [*missing(shown, 'results by class'), *apart(groups)],
         tables=[_class_table(group, shown) for group in groups],
     )
 
@@ -51,10 +51,10 @@ def _class_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Table:
 
 
 class _ClassColumns:
-    """A table of classes that grows by columns.
+    """Builder of a table of classes, column by column.
 
     Args:
-        runs: The runs in it, all with the same classes.
+        runs: Runs with the same classes.
     """
 
     def __init__(self, runs: Sequence[ShownRun]) -> None:
@@ -75,7 +75,7 @@ class _ClassColumns:
         self.columns.append(list(cells))
 
     def compare(self, title: str, values: Sequence[np.ndarray]) -> None:
-        """Add a share ``(C,)`` from 0 to 1 for each run, then its differences from the first."""
+        """Add shares ``(C,)`` from 0 to 1 for each run, then differences from the first run."""
         for run, own in zip(self.runs, values):
             of_run = f' of {run.letter}' if len(self.runs) > 1 else ''
             self.add(
@@ -95,13 +95,13 @@ def _css_colour(rgb: Sequence[int]) -> str:
 
 
 def confusion(shown: Sequence[ShownRun]) -> Section:
-    """Which classes are taken for which."""
+    """Return the section of confusion matrices."""
     groups = groups_by_classes(shown)
     notes = missing(shown, 'confusion matrix')
     if groups:
         notes.append(
-            'Each row of a matrix is one true class; the numbers are percent of its '
-            'pixels. The tables name the pairs with the most wrong pixels.'
+            'Rows are true classes and columns predicted ones, in percent of the true '
+            "class's pixels. The tables list the pairs with the most wrong pixels."
         )
     return Section(
         'Confusion',
@@ -142,21 +142,20 @@ def _pair_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Table:
 
 
 def presence(shown: Sequence[ShownRun]) -> Section:
-    """How well the SE branch knows what is in the image."""
+    """Return the section about the presence probabilities of the SE branch."""
     runs = [run for run in evaluated(shown) if run.evaluation.presence]
     notes = missing(shown, 'presence probabilities')
     notes += missing(
         evaluated(shown),
         'presence probabilities',
         lambda run: run.evaluation.presence,
-        'its model has no SE branch that predicts them',
+        'its model has no SE branch',
     )
     pictures = []
     if runs:
         notes.append(
-            'The SE branch says with which probability each class is in the image. Where '
-            'it is calibrated, of the classes called present with 70 % seven in ten '
-            'are.'
+            'The SE branch predicts the probability that a class is present in the image. If it '
+            'is calibrated, 70 % of the classes predicted with probability 0.7 are present.'
         )
         pictures.append(
             figures.draw_calibration(
@@ -176,7 +175,7 @@ def presence(shown: Sequence[ShownRun]) -> Section:
 def _precision_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Table:
     columns = _ClassColumns(runs)
     images = runs[0].evaluation.present.sum(axis=0)
-    columns.add('images that show it', (tables.number(float(number), 0) for number in images))
+    columns.add('images with the class', (tables.number(float(number), 0) for number in images))
     columns.compare(
         'average precision', [average_precision(*run.evaluation.presence) for run in runs]
     )
@@ -184,7 +183,7 @@ def _precision_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Tab
 
 
 def sheets(shown: Sequence[ShownRun]) -> Section:
-    """The same few images by every run."""
+    """Return the section of context sheets, the same images for every run."""
     names = dict.fromkeys(name for run in evaluated(shown) for name in run.evaluation.sheets)
     pictures = []
     for name in names:
@@ -194,12 +193,11 @@ def sheets(shown: Sequence[ShownRun]) -> Section:
                 pictures.append(
                     figures.png_picture(
                         run.evaluation.sheets[name],
-                        f'Image {name}{of_run}: photograph, truth, '
-                        'prediction, errors, and the context that the model predicted from.',
+                        f'Image {name}{of_run}: input, ground truth, prediction, errors, context.',
                         run.label if len(shown) > 1 else '',
                     )
                 )
-    notes = missing(shown, 'sample sheets')
+    notes = missing(shown, 'context sheets')
     if pictures:
-        notes.append('Images spread evenly over the evaluated set.')
-    return Section('Sample sheets', 'sheets', notes, pictures=pictures, layout='row')
+        notes.append('Images spaced evenly over the evaluated set.')
+    return Section('Context sheets', 'sheets', notes, pictures=pictures, layout='row')

@@ -1,4 +1,4 @@
-"""Where the configs of several runs differ."""
+"""Differences between the configs of several runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-# A config also holds the variables it was put together from, which repeat what the runner reads.
+# Other entries are variables of the config files, which repeat what the runner reads.
 _READ = frozenset(inspect.signature(Runner.__init__).parameters) - {
     'self',
     'cfg',
@@ -20,13 +20,13 @@ ABSENT = '\N{EN DASH}'
 
 
 def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The entries that are not the same in all configs.
+    """Return the entries that differ between configs.
 
     Args:
         configs: Resolved configs.
 
     Returns:
-        By dotted key the value in each config, as text; :data:`ABSENT` where it has none.
+        By dotted key, the value in each config as text; :data:`ABSENT` where there is none.
     """
     entries = [dict(_entries({key: cfg[key] for key in cfg if key in _READ})) for cfg in configs]
     differences = {}
@@ -38,7 +38,7 @@ def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[s
 
 
 def _entries(node: Any, path: str = '') -> Iterator[tuple[str, str]]:
-    """Every leaf with its key; a list without dictionaries is one."""
+    """Yield every leaf with its dotted key; a list without dictionaries is a leaf."""
     if isinstance(node, Mapping) and node:
         children = node.items()
     elif isinstance(node, (list, tuple)) and any(isinstance(item, Mapping) for item in node):

@@ -1,4 +1,4 @@
-"""What a confusion matrix says, as pure functions of it."""
+"""Confusion matrices and the metrics derived from them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Pixels of one class that were given another.
+    """Pixels of one class that were predicted as another.
 
     Attributes:
-        truth: Index of the class that they are.
-        prediction: Index of the class that they were given.
-        of_truth: Their share among the pixels of the true class, 0 to 1.
-        of_errors: Their share among all wrong pixels, 0 to 1.
+        truth: Index of the true class.
+        prediction: Index of the predicted class.
+        of_truth: Share of the true class's pixels, 0 to 1.
+        of_errors: Share of all wrong pixels, 0 to 1.
     """
 
     truth: int
@@ -29,7 +29,7 @@ def count_pixels(truth: Tensor, prediction: Tensor, num_classes: int) -> np.ndar
     """Count pixels by class and prediction.
 
     Args:
-        truth: Class indices of any shape; values outside the classes are not counted.
+        truth: Class indices of any shape; values outside the classes are ignored.
         prediction: Class indices of the same shape.
         num_classes: Number of classes C.
 
@@ -43,18 +43,18 @@ def count_pixels(truth: Tensor, prediction: Tensor, num_classes: int) -> np.ndar
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class ``(C,)``, 0 to 1; nan where neither has a pixel."""
+    """Return the IoU of each class ``(C,)``, 0 to 1; NaN for a class without pixels."""
     right = np.diag(counts).astype(float)
     return _ratio(right, counts.sum(axis=0) + counts.sum(axis=1) - right)
 
 
 def class_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of each class's pixels that were recognised ``(C,)``, 0 to 1; nan without pixels."""
+    """Return the recall of each class ``(C,)``, 0 to 1; NaN without true pixels."""
     return _ratio(np.diag(counts), counts.sum(axis=1))
 
 
 def most_confused(counts: np.ndarray, number: int) -> list[ConfusedPair]:
-    """The pairs of classes with the most wrong pixels, largest first."""
+    """Return the pairs of classes with the most wrong pixels, largest first."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     leading = np.argsort(-wrong, axis=None, kind='stable')[:number]
@@ -63,7 +63,7 @@ def most_confused(counts: np.ndarray, number: int) -> list[ConfusedPair]:
 
 
 def pair(counts: np.ndarray, truth: int, prediction: int) -> ConfusedPair:
-    """One pair of classes; a share of nothing is 0."""
+    """Return the shares of one pair of classes, 0 where the denominator is 0."""
     wrong = int(counts[truth, prediction])
     errors = counts.sum() - np.trace(counts)
     return ConfusedPair(

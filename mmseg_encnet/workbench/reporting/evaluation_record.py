@@ -1,4 +1,4 @@
-"""What only the data tell of a trained model, measured once and kept in its run folder."""
+"""Evaluation of a checkpoint for the report, cached in the run folder."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
-from mmseg_encnet.workbench.benchmarks.measure import describe_machine, machine_text, peak_bytes
+from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
+from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
+from mmseg_encnet.workbench.machine import describe_machine, machine_text
 from mmseg_encnet.workbench.reporting.confusion import count_pixels
 
-# Raised when what is measured or how it is kept changes, so that older results are not taken.
+# Increase it when the content of the cache changes, to invalidate older ones.
 FORMAT = 1
 NUM_SHEETS = 4
 
@@ -44,20 +46,20 @@ class EvaluationRecord:
 
     Attributes:
         checkpoint: File name.
-        dataset: The data set, in words.
+        dataset: Description of the data set.
         classes: Class names by index.
         palette: RGB colours by index.
-        metrics: What the evaluators of the config measured, and for a model with SE branch
+        metrics: Metrics of the config's evaluators, and for a model with SE branch those of
             :class:`PresenceMetric` and :class:`ContextConsistency`.
         confusion: Pixels by class and prediction ``(C, C)`` int64, truth in rows.
         probabilities: Presence probabilities ``(images, C)`` float32; None without SE branch.
         present: Whether each class occurs in each image ``(images, C)`` bool.
-        images_per_second: Rate of the whole evaluation, reading and measuring included.
-        peak_memory: Bytes in use at inference on the first image, beyond weights and results.
+        images_per_second: Throughput of the evaluation, including data loading.
+        peak_memory: Peak bytes of inference on the first image, without weights and results.
         parameters: Number of parameters.
-        parameters_at_inference: The same without auxiliary heads.
-        machine: Where it ran, in words.
-        sheets: Sample sheets as PNG, by the name of the image.
+        parameters_at_inference: Number of parameters without auxiliary heads.
+        machine: Description of the machine.
+        sheets: Context sheets as PNG, by the name of the image.
     """
 
     checkpoint: str
@@ -77,7 +79,7 @@ class EvaluationRecord:
 
     @property
     def presence(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Probabilities and truth of the images with a labelled pixel; None without SE branch."""
+        """Probabilities and truth of images with labelled pixels; None without SE branch."""
         if self.probabilities is None:
             return None
         labelled = self.present.any(axis=1)
@@ -88,17 +90,17 @@ _ARRAYS = ('confusion', 'probabilities', 'present')
 
 
 def evaluation_record(cfg: Config, checkpoint: Path, folder: Path, title: str) -> EvaluationRecord:
-    """The evaluation of a checkpoint, from the folder where an earlier call left it if it is there.
+    """Return the evaluation of a checkpoint, cached from an earlier call if possible.
 
     Args:
         cfg: The run's config.
         checkpoint: Checkpoint file.
-        folder: Where evaluations are kept, each under a name made from the contents of checkpoint
-            and config. What cannot be written there is evaluated again the next time.
-        title: What the progress bar calls it.
+        folder: Folder of the cache, with one folder per content of checkpoint and config. A
+            folder that is not writable is ignored.
+        title: Title of the progress bar.
 
     Raises:
-        UserError: If data or checkpoint are missing or do not fit.
+        UserError: Data or checkpoint are missing or do not match the config.
     """
     kept = folder / _identity(cfg, checkpoint)
     if kept.is_dir():
@@ -118,8 +120,8 @@ def _identity(cfg: Config, checkpoint: Path) -> str:
                 else hashlib.sha256(file.read())
             )
     except OSError as error:
-        raise UserError(f'checkpoint {checkpoint} cannot be read: {error.strerror}.') from error
-    # A folder that was moved holds the same run.
+        raise UserError(f'cannot read checkpoint {checkpoint}: {error.strerror}.') from error
+    # The same run after its folder was moved.
     settings = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
     digest.update(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
@@ -131,7 +133,7 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
     cfg.resume = False
     cfg.launcher = 'none'
     cfg.log_level = 'ERROR'
-    # The run's own backends would add to its log, on this disk or at a tracking service.
+    # The run's own backends would write to its log or to a tracking service.
     cfg.get('default_hooks', {}).pop('visualization', None)
     cfg.visualizer = dict(type='SegLocalVisualizer', name=f'report {os.urandom(8).hex()}')
     collected = _CollectHook(title)
@@ -143,8 +145,8 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
         peak_memory = collected.peak_memory(runner.model)
     if not collected.confusion.any():
         raise UserError(
-            'the test set has no labelled pixel; point test_dataloader to a labelled '
-            'set with --cfg-options.'
+            'the test set has no labelled pixels; set test_dataloader to a labelled split with '
+            '--cfg-options.'
         )
     model = runner.model
     meta = runner.test_dataloader.dataset.metainfo
@@ -156,7 +158,7 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return EvaluationRecord(
         checkpoint=checkpoint.name,
-        dataset=_dataset_in_words(cfg, len(collected.present)),
+        dataset=_describe_dataset(cfg, len(collected.present)),
         classes=list(meta['classes']),
         palette=[list(map(int, colour)) for colour in meta['palette']],
         metrics={
@@ -177,7 +179,7 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
 
 
 class _CollectHook(Hook):
-    """Keeps what the report shows of each prediction while the runner tests."""
+    """Collect what the report shows of each prediction during testing."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -193,7 +195,7 @@ class _CollectHook(Hook):
         for metric in self.context_metrics:
             metric.dataset_meta = self.meta
         self.confusion = np.zeros((self.num_classes, self.num_classes), np.int64)
-        # Spread over the set, and the same images for every run on it.
+        # Evenly spaced, and the same images for every run.
         count = min(NUM_SHEETS, len(dataset))
         self.shown = {index * len(dataset) // count for index in range(count)}
         self.bar = tqdm(total=len(dataset), desc=f'{self.title}: evaluation', unit='image')
@@ -217,8 +219,8 @@ class _CollectHook(Hook):
         for sample in outputs:
             if 'gt_sem_seg' not in sample:
                 raise UserError(
-                    f'the test set has no labels, image {sample.img_path} for one; '
-                    'point test_dataloader to a labelled set with --cfg-options.'
+                    f'image {sample.img_path} of the test set has no labels; set test_dataloader '
+                    'to a labelled split with --cfg-options.'
                 )
             counts = count_pixels(
                 sample.gt_sem_seg.data, sample.pred_sem_seg.data, self.num_classes
@@ -241,7 +243,7 @@ class _CollectHook(Hook):
         self.bar.close()
 
     def metrics(self) -> dict[str, float]:
-        """What the context metrics measured; nothing without SE branch."""
+        """Return the context metrics, empty without SE branch."""
         if not self.probabilities:
             return {}
         return {
@@ -251,7 +253,7 @@ class _CollectHook(Hook):
         }
 
     def peak_memory(self, model: torch.nn.Module) -> int:
-        """Bytes in use at inference on the first image beyond weights and results."""
+        """Return the peak bytes of inference on the first image, without weights and results."""
 
         def predict() -> list[Tensor]:
             samples = model.test_step(self.first)
@@ -264,7 +266,7 @@ class _CollectHook(Hook):
 
 
 def _sheet(sample: SegDataSample, meta: Mapping[str, Any]) -> bytes:
-    """The context sheet of a prediction, as PNG."""
+    """Return the context sheet of a prediction as PNG."""
     image = mmcv.imfrombytes(fileio.get(sample.img_path), channel_order='rgb')
     context = ContextPrediction.from_data_sample(image, sample, meta['classes'], meta['palette'])
     content = io.BytesIO()
@@ -272,7 +274,7 @@ def _sheet(sample: SegDataSample, meta: Mapping[str, Any]) -> bytes:
     return content.getvalue()
 
 
-def _dataset_in_words(cfg: Config, num_images: int) -> str:
+def _describe_dataset(cfg: Config, num_images: int) -> str:
     dataset = cfg.test_dataloader.dataset
     prefix = dataset.get('data_prefix') or {}
     parts = [
@@ -285,7 +287,7 @@ def _dataset_in_words(cfg: Config, num_images: int) -> str:
 
 
 def _save(record: EvaluationRecord, folder: Path) -> None:
-    """Write a record so that the folder is there whole or not at all."""
+    """Write a record atomically."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.') as staging:
         whole = Path(staging, 'whole')
@@ -294,7 +296,7 @@ def _save(record: EvaluationRecord, folder: Path) -> None:
             key: value for key, value in vars(record).items() if key not in (*_ARRAYS, 'sheets')
         }
         fields['sheets'] = list(record.sheets)
-        (whole / 'evaluation.json').write_text(json.dumps(fields, indent=2), encoding='utf-8')
+        (whole / 'evaluation.json').write_text(strict_json(fields, indent=2), encoding='utf-8')
         np.savez_compressed(
             whole / 'arrays.npz',
             **{key: getattr(record, key) for key in _ARRAYS if getattr(record, key) is not None},
@@ -304,14 +306,14 @@ def _save(record: EvaluationRecord, folder: Path) -> None:
         try:
             whole.rename(folder)
         except OSError:
-            # Another process has just finished the same evaluation.
+            # Another process may have finished the same evaluation.
             if not folder.is_dir():
                 raise
 
 
 def _load(folder: Path) -> EvaluationRecord:
     try:
-        fields: dict[str, Any] = json.loads((folder / 'evaluation.json').read_text('utf-8'))
+        fields: dict[str, Any] = parse_strict_json((folder / 'evaluation.json').read_text('utf-8'))
         with np.load(folder / 'arrays.npz', allow_pickle=False) as arrays:
             fields.update({key: arrays.get(key) for key in _ARRAYS})
         fields['sheets'] = {
@@ -321,6 +323,6 @@ def _load(folder: Path) -> EvaluationRecord:
         return EvaluationRecord(**fields)
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise UserError(
-            f'the kept evaluation {folder} cannot be read ({type(error).__name__}); '
-            'delete this folder, and the checkpoint is evaluated again.'
+            f'cannot read the cached evaluation {folder} ({type(error).__name__}); delete the '
+            'folder to evaluate the checkpoint again.'
         ) from error

@@ -1,4 +1,4 @@
-"""The report: one page for one or several runs."""
+"""The report page as HTML."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SECTIONS = (
 
 
 def render_page(runs: Sequence[ReportedRun]) -> str:
-    """The page, as HTML that needs nothing beside itself.
+    """Return the page as self-contained HTML.
 
     Args:
         runs: At least one run; the others are compared with the first.
@@ -33,8 +33,8 @@ def render_page(runs: Sequence[ReportedRun]) -> str:
     shown = []
     for index, run in enumerate(runs):
         letter = _letter(index)
-        label = f'{letter} {run.name}' if len(runs) > 1 else run.name
-        shown.append(ShownRun(run, letter, figures.run_style(index, label)))
+        style = figures.run_style(index, f'{letter} {run.name}' if len(runs) > 1 else run.name)
+        shown.append(ShownRun(**vars(run), letter=letter, style=style))
     environment = Environment(
         loader=PackageLoader('mmseg_encnet.workbench.reporting'),
         autoescape=True,
@@ -47,9 +47,9 @@ def render_page(runs: Sequence[ReportedRun]) -> str:
         title=_title(runs),
         several=len(runs) > 1,
         version=__version__,
-        runs=[_card(run) for run in shown],
+        runs=[(run, _facts(run), _problems(run)) for run in shown],
         sections=[section for section in sections if section],
-        configs=[(run, run.run.record.config_text) for run in shown],
+        configs=[(run, run.record.config_text) for run in shown],
     )
 
 
@@ -60,39 +60,34 @@ def _title(runs: Sequence[ReportedRun]) -> str:
 
 
 def _letter(index: int) -> str:
-    """A, B, ... Z, A1, B1 and so on."""
+    """Return A, B, ... Z, A1, B1 and so on."""
     turn, place = divmod(index, len(ascii_uppercase))
     return ascii_uppercase[place] + (str(turn) if turn else '')
 
 
-def _card(shown: ShownRun) -> dict[str, Any]:
-    """What the head of the page says of a run."""
-    run, record = shown.run, shown.run.record
-    facts = {'Folder': str(record.path)}
+def _facts(run: ShownRun) -> dict[str, str]:
+    """Return the facts about a run at the top of the page."""
+    facts = {'Folder': str(run.record.path)}
     if run.config:
-        facts['Model'] = _model_in_words(run.config.get('model') or {})
-    facts['Trained'] = f'{record.iterations} iterations'
-    if record.sessions > 1:
-        facts['Trained'] += f', log of {record.sessions} starts'
-    if shown.evaluation:
-        facts['Evaluated'] = f'{shown.evaluation.checkpoint} on {shown.evaluation.dataset}'
-    problems = list(run.problems)
-    if record.broken_lines:
-        lines = 'line' if record.broken_lines == 1 else 'lines'
-        problems.append(
-            f'{record.broken_lines} unreadable {lines} of the log left out, as a '
-            'killed process leaves them.'
-        )
-    return dict(
-        letter=shown.letter,
-        colour=shown.style.colour,
-        name=run.name,
-        facts=facts,
-        problems=problems,
-    )
+        facts['Model'] = _describe_model(run.config.get('model') or {})
+    facts['Trained'] = f'{run.record.iterations} iterations'
+    if run.record.sessions > 1:
+        facts['Trained'] += f' in {run.record.sessions} sessions'
+    if run.evaluation:
+        facts['Evaluated'] = f'{run.evaluation.checkpoint} on {run.evaluation.dataset}'
+    return facts
 
 
-def _model_in_words(model: Mapping[str, Any]) -> str:
+def _problems(run: ShownRun) -> list[str]:
+    broken = run.record.broken_lines
+    if not broken:
+        return list(run.problems)
+    lines = 'line' if broken == 1 else 'lines'
+    skipped = f'Skipped {broken} unreadable {lines} of the log, as a killed process leaves them.'
+    return [*run.problems, skipped]
+
+
+def _describe_model(model: Mapping[str, Any]) -> str:
     parts = [model.get('type')]
     for key in ('backbone', 'neck', 'decode_head'):
         part = model.get(key)

@@ -1,19 +1,17 @@
-"""From run folders to the page on disk."""
+"""Write the report of run folders."""
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import explain
-from mmseg_encnet.workbench.reporting.evaluation_record import EvaluationRecord, evaluation_record
+from mmseg_encnet.workbench.reporting.evaluation_record import evaluation_record
 from mmseg_encnet.workbench.reporting.page import render_page
 from mmseg_encnet.workbench.reporting.run_record import RunRecord, Which, read_run
 from mmseg_encnet.workbench.reporting.section import ReportedRun
@@ -28,28 +26,28 @@ def write_report(
 ) -> list[str]:
     """Write the report of one or several runs.
 
-    Evaluations are kept in ``report/`` of each run folder. What cannot be evaluated is left out
-    of the page, which says why.
+    Evaluations are cached in ``report/`` of each run folder. If a run cannot be evaluated, the
+    page says why.
 
     Args:
         folders: Run folders; the others are compared with the first.
-        out: HTML file to write. It is there whole or, after an error, as it was before.
-        evaluate: Whether to evaluate checkpoints; otherwise the logs are all.
-        which: Which checkpoint of each run to evaluate.
+        out: HTML file to write; an error leaves an existing file unchanged.
+        evaluate: Whether to evaluate checkpoints, or to read the logs only.
+        which: Checkpoint of each run to evaluate.
         options: Overrides of the runs' configs by dotted key, for the evaluation.
 
     Returns:
-        For everything that is missing on the page one sentence.
+        One sentence for everything that is missing on the page.
 
     Raises:
-        UserError: If a folder holds no run or comes twice, an option does not fit a config, or
-            the file cannot be written.
+        UserError: A folder is not a run or is repeated, an option does not match a config, or the
+            file cannot be written.
     """
     repeated = [
         folder for folder, times in Counter(map(Path.resolve, folders)).items() if times > 1
     ]
     if repeated:
-        raise UserError(f'run folder {repeated[0]} came twice; name each run once.')
+        raise UserError(f'got run folder {repeated[0]} twice; name each run once.')
     records = [read_run(folder) for folder in folders]
     _check_writable(out)
     runs = [
@@ -66,41 +64,26 @@ def _reported(
     try:
         config = record.config()
     except UserError as error:
-        return ReportedRun(name, record, None, None, [_sentence(error)])
+        return ReportedRun(name, record, None, None, [f'Its config cannot be loaded: {error}'])
     if not evaluate:
-        return ReportedRun(
-            name,
-            record,
-            config,
-            None,
-            ['Its checkpoint was not evaluated, as --no-evaluation asked.'],
-        )
-    # An option that does not fit is a mistake on the command line, not something missing.
+        problem = 'Its checkpoint was not evaluated because of --no-evaluation.'
+        return ReportedRun(name, record, config, None, [problem])
+    # A wrong option is an error of the command line, not a missing part of the page.
     changed = record.config(options) if options else config
-    evaluation, problems = _evaluation(record, changed, name, which)
-    return ReportedRun(name, record, config, evaluation, problems)
-
-
-def _evaluation(
-    record: RunRecord, config: Config, name: str, which: Which
-) -> tuple[EvaluationRecord | None, list[str]]:
     try:
         checkpoint = record.checkpoint(which)
-        return evaluation_record(config, checkpoint, record.path / 'report', name), []
+        evaluation = evaluation_record(changed, checkpoint, record.path / 'report', name)
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        return None, [f'Its checkpoint was not evaluated: {sentence}']
-
-
-def _sentence(error: UserError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+        problem = f'Its checkpoint was not evaluated: {sentence}'
+        return ReportedRun(name, record, config, None, [problem])
+    return ReportedRun(name, record, config, evaluation)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The end of each path, as long as it takes to tell them apart."""
+    """Return the shortest ends of the paths that differ."""
     parts = [folder.resolve().parts for folder in folders]
     length = 1
     while len({part[-length:] for part in parts}) < len(parts):
@@ -110,16 +93,12 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _check_writable(out: Path) -> None:
     if out.is_dir():
-        raise UserError(f'--out {out} is a folder; name an HTML file in it.')
-    folder = out.resolve().parent
+        raise UserError(f'--out {out} is a folder, expected an HTML file; name a file in it.')
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
     except OSError as error:
         raise UserError(
-            f'--out {out} cannot be written: {error.strerror}; choose another place.'
+            f'cannot write --out {out}: {error.strerror}; choose another place.'
         ) from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(
-            f'--out {out} cannot be written: no permission to write into {folder}; '
-            'choose another place.'
-        )

@@ -1,4 +1,4 @@
-"""The sections about runs as a whole."""
+"""Sections about whole runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmseg_encnet.workbench.reporting.section import (
 )
 from mmseg_encnet.workbench.reporting.tables import Cell, Table, number_table
 
-# Of the validation's metrics these are drawn; the table has all.
+# The table lists the other metrics too.
 _VALIDATION_CURVES = {'mIoU': 'Validation mIoU (%)', 'aAcc': 'Validation pixel accuracy (%)'}
 _PRESENCE_METRICS = {
     'presence/mAP': 'presence mAP',
@@ -30,7 +30,7 @@ _PRESENCE_METRICS = {
 
 
 def results(shown: Sequence[ShownRun]) -> Section:
-    """The figures by which runs are compared first."""
+    """Return the section of the main metrics."""
     values = [_quality(run) for run in shown]
     titles = list(dict.fromkeys(title for each in values for title in each))
     rows = []
@@ -43,16 +43,16 @@ def results(shown: Sequence[ShownRun]) -> Section:
         ]
         rows.append([run_cell(run), *cells])
     notes = [
-        "All figures in percent. The validation's are from the log, the others from "
-        'evaluating the checkpoint.'
+        'All values in percent. Validation results are from the log, the others from evaluating '
+        'the checkpoint.'
         if evaluated(shown)
-        else 'All figures in percent, from the log.'
+        else 'All values in percent, from the log.'
     ]
     if any(compares(run, shown[0]) for run in shown):
-        notes.append(f'Small figures are the difference from {shown[0].label}.')
+        notes.append(f'Small numbers are differences from {shown[0].label}.')
     if len({run.evaluation.dataset for run in evaluated(shown)}) > 1:
         notes.append(
-            'The runs were evaluated on different sets, named above: their figures do not compare.'
+            'The runs were evaluated on different data sets (see above) and are not comparable.'
         )
     shown_tables = [number_table('Results', ['run', *titles], rows)] if titles else []
     if evaluated(shown):
@@ -63,7 +63,7 @@ def results(shown: Sequence[ShownRun]) -> Section:
 
 
 def _quality(run: ShownRun) -> dict[str, float]:
-    """The figures of the first table, by title; those of the evaluation in percent."""
+    """Return the main metrics by title, in percent."""
     values = {}
     if run.evaluation:
         counts = run.evaluation.confusion
@@ -77,7 +77,7 @@ def _quality(run: ShownRun) -> dict[str, float]:
                 if key in run.evaluation.metrics
             }
         )
-    curve = run.run.record.validation.get('mIoU')
+    curve = run.record.validation.get('mIoU')
     if curve:
         values['last validation mIoU'] = curve.values[-1]
         values['best validation mIoU'] = float(np.nanmax([*curve.values, -np.inf]))
@@ -107,37 +107,34 @@ def _all_metrics(shown: Sequence[ShownRun]) -> Table:
         for name in names
     ]
     return number_table(
-        'Every metric of the evaluation',
-        ['metric', *(run.label for run in runs)],
-        rows,
-        folded=True,
+        'All metrics of the evaluation', ['metric', *(run.label for run in runs)], rows, folded=True
     )
 
 
 def training(shown: Sequence[ShownRun]) -> Section:
-    """The curves of the log."""
+    """Return the section of the logged curves."""
     pictures = []
     for title, of_run in _curves_to_draw(shown):
-        curves = [(run.style, curve) for run in shown if (curve := of_run(run.run.record))]
+        curves = [(run.style, curve) for run in shown if (curve := of_run(run.record))]
         if curves:
             pictures.append(figures.draw_curves(title, curves))
     notes = missing(
         shown,
         'validation curve',
-        lambda run: run.run.record.validation,
-        'its log holds no validation',
+        lambda run: run.record.validation,
+        'its log contains no validation',
     )
-    unfinished = [
+    diverged = [
         run.label
         for run in shown
         if any(
             not np.isfinite(curve.values).all()
-            for key, curve in run.run.record.training.items()
+            for key, curve in run.record.training.items()
             if 'loss' in key
         )
     ]
-    if unfinished:
-        notes.append(f'A loss is not finite at times, which leaves gaps: {", ".join(unfinished)}.')
+    if diverged:
+        notes.append(f'Non-finite losses leave gaps in the curves of {", ".join(diverged)}.')
     return Section('Training', 'training', notes, pictures=pictures)
 
 
@@ -145,7 +142,7 @@ def _curves_to_draw(
     shown: Sequence[ShownRun],
 ) -> list[tuple[str, Callable[[RunRecord], Curve | None]]]:
     parts = sorted(
-        {key for run in shown for key in run.run.record.training if 'loss' in key},
+        {key for run in shown for key in run.record.training if 'loss' in key},
         key=lambda key: (key != 'loss', key.startswith('aux'), key),
     )
     titles = {'loss': 'Loss'} | {key: f'Loss part {key}' for key in parts if key != 'loss'}
@@ -159,20 +156,20 @@ def _curves_to_draw(
 
 
 def speed_and_memory(shown: Sequence[ShownRun]) -> Section:
-    """What training and inference cost."""
+    """Return the section about speed, memory and parameters."""
     headers = [
         'run',
         'iterations',
         'iterations/s',
-        'GPU memory in training',
-        'images/s in evaluation',
-        'memory at inference',
+        'training memory (GPU)',
+        'images/s at evaluation',
+        'inference memory',
         'parameters',
-        'of these at inference',
+        'parameters at inference',
     ]
     rows = []
     for run in shown:
-        record, evaluation = run.run.record, run.evaluation
+        record, evaluation = run.record, run.evaluation
         seconds = record.seconds_per_iteration
         rows.append(
             [
@@ -187,15 +184,15 @@ def speed_and_memory(shown: Sequence[ShownRun]) -> Section:
             ]
         )
     notes = [
-        'Iterations per second from the median of the logged times. The log holds the '
-        'memory of a GPU only.'
+        'Iterations per second are from the median of the logged times. Training memory is '
+        'logged on GPUs only.'
     ]
     notes += missing(shown, 'inference speed and parameters')
     if evaluated(shown):
         machines = dict.fromkeys(run.evaluation.machine for run in evaluated(shown))
         notes.append(
-            'Images per second of the whole evaluation, reading and measuring included, '
-            'taken once; memory beyond weights and results, at the first image. '
+            'Images per second are measured once over the whole evaluation, including data '
+            'loading. Inference memory is that of the first image, without weights and results. '
             f'Evaluated on {"; ".join(machines)}.'
         )
     return Section(
@@ -204,22 +201,23 @@ def speed_and_memory(shown: Sequence[ShownRun]) -> Section:
 
 
 def differences(shown: Sequence[ShownRun]) -> Section | None:
-    """Where the configs differ; None if there is one run."""
+    """Return the section of config differences, or None for one run."""
     if len(shown) < 2:
         return None
-    runs = [run for run in shown if run.run.config is not None]
+    runs = [run for run in shown if run.config is not None]
     notes = missing(
         shown,
         'comparison of configs',
-        lambda run: run.run.config is not None,
-        'its config cannot be read',
+        lambda run: run.config is not None,
+        'its config is not readable',
     )
-    if len(runs) < 2:
-        return Section('Differences of the configs', 'differences', notes)
-    entries = config_differences([run.run.config for run in runs])
-    if not entries:
-        notes.append('The configs are the same.')
-        return Section('Differences of the configs', 'differences', notes)
-    rows = [[Cell(key), *map(Cell, values)] for key, values in entries.items()]
-    table = Table('Differences of the configs', ['entry', *(run.label for run in runs)], rows)
-    return Section('Differences of the configs', 'differences', notes, tables=[table])
+    shown_tables = []
+    if len(runs) > 1:
+        entries = config_differences([run.config for run in runs])
+        rows = [[Cell(key), *map(Cell, values)] for key, values in entries.items()]
+        if rows:
+            headers = ['entry', *(run.label for run in runs)]
+            shown_tables.append(Table('Config differences', headers, rows))
+        else:
+            notes.append('The configs are identical.')
+    return Section('Config differences', 'differences', notes, tables=shown_tables)

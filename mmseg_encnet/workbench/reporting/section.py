@@ -1,10 +1,10 @@
-"""The runs as the page shows them, and what a section of it consists of."""
+"""Runs as the page shows them, and the sections of the page."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmseg_encnet.workbench.reporting.evaluation_record import EvaluationRecord
@@ -15,14 +15,14 @@ from mmseg_encnet.workbench.reporting.tables import Cell, Table
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """A run and what of it is known.
+    """A run with its evaluation.
 
     Attributes:
-        name: What the page calls it.
-        record: Its folder.
-        config: Its config; None if it cannot be read.
-        evaluation: The evaluation of its checkpoint; None if there is none.
-        problems: For everything that is missing one sentence.
+        name: Name on the page.
+        record: Content of its folder.
+        config: Its config, or None if unreadable.
+        evaluation: The evaluation of its checkpoint, or None.
+        problems: One sentence for everything that is missing.
     """
 
     name: str
@@ -33,16 +33,16 @@ class ReportedRun:
 
 
 @dataclass(frozen=True)
-class ShownRun:
-    """A run with its place on the page."""
+class ShownRun(ReportedRun):
+    """A run with its place on the page.
 
-    run: ReportedRun
-    letter: str
-    style: Style
+    Attributes:
+        letter: Short name in column headers.
+        style: Label and colour.
+    """
 
-    @property
-    def evaluation(self) -> EvaluationRecord | None:
-        return self.run.evaluation
+    letter: str = field(kw_only=True)
+    style: Style = field(kw_only=True)
 
     @property
     def label(self) -> str:
@@ -51,17 +51,17 @@ class ShownRun:
 
 @dataclass(frozen=True)
 class Section:
-    """What one section shows.
+    """A section of the page, in this order.
 
     Attributes:
-        title: Its heading.
-        anchor: Where links to it lead.
+        title: Heading.
+        anchor: Fragment identifier.
         notes: Paragraphs.
-        tables: What follows them.
-        pictures: What follows these.
-        after: Tables beside the last picture where there is room, else below.
-        layout: Of the pictures: ``grid`` of small ones, ``row`` of large ones, ``pairs`` of large
-            ones that are compared.
+        tables: Tables.
+        pictures: Figures.
+        after: Tables beside the last figure, or below where the page is narrow.
+        layout: Layout of the figures: ``grid`` of small ones, ``row`` of large ones, ``pairs`` of
+            large ones to compare.
     """
 
     title: str
@@ -74,7 +74,7 @@ class Section:
 
 
 def evaluated(shown: Sequence[ShownRun]) -> list[ShownRun]:
-    """The runs with an evaluation."""
+    """Return the runs with an evaluation."""
     return [run for run in shown if run.evaluation]
 
 
@@ -82,14 +82,14 @@ def missing(
     shown: Sequence[ShownRun],
     what: str,
     there: Callable[[ShownRun], Any] = lambda run: run.evaluation,
-    why: str = 'its checkpoint was not evaluated, see above',
+    why: str = 'its checkpoint was not evaluated (see above)',
 ) -> list[str]:
-    """A sentence for each run that has nothing to show in a section."""
+    """Return a sentence for each run without content in a section."""
     return [f'No {what} for {run.label}: {why}.' for run in shown if not there(run)]
 
 
 def groups_by_classes(shown: Sequence[ShownRun]) -> list[list[ShownRun]]:
-    """The evaluated runs, those with the same classes together."""
+    """Return the evaluated runs, grouped by their classes."""
     groups = defaultdict(list)
     for run in evaluated(shown):
         groups[tuple(run.evaluation.classes)].append(run)
@@ -97,30 +97,30 @@ def groups_by_classes(shown: Sequence[ShownRun]) -> list[list[ShownRun]]:
 
 
 def apart(groups: Sequence[Sequence[ShownRun]]) -> list[str]:
-    """A sentence about runs whose classes differ, if there are any."""
+    """Return a sentence about runs with different classes, if there are any."""
     if len(groups) < 2:
         return []
     sizes = '; '.join(
         f'{", ".join(run.label for run in group)} with {len(group[0].evaluation.classes)} classes'
         for group in groups
     )
-    return [f'The class lists do not match, so classes are compared within each only: {sizes}.']
+    return [f'Classes are compared only between runs with the same classes: {sizes}.']
 
 
 def compares(run: ShownRun, first: ShownRun) -> bool:
-    """Whether a run's difference from the first means anything: not from another data set."""
+    """Return whether a run is comparable with the first, on the same data set."""
     if run is first or not (run.evaluation and first.evaluation):
         return run is not first
     return run.evaluation.dataset == first.evaluation.dataset
 
 
 def of_runs(title: str, runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> str:
-    """A title that names the runs where they are not all."""
+    """Return a title that names the runs, unless they are all."""
     if len(runs) == len(shown):
         return title
     return f'{title}: {", ".join(run.label for run in runs)}'
 
 
 def run_cell(run: ShownRun) -> Cell:
-    """The cell that names a run."""
+    """Return the heading cell of a run."""
     return Cell(run.label, colour=run.style.colour)

@@ -1,10 +1,12 @@
-"""The tables of the report: what stands in a cell, and what it is sorted by."""
+"""Sortable tables of the report."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from mmseg_encnet.workbench.formatting import count_text, memory_text
 
 
 @dataclass(frozen=True)
@@ -12,11 +14,11 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: What stands in it.
-        key: What it is sorted by, the text if None; a cell that has nothing sorts last.
+        text: Text of the cell.
+        key: Sort key, the text if None; empty keys sort last.
         note: Small text below, such as the difference from the first run.
-        bar: Length of a bar behind the text, 0 to 100.
-        colour: Colour of the bar, or of the patch before the text where there is no bar.
+        bar: Length of a bar before the text, 0 to 100.
+        colour: Colour of the bar, or of a patch before the text if there is no bar.
     """
 
     text: str
@@ -27,20 +29,20 @@ class Cell:
 
     @property
     def sort_key(self) -> str:
-        """The key as the page's script reads it."""
+        """The key as text, for the page's script."""
         return str(self.text if self.key is None else self.key)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose columns can be sorted.
+    """A table with sortable columns.
 
     Attributes:
-        caption: What it shows.
-        headers: Titles of the columns; of text, or of numbers if in ``numeric``.
-        rows: The cells; the first of each row names it.
+        caption: Title of the table.
+        headers: Titles of the columns.
+        rows: The cells; the first of each row is its heading.
         numeric: Indices of the columns of numbers.
-        folded: Whether it is shown on demand only.
+        folded: Whether the table is collapsed at first.
     """
 
     caption: str
@@ -56,58 +58,42 @@ NOTHING = Cell('\N{EN DASH}', '')
 def number(
     value: float | None,
     digits: int = 2,
-    unit: str = '',
     reference: float | None = None,
     bar: str | None = None,
     full: float = 100,
 ) -> Cell:
-    """A cell with a number.
+    """Return a cell with a number.
 
     Args:
-        value: The number; None and what is not finite are a cell with nothing.
-        digits: Digits after the point.
-        unit: Stands behind the number.
-        reference: What the difference in the note is taken from.
-        bar: Colour of a bar behind it.
-        full: The number whose bar is full.
+        value: The number; None and non-finite numbers give an empty cell.
+        digits: Decimal places.
+        reference: A number to which the note gives the difference.
+        bar: Colour of a bar.
+        full: The number at which the bar is full.
     """
     if value is None or not math.isfinite(value):
         return NOTHING
     note = ''
     if reference is not None and not math.isnan(reference):
         note = f'{value - reference:+.{digits}f}'
-    return Cell(f'{value:.{digits}f}{unit}', value, note, 100 * value / full if bar else None, bar)
+    return Cell(f'{value:.{digits}f}', value, note, 100 * value / full if bar else None, bar)
 
 
 def difference(value: float, reference: float, digits: int = 1) -> Cell:
-    """A cell with how much a number is above another; nothing if one of them is nan."""
+    """Return a cell with ``value - reference``, empty if either is NaN."""
     if math.isnan(value) or math.isnan(reference):
         return NOTHING
     return Cell(f'{value - reference:+.{digits}f}', value - reference)
 
 
-def scaled(value: float | None, factor: int, units: Iterable[str]) -> Cell:
-    """A cell with a quantity in the unit that leaves one to three (or four) digits before the
-    point."""
-    if value is None:
-        return NOTHING
-    amount, units = float(value), list(units)
-    power = 0
-    while amount >= factor and power < len(units) - 1:
-        amount /= factor
-        power += 1
-    text = f'{amount:.0f}' if power == 0 else f'{amount:.3g}' if amount < 100 else f'{amount:.0f}'
-    return Cell(f'{text} {units[power]}'.strip(), value)
-
-
 def count(value: float | None) -> Cell:
-    """A cell with a large number, such as 1.23 M."""
-    return scaled(value, 1000, ('', 'k', 'M', 'G'))
+    """Return a cell with a large number, for example 1.23 M."""
+    return NOTHING if value is None else Cell(count_text(value), value)
 
 
 def memory(value: float | None) -> Cell:
-    """A cell with bytes, such as 12.3 MiB."""
-    return scaled(value, 1024, ('B', 'KiB', 'MiB', 'GiB'))
+    """Return a cell with bytes, for example 12.3 MiB."""
+    return NOTHING if value is None else Cell(memory_text(value), value)
 
 
 def number_table(
@@ -117,5 +103,5 @@ def number_table(
     texts: int = 1,
     folded: bool = False,
 ) -> Table:
-    """A table whose columns are numbers apart from the first."""
+    """Return a table whose columns are numbers after the first ``texts`` ones."""
     return Table(caption, headers, rows, frozenset(range(texts, len(headers))), folded)

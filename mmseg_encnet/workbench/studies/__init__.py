@@ -1,1 +1,1 @@
-"""Experiments of many trainings that differ in a few config entries, compared fairly."""
+"""Studies: trainings of several config variants and seeds, and their comparison."""

@@ -1,11 +1,12 @@
-"""What a study file says: a base config, named variants of it, and seeds."""
+"""The content of a study file: a base config, named variants of it, and seeds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,16 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 
 
-# Told apart by identity: its options cannot be hashed.
+# Compared by identity, because options cannot be hashed.
 @dataclass(frozen=True, eq=False)
 class Variant:
     """One row of a study's table.
 
     Attributes:
-        name: As it stands in the table.
-        config: Name of a shipped config, or its path.
+        name: Label in the table.
+        config: Name or path of a config.
         options: Overrides of the config by dotted key.
-        group: The question that the variant belongs to; rows of one group stand together.
+        group: Heading under which the table lists the variant.
     """
 
     name: str
@@ -43,15 +44,15 @@ class Run:
 
     @property
     def name(self) -> str:
-        """A name for files: the variant's in small letters, and the seed."""
+        """Stem of the run's file names."""
         return f'{slug(self.variant.name)}_seed{self.seed}'
 
     def load(self, work_dir: Path, options: Mapping[str, Any] | None = None) -> Config:
-        """The resolved config.
+        """Return the resolved config.
 
         Args:
             work_dir: Folder for logs and checkpoints.
-            options: Overrides on top, such as where the data lie.
+            options: Further overrides, such as the place of the data.
         """
         cfg = load_config(
             self.variant.config, {**self.variant.options, **(options or {})}, str(work_dir)
@@ -60,7 +61,7 @@ class Run:
         return cfg
 
     def digest(self) -> str:
-        """Identifies what is trained and tested, wherever it runs and whatever it logs."""
+        """Return a hash of everything in the config that affects the result."""
         content = self.load(Path()).to_dict()
         content = {key: content.get(key) for key in _TRAINED}
         return hashlib.sha256(
@@ -70,16 +71,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """A study file, read.
+    """A parsed study file.
 
     Attributes:
-        name: Stem of its file.
-        title: What it asks, for the head of its page.
-        metric: The metric that the table is sorted out by, e.g. ``mIoU``; in percent.
+        name: Stem of the file.
+        title: Title of its page.
+        metric: The metric to compare, in percent, e.g. ``mIoU``.
         baseline: Name of the variant that the others are compared with.
-        variants: All of them, the baseline among them.
-        seeds: Every variant is trained with each.
-        against: ``iterations``, or ``receptive_field``: what the figure draws the metric against.
+        variants: All variants, including the baseline.
+        seeds: Seeds that every variant is trained with.
+        against: Horizontal axis of the figure, ``iterations`` or ``receptive_field``.
     """
 
     name: str
@@ -92,7 +93,7 @@ class Study:
 
     @property
     def runs(self) -> list[Run]:
-        """All trainings, the first seed of every variant first: a table is whole early."""
+        """All trainings, seed by seed, so that the table covers all variants early."""
         return [Run(variant, seed) for seed in self.seeds for variant in self.variants]
 
 
@@ -108,26 +109,26 @@ _TRAINED = (
     'train_cfg',
     'train_dataloader',
 )
-AGAINST = ('iterations', 'receptive_field')
-REQUIRED = {'baseline', 'config', 'metric', 'seeds', 'variants'}
-KEYS = REQUIRED | {'against', 'full_size', 'options', 'title'}
+_AGAINST = ('iterations', 'receptive_field')
+_REQUIRED = {'baseline', 'config', 'metric', 'seeds', 'variants'}
+_KEYS = _REQUIRED | {'against', 'full_size', 'options', 'title'}
 
 
 def load_study(path: str | Path, full_size: bool = False) -> Study:
-    """Read a study file, Python in the toolbox's config syntax.
+    """Load a study file, which is Python in the toolbox's config syntax.
 
-    It assigns ``title``, ``config`` (of variants that name none), ``seeds``, ``baseline``,
-    ``metric``, ``against``, ``options`` (for all variants) and ``variants``, a list of
-    ``dict(name=..., config=..., options=..., group=...)`` of which only the name is needed;
-    ``full_size`` is a ``dict(configs={small: large}, options=...)`` whose configs and options take
-    the place of the others on a machine with a GPU.
+    The file assigns ``title``, ``config`` (of variants without one), ``seeds``, ``baseline``,
+    ``metric``, ``against``, ``options`` (of all variants) and ``variants``, a list of
+    ``dict(name=..., config=..., options=..., group=...)`` of which only the name is required.
+    ``full_size`` is a ``dict(configs={small: large}, options=...)`` that replaces configs and
+    options on a machine with a GPU.
 
     Args:
         path: The file.
-        full_size: Whether to take the configs and options of ``full_size``.
+        full_size: Whether to use the configs and options of ``full_size``.
 
     Raises:
-        UserError: Naming what is missing or unknown.
+        UserError: The file is missing or invalid.
     """
     path = Path(path)
     if not path.is_file():
@@ -136,42 +137,53 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
         content = Config.fromfile(path).to_dict()
     except Exception as error:
         raise UserError(
-            f'study file {path} cannot be read: {type(error).__name__}: {error}; correct the file.'
+            f'cannot read study file {path}: {type(error).__name__}: {error}; correct the file.'
         ) from error
     for wrong, word in (
-        (REQUIRED - set(content), 'lacks'),
-        (set(content) - KEYS, 'has the unknown entry'),
+        (_REQUIRED - set(content), 'lacks'),
+        (set(content) - _KEYS, 'has the unknown entry'),
     ):
         if wrong:
             raise UserError(
-                f'study file {path} {word} {sorted(wrong)[0]}; expected {", ".join(sorted(KEYS))}.'
+                f'study file {path} {word} {min(wrong)}; expected {", ".join(sorted(_KEYS))}.'
             )
     large = content.get('full_size') or {}
     if full_size and not large:
-        raise UserError(
-            f'--full-size came, but study file {path} has no full_size; leave the option out.'
-        )
+        raise UserError(f'study file {path} has no full_size; leave out --full-size.')
     configs = large.get('configs', {}) if full_size else {}
     options = (large if full_size else content).get('options', {})
-    variants = tuple(
-        _variant(path, entry, content['config'], configs, options) for entry in content['variants']
-    )
-    names = [slug(variant.name) for variant in variants]
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        raise UserError(
-            f'study file {path} has two variants named {sorted(doubled)[0]}; give each '
-            'a name of its own.'
+    variants = []
+    for entry in content['variants']:
+        try:
+            variant = Variant(**{'config': content['config'], **entry})
+        except TypeError:
+            raise UserError(
+                f'study file {path} has the variant {entry}, expected name and optionally config, '
+                'options and group; correct it.'
+            ) from None
+        variants.append(
+            Variant(
+                variant.name,
+                configs.get(variant.config, variant.config),
+                {**options, **variant.options},
+                variant.group,
+            )
         )
-    if slug(content['baseline']) not in names:
+    slugs = Counter(slug(variant.name) for variant in variants)
+    repeated = [name for name, count in slugs.items() if count > 1]
+    if repeated:
         raise UserError(
-            f'study file {path} names the baseline {content["baseline"]!r}, but its '
-            f'variants are {", ".join(v.name for v in variants)}; name one of these.'
+            f'study file {path} has two variants named {repeated[0]}; give each its own name.'
+        )
+    if content['baseline'] not in {variant.name for variant in variants}:
+        raise UserError(
+            f'study file {path} has the unknown baseline {content["baseline"]!r}; choose one of '
+            f'{", ".join(variant.name for variant in variants)}.'
         )
     against = content.get('against', 'iterations')
-    if against not in AGAINST:
+    if against not in _AGAINST:
         raise UserError(
-            f'study file {path} has against={against!r}; expected one of {", ".join(AGAINST)}.'
+            f'study file {path} has against={against!r}; choose one of {", ".join(_AGAINST)}.'
         )
     name = f'{path.stem}-full' if full_size else path.stem
     return Study(
@@ -179,50 +191,12 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
         content.get('title', name),
         content['metric'],
         content['baseline'],
-        variants,
+        tuple(variants),
         tuple(content['seeds']),
         against,
     )
 
 
-def _variant(
-    path: Path,
-    entry: Mapping[str, Any],
-    config: str,
-    configs: Mapping[str, str],
-    options: Mapping[str, Any],
-) -> Variant:
-    unknown = set(entry) - {'name', 'config', 'options', 'group'}
-    if unknown or 'name' not in entry:
-        raise UserError(
-            f'study file {path} has the variant {dict(entry)}; expected name, and '
-            'config, options, group where they are needed.'
-        )
-    config = entry.get('config', config)
-    return Variant(
-        entry['name'],
-        configs.get(config, config),
-        {**options, **entry.get('options', {})},
-        entry.get('group', ''),
-    )
-
-
 def slug(name: str) -> str:
-    """A variant's name as a part of file names."""
+    """Return a variant's name as it appears in file names."""
     return re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-')
-
-
-def select(variants: Sequence[Variant], names: Sequence[str]) -> tuple[Variant, ...]:
-    """The variants of some names.
-
-    Raises:
-        UserError: If there is none of a name.
-    """
-    by_slug = {slug(variant.name): variant for variant in variants}
-    for name in names:
-        if slug(name) not in by_slug:
-            raise UserError(
-                f'{name!r} came, but the variants are '
-                f'{", ".join(v.name for v in variants)}; name one of these.'
-            )
-    return tuple(by_slug[slug(name)] for name in names)

@@ -1,15 +1,13 @@
-"""One training of a study, in a process of its own: ``python -m mmseg_encnet.studies.execution``.
+"""One training of a study in its own process, ``python -m`` this module.
 
-A process of its own crashes, and is killed, alone. What it leaves behind when killed is a
-checkpoint from which the next attempt goes on.
+A crash or a kill then affects this training only, and the next attempt continues from its last
+checkpoint.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import os
-import resource
 import shutil
 import sys
 import threading
@@ -23,19 +21,19 @@ from mmengine.hooks import Hook
 
 from mmseg_encnet.running.explain import exit_with_one_sentence
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.workbench.benchmarks.measure import describe_machine
+from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
+from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 from mmseg_encnet.workbench.studies.definition import Run, Variant
 from mmseg_encnet.workbench.studies.image_areas import ImageAreas
 from mmseg_encnet.workbench.studies.receptive_field import receptive_field
 from mmseg_encnet.workbench.studies.results import ResultFolder, RunResult, sparse_areas
 
 PROGRESS = 'progress'
-# What a run keeps between attempts and the result does not hold.
 HISTORY = 'history.jsonl'
 
 
 class _RecordHook(Hook):
-    """Keeps what the result needs of the training's course, on disk because it may be killed."""
+    """Record loss, metric and time on disk, where they survive a kill."""
 
     def __init__(self, work_dir: Path, metric: str, interval: int) -> None:
         self.work_dir = work_dir
@@ -50,27 +48,27 @@ class _RecordHook(Hook):
         seconds, iteration = _seconds() - self._start, runner.iter + 1
         (self.work_dir / PROGRESS).write_text(str(iteration))
         if iteration % self.interval == 0:
-            self._keep(iteration=iteration, seconds=seconds, loss=float(outputs['loss']))
+            self._write(iteration=iteration, seconds=seconds, loss=float(outputs['loss']))
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        self._keep(iteration=runner.iter, metric=float(metrics[self.metric]))
+        self._write(iteration=runner.iter, metric=float(metrics[self.metric]))
 
-    def _keep(self, **entry: float) -> None:
+    def _write(self, **entry: float) -> None:
         with (self.work_dir / HISTORY).open('a') as file:
-            file.write(json.dumps(entry) + '\n')
+            file.write(strict_json(entry) + '\n')
 
 
 def _seconds() -> float:
-    """Processor time on the CPU, so that other work on the machine does not count."""
+    # On the CPU, processor time excludes other work on the machine.
     return time.perf_counter() if torch.cuda.is_available() else time.process_time()
 
 
 def _history(work_dir: Path, key: str) -> list[tuple[int, float]]:
-    """Pairs of iteration and value; what an attempt did again after a kill counts once."""
+    """Return pairs of iteration and value; a repeated iteration replaces the earlier one."""
     found: dict[int, float] = {}
     for line in (work_dir / HISTORY).read_text().splitlines():
         try:
-            entry = json.loads(line)
+            entry = parse_strict_json(line)
         except ValueError:
             continue  # A killed process leaves half a line.
         if key in entry:
@@ -79,11 +77,10 @@ def _history(work_dir: Path, key: str) -> list[tuple[int, float]]:
 
 
 def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> RunResult:
-    """Train and evaluate, going on where a killed attempt stopped."""
+    """Train and evaluate a run, continuing from the checkpoint of an earlier attempt."""
     cfg = run.load(work_dir, options)
     cfg.resume = True
     cfg.log_level = 'WARNING'
-    max_iters = cfg.train_cfg.max_iters
     cfg.default_hooks.checkpoint.update(
         interval=cfg.train_cfg.val_interval, max_keep_ckpts=1, save_best=None
     )
@@ -91,18 +88,16 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
     work_dir.mkdir(parents=True, exist_ok=True)
 
     runner = EncNetRunner.from_cfg(cfg)
-    runner.register_hook(_RecordHook(work_dir, metric, max(max_iters // 50, 1)))
+    runner.register_hook(_RecordHook(work_dir, metric, max(cfg.train_cfg.max_iters // 50, 1)))
     runner.train()
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    peak = peak_process_bytes(device)
     areas = ImageAreas()
     areas.dataset_meta = runner.test_evaluator.dataset_meta
     runner.test_evaluator.metrics.append(areas)
     metrics = runner.test()
     image_areas = metrics.pop('image_areas')
-    machine = describe_machine(torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
+    machine = describe_machine(device)
     return RunResult(
         digest=run.digest(),
         metrics={
@@ -116,19 +111,13 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
         receptive_field=receptive_field(runner.model.backbone),
         seconds_per_iteration=median(value for _, value in _history(work_dir, 'seconds')),
         peak_memory=peak,
-        machine=', '.join(
-            f'{value}'
-            for value in (
-                machine['gpu'] or machine['processor'],
-                f'{machine["threads"]} threads',
-                f'torch {machine["torch"]}',
-            )
-        ),
+        machine=f'{machine["gpu"] or machine["processor"]}, {machine["threads"]} threads, '
+        f'torch {machine["torch"]}',
     )
 
 
-def _end_with_parent() -> None:
-    """End when the process that gave the order does: its end of the pipe then closes."""
+def _exit_with_parent() -> None:
+    """Exit when the parent process does, which closes its end of the pipe."""
     sys.stdin.read()
     os._exit(1)
 
@@ -136,12 +125,12 @@ def _end_with_parent() -> None:
 @exit_with_one_sentence
 def main() -> None:
     order = ast.literal_eval(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     run = Run(Variant(**order['variant']), order['seed'])
     work_dir = Path(order['work_dir'])
     result = execute(run, order['metric'], work_dir, order['options'])
     ResultFolder(Path(order['results'])).write(run, result)
-    # The weights have served; a study has as many of them as runs.
+    # Checkpoints of all runs would fill the disk.
     shutil.rmtree(work_dir)
 
 

@@ -1,4 +1,4 @@
-"""What each test image adds to a metric, so that it can be drawn again."""
+"""The contribution of each test image to a metric, for resampling of the images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mmseg_encnet.workbench.reporting.confusion import count_pixels
 
 @METRICS.register_module()
 class ImageAreas(BaseMetric):
-    """Collects intersection, predicted and true pixels of every class in every image.
+    """Collect intersection, predicted and true pixels of every class in every image.
 
-    Its only metric is ``image_areas``, integers ``(images, 3, classes)``. Pixels outside the
-    classes do not count, as in :class:`mmseg.evaluation.IoUMetric`.
+    The only metric is ``image_areas``, integers ``(images, 3, classes)``. Pixels outside the
+    classes are ignored, as in :class:`mmseg.evaluation.IoUMetric`.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count one batch."""
+        """Count the pixels of a batch."""
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
             truth = sample['gt_sem_seg']['data']
@@ -34,7 +34,7 @@ class ImageAreas(BaseMetric):
 
 
 def mean_iou(areas: np.ndarray) -> np.ndarray:
-    """Mean IoU, in percent, of summed areas ``(..., 3, classes)``; absent classes do not count."""
+    """Return the mean IoU, in percent, of areas ``(..., 3, classes)`` without absent classes."""
     intersection, predicted, true = np.moveaxis(areas.astype(float), -2, 0)
     union = predicted + true - intersection
     iou = np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0)
@@ -42,6 +42,11 @@ def mean_iou(areas: np.ndarray) -> np.ndarray:
 
 
 def accuracy(areas: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Accuracy, in percent, over the true pixels of some classes; areas as in `mean_iou`."""
+    """Return the accuracy, in percent, over the true pixels of some classes.
+
+    Args:
+        areas: Summed areas ``(..., 3, classes)``.
+        classes: Indices of the classes.
+    """
     intersection, _, true = np.moveaxis(areas[..., list(classes)].sum(axis=-1), -1, 0)
     return 100 * intersection / true

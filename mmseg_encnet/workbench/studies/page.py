@@ -1,15 +1,17 @@
-"""A study as a page: a table in Markdown and a figure."""
+"""The page of a study: a table in Markdown and a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, groupby, zip_longest
 from pathlib import Path
+from statistics import fmean, median
 from string import ascii_lowercase
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
 
+from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.studies.definition import Study
 from mmseg_encnet.workbench.studies.statistics import Summary
 
@@ -17,71 +19,76 @@ from mmseg_encnet.workbench.studies.statistics import Summary
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 
 
-def markdown_table(study: Study, rows: Sequence[Summary]) -> str:
-    """The table: metric, difference to the baseline, and what it costs."""
-    header = (
-        f'| | {study.metric} | seeds | against {study.baseline} | 95 % interval '
-        '| last fifth | parameters | receptive field | s per iteration | memory |'
+def study_table(study: Study, rows: Sequence[Summary]) -> str:
+    """Return metric, difference from the baseline and cost of each variant as Markdown."""
+    headers = (
+        '',
+        study.metric,
+        'seeds',
+        f'against {study.baseline}',
+        '95 % interval',
+        'last fifth',
+        'parameters',
+        'receptive field',
+        's per iteration',
+        'memory',
     )
-    lines = [header, '|---' * 10 + '|']
+    cells = []
     letters = machine_letters(rows)
     for group, members in groupby(rows, key=lambda row: row.variant.group):
         if group:
-            lines.append(f'| **{group}**' + ' |' * 10)
-        lines += [_row(study, row, letters) for row in members]
-    return '\n'.join(lines)
+            cells.append([f'**{group}**'])
+        cells += [_cells(study, row, letters) for row in members]
+    return markdown_table(headers, [row + [''] * (len(headers) - len(row)) for row in cells])
 
 
 def machine_letters(rows: Sequence[Summary]) -> dict[str, str]:
-    """A letter for each machine that trained: times of two machines cannot be compared."""
+    """Return a letter for each machine, because times of two machines are not comparable."""
     machines = sorted({result.machine for row in rows for result in row.results.values()})
     return dict(zip(machines, ascii_lowercase))
 
 
-def _row(study: Study, row: Summary, letters: Mapping[str, str]) -> str:
+def _cells(study: Study, row: Summary, letters: Mapping[str, str]) -> list[str]:
     results = list(row.results.values())
     if not results:
-        reason = next(iter(row.crashes.values()), None)
-        text = 'crashed' if reason else 'not run'
-        return f'| {row.variant.name} | {text} | 0 of {len(study.seeds)}' + ' |' * 8
+        text = 'crashed' if row.crashes else 'not run'
+        return [row.variant.name, text, f'0 of {len(study.seeds)}']
     value = f'{row.mean:.1f}'
     if len(results) > 1:
         value += f' ± {row.deviation:.1f}'
     seeds = f'{len(results)} of {len(study.seeds)}'
     if row.crashes:
         seeds += f', {len(row.crashes)} crashed'
-    difference = '' if row.difference is None else f'{row.difference:+.1f}'
-    interval = '' if row.interval is None else '{:+.1f} to {:+.1f}'.format(*row.interval)
-    if row.interval and (row.interval[0] > 0 or row.interval[1] < 0):
-        interval = f'**{interval}**'
-    memory = np.median([result.peak_memory for result in results]) / 2**20
+    interval = ''
+    if row.interval:
+        low, high = row.interval
+        interval = f'{low:+.1f} to {high:+.1f}'
+        if low > 0 or high < 0:
+            interval = f'**{interval}**'
     seconds = ', '.join(
-        f'{np.median(times):.2f}' + (f' {letter}' if len(letters) > 1 else '')
+        f'{median(times):.2f}' + (f' {letter}' if len(letters) > 1 else '')
         for machine, letter in letters.items()
         if (times := [r.seconds_per_iteration for r in results if r.machine == machine])
     )
-    rises = [_last_fifth(result.validation) for result in results]
-    rise = '' if None in rises else f'{np.mean(rises):+.1f}'
-    return (
-        f'| {row.variant.name} | {value} | {seeds} | {difference} | {interval} | {rise} | '
-        f'{results[0].parameters / 1e6:.2f} M | {results[0].receptive_field} | {seconds} | '
-        f'{memory:,.0f} MiB |'
-    )
+    gains = [_last_fifth(result.validation) for result in results]
+    return [
+        row.variant.name,
+        value,
+        seeds,
+        '' if row.difference is None else f'{row.difference:+.1f}',
+        interval,
+        '' if None in gains else f'{fmean(gains):+.1f}',
+        f'{results[0].parameters / 1e6:.2f} M',
+        str(results[0].receptive_field),
+        seconds,
+        memory_text(median(result.peak_memory for result in results)),
+    ]
 
 
 def _last_fifth(validation: Sequence[tuple[int, float]]) -> float | None:
-    """How far the metric still rose in the last fifth of the training; None if it is not known."""
+    """Return the gain of the metric in the last fifth of the training, or None if unknown."""
     end, last = validation[-1]
     return next((last - value for step, value in validation if 5 * step == 4 * end), None)
-
-
-def crash_list(rows: Sequence[Summary]) -> str:
-    """A line for each crashed run; empty if none did."""
-    return '\n'.join(
-        f'- {row.variant.name}, seed {seed}: {reason}'
-        for row in rows
-        for seed, reason in row.crashes.items()
-    )
 
 
 def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
@@ -160,7 +167,7 @@ def _colour(group: int) -> str:
 
 
 def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
-    """Write ``NAME.md`` and ``NAME.png`` into a folder; returns the page's path."""
+    """Write ``NAME.md`` and ``NAME.png`` into a folder and return the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     draw(study, rows, folder / f'{study.name}.png')
     letters = machine_letters(rows)
@@ -170,17 +177,21 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
     ]
     parts = [
         f'# {study.title}',
-        markdown_table(study, rows),
+        study_table(study, rows),
         f'![{study.title}]({study.name}.png)',
-        f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. The '
-        'interval of a difference comes from drawing the test images again, the same for both; '
-        'in bold where it does not hold 0. "Last fifth" is what the last fifth of the training '
-        "added, the mean over the seeds. The receptive field is the backbone's, in columns. "
-        f'Seconds are processor time on a CPU. Trained on {"; ".join(machines)}.',
+        f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. '
+        'Intervals of differences come from resampling the test images, the same for both '
+        'variants; bold intervals exclude 0. "Last fifth" is the gain in the last fifth of the '
+        'training, averaged over the seeds. The receptive field is that of the backbone, in input '
+        f'columns. On CPUs, seconds are processor time. Trained on {"; ".join(machines)}.',
     ]
-    crashes = crash_list(rows)
+    crashes = [
+        f'- {row.variant.name}, seed {seed}: {reason}'
+        for row in rows
+        for seed, reason in row.crashes.items()
+    ]
     if crashes:
-        parts.append(f'Crashed, and in no mean:\n\n{crashes}')
+        parts.append('Crashed runs, excluded from the means:\n\n' + '\n'.join(crashes))
     page = folder / f'{study.name}.md'
     page.write_text('\n\n'.join(parts) + '\n')
     return page

@@ -1,4 +1,4 @@
-"""How much of the picture a position of a feature map can depend on."""
+"""The receptive field of a backbone."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from torch import nn
 
 
 def receptive_field(backbone: nn.Module, width: int = 1024, height: int = 32) -> int:
-    """Columns of the input that the last feature map's middle position depends on.
+    """Return the width of the receptive field of the last feature map, in input columns.
 
-    Measured by automatic differentiation, on a copy in which no weight can hide a connection: all
-    weights of a layer are equal and positive, and norms pass on what they get.
+    It is measured by automatic differentiation of a copy of the network in which no weight can
+    hide a connection: all weights of a layer are equal and positive, and norms are the identity.
 
     Args:
-        backbone: A network ``(B, 3, H, W)`` -> feature maps, the last one counts.
-        width: Columns of the probe; the answer is at most that.
-        height: Its rows, as few as the network takes: rows would give the same answer.
-
-    Returns:
-        Number of columns.
+        backbone: A network that maps ``(B, 3, H, W)`` to feature maps.
+        width: Columns of the probe image, an upper bound of the result.
+        height: Rows of the probe image, as few as the network accepts.
     """
     backbone = deepcopy(backbone).cpu().double()
-    # Not chained: mmseg's ResNet returns nothing from it.
+    # Not chained, because eval() of mmseg's ResNet returns None.
     backbone.eval()
     with torch.no_grad():
         for module in backbone.modules():

@@ -1,4 +1,4 @@
-"""What the results of a study say, with the uncertainty that a small test set leaves."""
+"""Means, differences and confidence intervals of a study's results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from math import nan
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
 from mmseg.registry import DATASETS
@@ -26,16 +28,15 @@ class Summary:
     """One row of a study's table.
 
     Attributes:
-        variant: Which.
-        results: Of its finished runs, by seed.
+        variant: The variant.
+        results: Results of its finished runs, by seed.
         crashes: Reasons of its crashed runs, by seed.
-        mean: Mean of the study's metric over the seeds, in percent; nan without results.
-        deviation: Standard deviation over the seeds (n - 1); nan for fewer than two.
-        difference: Mean difference to the baseline over the seeds that both have; None for the
+        mean: Mean of the study's metric over the seeds, in percent; NaN without results.
+        deviation: Sample standard deviation over the seeds; NaN for fewer than two.
+        difference: Mean difference from the baseline over the seeds that both have; None for the
             baseline itself or without such seeds.
-        interval: The 95 % interval of the difference under resampling of the test images, the
-            same images for both; None where there is no difference, or where the metric does not
-            follow from the areas of :class:`ImageAreas`.
+        interval: 95 % interval of the difference under paired resampling of the test images; None
+            without a difference, or for a metric that :func:`area_metric` does not cover.
     """
 
     variant: Variant
@@ -48,17 +49,17 @@ class Summary:
 
 
 def summarise(study: Study, folder: ResultFolder) -> list[Summary]:
-    """The rows of a study's table, in the order of its variants."""
-    results: dict[str, dict[int, RunResult]] = {}
-    crashes: dict[str, dict[int, str]] = {}
-    for variant in study.variants:
-        runs = [Run(variant, seed) for seed in study.seeds]
-        read = {run.seed: folder.read(run) for run in runs}
-        results[variant.name] = {s: result for s, result in read.items() if result is not None}
-        reasons = {run.seed: folder.crash(run) for run in runs}
-        crashes[variant.name] = {s: reason for s, reason in reasons.items() if reason is not None}
-    baseline = results[study.baseline]
-    metric = area_metric(study)
+    """Return the rows of a study's table, in the order of its variants."""
+    results, crashes = (
+        {
+            variant.name: {
+                seed: found for seed in study.seeds if (found := read(Run(variant, seed)))
+            }
+            for variant in study.variants
+        }
+        for read in (folder.read, folder.crash)
+    )
+    baseline, metric = results[study.baseline], area_metric(study)
     return [
         _summary(study, metric, variant, results[variant.name], crashes[variant.name], baseline)
         for variant in study.variants
@@ -66,10 +67,9 @@ def summarise(study: Study, folder: ResultFolder) -> list[Summary]:
 
 
 def area_metric(study: Study) -> AreaMetric | None:
-    """How a study's metric follows from areas ``(..., 3, classes)``, summed over images.
+    """Return the function from summed areas ``(..., 3, classes)`` to a study's metric.
 
-    Returns:
-        The function, or None for a metric other than ``mIoU`` and ``twinAcc``.
+    It is None for a metric other than ``mIoU`` and ``twinAcc``.
     """
     if study.metric == 'mIoU':
         return mean_iou
@@ -88,20 +88,16 @@ def _summary(
     crashes: dict[int, str],
     baseline: dict[int, RunResult],
 ) -> Summary:
-    values = [result.metrics[study.metric] for result in results.values()]
-    mean = float(np.mean(values)) if values else float('nan')
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float('nan')
-    shared = sorted(set(results) & set(baseline))
+    values, of_baseline = (
+        {seed: result.metrics[study.metric] for seed, result in side.items()}
+        for side in (results, baseline)
+    )
+    mean = fmean(values.values()) if values else nan
+    deviation = stdev(values.values()) if len(values) > 1 else nan
+    shared = sorted(values.keys() & of_baseline.keys())
     if variant.name == study.baseline or not shared:
         return Summary(variant, results, crashes, mean, deviation, None, None)
-    difference = float(
-        np.mean(
-            [
-                results[seed].metrics[study.metric] - baseline[seed].metrics[study.metric]
-                for seed in shared
-            ]
-        )
-    )
+    difference = fmean(values[seed] - of_baseline[seed] for seed in shared)
     interval = None
     if metric is not None:
         interval = paired_interval(
@@ -119,21 +115,20 @@ def paired_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """A 95 % bootstrap interval of a difference in a metric, in percentage points.
+    """Return the 95 % bootstrap interval of a difference in a metric, in percentage points.
 
     Test images are drawn with replacement, the same for both sides and all seeds; the difference
-    is the mean over the seeds. It says what another draw of test images would change, not what
-    other seeds would.
+    is the mean over the seeds. The interval covers the choice of test images, not that of seeds.
 
     Args:
         areas: For each seed, integers ``(images, 3, classes)`` of :class:`ImageAreas`.
-        baseline: The same of the baseline, for the same seeds and images.
-        metric: What is compared, of areas summed over images.
-        resamples: Number of draws.
-        seed: Of the draws.
+        baseline: Areas of the baseline, for the same seeds and images.
+        metric: Maps areas summed over images to the metric.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
 
     Returns:
-        The 2.5 and the 97.5 percentile.
+        The 2.5th and the 97.5th percentile.
     """
     images = len(areas[0])
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What is read from a confusion matrix, against the toolbox's metric and by hand."""
+"""Metrics of a confusion matrix, against the toolbox and hand-counted pairs."""
 
 from __future__ import annotations
 

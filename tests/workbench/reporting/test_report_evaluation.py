@@ -1,4 +1,4 @@
-"""From a training to its page: what is evaluated, what is kept, what is said where it is not."""
+"""From a training to its report: evaluation, cache and messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_evaluation_is_done_once_and_kept(trained, run_tool, tiny_data, tmp_path
     result = run_tool('analysis_tools/report', run, '--out', page)
     assert result.status == 0 and 'missing' not in result.err
     assert 'average precision (%)' in page.read_text()
-    # Nothing but the kept evaluation is left in the folder.
+    # Only the cached evaluation is added to the folder.
     added = set(run.rglob('*')) - before
     assert added and all(path.is_relative_to(run / 'report') for path in added)
     assert all(not path.name.startswith('.') for path in added)
@@ -47,7 +47,7 @@ def test_evaluation_is_done_once_and_kept(trained, run_tool, tiny_data, tmp_path
         record.config(), record.checkpoint('last'), run / 'report', 'again'
     )
     assert evaluation.metrics['mIoU'] == pytest.approx(record.validation['mIoU'].values[-1])
-    # A class of no pixel, true or predicted, has no IoU.
+    # The IoU of an absent class is NaN.
     iou = class_iou(evaluation.confusion)
     assert 100 * iou[iou == iou].mean() == pytest.approx(evaluation.metrics['mIoU'], abs=0.01)
     assert evaluation.probabilities.shape == evaluation.present.shape == (2, 21)
@@ -56,14 +56,14 @@ def test_evaluation_is_done_once_and_kept(trained, run_tool, tiny_data, tmp_path
     assert evaluation.peak_memory > 0 and evaluation.images_per_second > 0
     assert 'context/contradicted' in evaluation.metrics
 
-    # From here on without the data, and in another place.
+    # From here on without the data, in another folder.
     shutil.rmtree(tiny_data)
     moved = run.rename(tmp_path / 'moved')
     files = {path.name: path.read_bytes() for path in kept(moved)}
     assert write_report([moved], page) == []
     assert {path.name: path.read_bytes() for path in kept(moved)} == files
     assert 'Run moved' in page.read_text() and 'average precision (%)' in page.read_text()
-    # Another checkpoint would have to be evaluated.
+    # Another checkpoint is not cached.
     record = read_run(moved)
     with pytest.raises(UserError, match='does not exist'):
         evaluation_record.evaluation_record(
@@ -83,7 +83,11 @@ def test_model_without_se_branch(trained, tmp_path):
     'spoil, evaluate, words',
     [
         (lambda run: None, False, ['--no-evaluation']),
-        (lambda run: [path.unlink() for path in run.glob('*.pth')], True, ['holds no checkpoint']),
+        (
+            lambda run: [path.unlink() for path in run.glob('*.pth')],
+            True,
+            ['contains no checkpoint'],
+        ),
         (
             lambda run: [path.write_bytes(b'x') for path in run.glob('*.pth')],
             True,
@@ -112,7 +116,7 @@ def test_what_is_missing_is_said(spoil, evaluate, words, logged_run, tmp_path):
 
 @pytest.fixture
 def logged_run(tiny_config, tmp_path) -> Path:
-    """A run folder as a training leaves it, with an empty checkpoint."""
+    """Return a run folder with an empty checkpoint."""
     run = tmp_path / 'run'
     logs = run / '20260101_000000' / 'vis_data'
     logs.mkdir(parents=True)
@@ -128,11 +132,11 @@ def logged_run(tiny_config, tmp_path) -> Path:
     'arguments, words',
     [
         (['nowhere'], ['nowhere', 'does not exist']),
-        (['empty'], ['empty', 'holds no log']),
+        (['empty'], ['empty', 'contains no training log']),
         (['file.txt'], ['file.txt', 'is a file']),
-        (['run', '../{here}/run'], ['came twice']),
+        (['run', '../{here}/run'], ['twice']),
         (['run', '--out', 'empty'], ['--out empty', 'is a folder']),
-        (['run', '--out', 'file.txt/report.html'], ['file.txt', 'cannot be written']),
+        (['run', '--out', 'file.txt/report.html'], ['cannot write', 'file.txt']),
         (
             ['run', '--cfg-options', 'model.type.nothing=1'],
             ['model.type.nothing=1', 'does not fit'],

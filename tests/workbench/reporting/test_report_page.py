@@ -1,4 +1,4 @@
-"""The page as a person has it on the screen."""
+"""The page in a browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def evaluation(seed: int = 0, classes: list[str] = CLASSES, **changes) -> Evalua
     rng = np.random.default_rng(seed)
     size = len(classes)
     confusion = rng.integers(1, 100, (size, size)) + np.diag(rng.integers(50, 500, size))
-    # Of the last class there is nothing.
+    # The last class is absent.
     confusion[-1] = confusion[:, -1] = 0
     present = rng.random((12, size)) < 0.5
     sheet = io.BytesIO()
@@ -68,7 +68,7 @@ PAGES = {
     'several runs': [
         run('first', evaluation(1)),
         run('no branch', evaluation(2, probabilities=None), dict(randomness=dict(seed=1))),
-        run('<script>alert("x")</script>', None, problems=('Its data are not there.',)),
+        run('<script>alert("x")</script>', None, problems=('Its data are missing.',)),
     ],
     'classes that do not match': [
         run('a', evaluation(1)),
@@ -86,7 +86,7 @@ def rendered(name: str) -> str:
 
 @pytest.fixture
 def page(request, browser, tmp_path):
-    """A page on disk, opened in the browser."""
+    """Open a page from disk in the browser."""
     path = tmp_path / 'page.html'
     path.write_text(rendered(request.param), encoding='utf-8')
     browser.get(path.as_uri())
@@ -101,7 +101,7 @@ def test_page_opens_from_disk_whole(page):
     assert page.execute_script('return document.images.length') >= 1
     assert broken_images(page) == []
     assert page.execute_script('return [...document.images].every(image => image.alt.length > 20)')
-    # On a telephone tables scroll inside the page; the page does not.
+    # On a phone tables scroll, not the page.
     page.execute_cdp_cmd(
         'Emulation.setDeviceMetricsOverride',
         dict(width=380, height=800, deviceScaleFactor=2, mobile=True),
@@ -127,10 +127,10 @@ def test_tables_sort_by_mouse_and_keyboard(page):
     buttons[0].click()
     assert column(page, 'Classes: A first, B no branch', 0) == sorted(CLASSES)
     for direction in (-1, 1):
-        # The second time with the keyboard.
+        # The second click is a key press.
         buttons[iou].click() if direction == -1 else buttons[iou].send_keys('\ue007')
         shown = column(page, 'Classes: A first, B no branch', iou)
-        # What has no number is last either way.
+        # Empty cells are last in both directions.
         assert shown[-1] == '\N{EN DASH}'
         numbers = [float(value) for value in shown[:-1]]
         assert numbers == sorted(numbers, reverse=direction == -1) and len(set(numbers)) > 1
@@ -147,14 +147,14 @@ def test_tables_sort_by_mouse_and_keyboard(page):
 def test_runs_are_compared(page):
     text = page.execute_script('return document.body.innerText')
     for words in (
-        'Its data are not there.',
+        'Its data are missing.',
         'No presence probabilities for B no branch: its model has no SE branch',
         'No confusion matrix for C <script>alert("x")</script>: its checkpoint was not evaluated',
-        'Small figures are the difference from A first.',
+        'Small numbers are differences from A first.',
     ):
         assert words in text
-    assert column(page, 'Differences of the configs', 0) == ['randomness.seed']
-    assert column(page, 'Differences of the configs', 2) == ['1']
+    assert column(page, 'Config differences', 0) == ['randomness.seed']
+    assert column(page, 'Config differences', 2) == ['1']
     miou = [value.split() for value in column(page, 'Results', 1)]
     assert float(miou[1][1]) == pytest.approx(float(miou[1][0]) - float(miou[0][0]), abs=0.011)
     pairs = column(page, 'Most confused pairs: A first, B no branch', 0)
@@ -166,14 +166,17 @@ def test_runs_are_compared(page):
     [
         (
             'classes that do not match',
-            ['The class lists do not match', 'A a with 4 classes; B b with 40 classes'],
+            [
+                'Classes are compared only between runs with the same classes',
+                'A a with 4 classes; B b with 40 classes',
+            ],
         ),
         (
             'logs alone',
             [
-                'A loss is not finite at times',
-                '1 unreadable line of the log left out',
-                'its log holds no validation',
+                'Non-finite losses leave gaps',
+                'Skipped 1 unreadable line of the log',
+                'its log contains no validation',
                 'from the log.',
             ],
         ),

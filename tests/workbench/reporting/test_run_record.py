@@ -1,4 +1,4 @@
-"""Reading the folder that a training leaves."""
+"""Reading run folders."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def session(folder: Path, name: str, records: list[dict], tail: str = '') -> Non
 @pytest.mark.parametrize(
     'sessions, losses, mious',
     [
-        # One start.
+        # One session.
         ([[train(10, 3.0), train(20, 2.0), val(20, 40.0)]], {10: 3.0, 20: 2.0}, {20: 40.0}),
-        # Killed at 45 and resumed from the checkpoint of 20: the second start has the last word.
+        # Killed at 45 and resumed from iteration 20: the second session replaces the first.
         (
             [
                 [train(10, 3.0), train(20, 2.0), val(20, 40.0), train(30, 9.0), val(40, 1.0)],
@@ -43,11 +43,11 @@ def session(folder: Path, name: str, records: list[dict], tail: str = '') -> Non
             {10: 3.0, 20: 2.0, 30: 1.5, 40: 1.0},
             {20: 40.0, 40: 50.0},
         ),
-        # Begun anew.
+        # Restarted from scratch.
         ([[train(10, 3.0), train(20, 9.0)], [train(10, 2.5)]], {10: 2.5}, {}),
-        # A start that died before its first record, and a validation alone.
+        # A session without records, and a separate validation.
         ([[train(10, 3.0)], [], [val(0, 33.0)]], {10: 3.0}, {}),
-        # Epochs: validations are counted in them.
+        # Epochs: validations log them as step.
         (
             [[train(5, 3.0, epoch=1), val(1, 20.0), train(10, 2.0, epoch=2), val(2, 30.0)]],
             {5: 3.0, 10: 2.0},
@@ -110,7 +110,7 @@ def test_config_is_that_of_the_last_training(tmp_path):
             'iter_100.pth',
             'best_mIoU_iter_90.pth',
         ),
-        # The folder was moved since.
+        # The folder was moved.
         (['iter_90.pth', 'iter_100.pth'], '/elsewhere/iter_90.pth', 'iter_90.pth', None),
         (['iter_90.pth'], '/elsewhere/iter_100.pth', 'iter_90.pth', None),
         (['best_mIoU_iter_90.pth'], None, 'best_mIoU_iter_90.pth', 'best_mIoU_iter_90.pth'),

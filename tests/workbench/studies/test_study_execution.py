@@ -1,4 +1,4 @@
-"""The study tool on small trainings: killed, started again, with a run that crashes."""
+"""The study tool on small trainings: killed, restarted, and with a run that crashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tiny_setup import ROOT, option_strings
 
 SECONDS = 200
-# What the first attempt evaluated. An attempt that begins anew would overwrite it.
+# Replaces the metric of the first attempt, which a restart from scratch would overwrite.
 MARK = {'iteration': 20, 'metric': 12.5}
 
 
@@ -28,7 +28,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path, tiny_options: dict) -> Callable[[], subprocess.Popen]:
-    """Start the tool on a study of a run that is well and one that is not."""
+    """Start the tool on a study of a valid and an invalid variant."""
     data_root = tiny_options.pop('data_root')
     tiny_options.update({'train_cfg.max_iters': 60, 'train_cfg.val_interval': 20})
     (tmp_path / 'small.py').write_text(
@@ -103,7 +103,7 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
     assert 0 <= content['metrics']['mIoU'] <= 100
     page = (tmp_path / 'results/small.md').read_text()
     assert '| no codes | crashed | 0 of 1 |' in page
-    assert 'num_codes' in page.split('Crashed, and in no mean')[1]
+    assert 'num_codes' in page.split('Crashed runs')[1]
 
     written = result.stat().st_mtime_ns
     third = start()

@@ -1,4 +1,4 @@
-"""What a study makes of results, without training."""
+"""Tables, intervals and messages of a study, without training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def study_file(tmp_path: Path) -> Path:
 
 
 def areas(right: float, images: int = 12, seed: int = 0) -> np.ndarray:
-    """Areas of images with two of four classes, of whose pixels a part is right."""
+    """Return areas of images with two of four classes, with a share of correct pixels."""
     rng = np.random.default_rng(seed)
     result = np.zeros((images, 3, 4), dtype=np.int64)
     for image in result:
@@ -82,13 +82,12 @@ def test_page_of_results(study_file: Path, tmp_path: Path) -> None:
     assert baseline.deviation == pytest.approx(np.sqrt(8))
     assert (other.mean, other.difference) == (81, 19)
     expected = mean_iou(areas(0.9).sum(0)) - mean_iou(areas(0.6).sum(0))
-    # All images are alike, so drawing them again changes nothing.
+    # All images are alike, so resampling them changes nothing.
     assert other.interval == pytest.approx((expected, expected))
     assert np.isnan(empty.mean)
 
     page = write_page(study, [baseline, other, empty], tmp_path / 'page').read_text()
-    page = page.replace('|  |', '| |').replace('|  |', '| |')
-    assert '| EncNet | 62.0 ± 2.8 | 2 of 2 | | | +31.0 | 1.50 M | 99 | 0.25 | 300 MiB |' in page
+    assert '| EncNet | 62.0 ± 2.8 | 2 of 2 |  |  | +31.0 | 1.50 M | 99 | 0.25 | 300 MiB |' in page
     assert '| 64 codewords | 81.0 ± 1.4 | 2 of 2 | +19.0 | **' in page
     assert '| never run | crashed | 0 of 2 |' in page
     assert '- never run, seed 0: exit status 1: out of memory' in page
@@ -108,7 +107,7 @@ def test_seconds_name_their_machine_where_there_are_two(study_file: Path, tmp_pa
 
 
 def test_interval_is_paired_by_image() -> None:
-    """Images differ much, the two sides by the same in each: the interval is narrow."""
+    """Images vary while the difference is constant, so the interval is narrow."""
     rng = np.random.default_rng(0)
     base = areas(0.5, images=30)
     hard = rng.integers(10, 90, size=(30, 1))
@@ -135,20 +134,30 @@ def test_image_areas_add_up_to_the_mean_iou() -> None:
         ],
     )
     counted = metric.evaluate(2)['image_areas']
-    # a: 2 right of 4, b: 1 of 2, c: 2 of 3.
+    # IoU of a: 2 of 4 pixels, b: 1 of 2, c: 2 of 3.
     assert mean_iou(counted.sum(0)) == pytest.approx(100 * (2 / 4 + 1 / 2 + 2 / 3) / 3)
     stored = RunResult('', {}, [], [], sparse_areas(counted), 4, 0, 0, 0.0, 0, '')
     assert np.array_equal(stored.image_areas(), counted)
+
+
+def test_non_finite_numbers_are_stored_as_null(study_file: Path, tmp_path: Path) -> None:
+    folder, run = ResultFolder(tmp_path / 'results'), load_study(study_file).runs[0]
+    diverged = replace(result(run, 0.5, 50.0), loss=[(10, np.inf)], metrics=dict(mIoU=np.nan))
+    folder.write(run, diverged)
+    text = (tmp_path / 'results' / 'encnet_seed0.json').read_text()
+    assert '"loss":[[10,null]]' in text and '"mIoU":null' in text
+    read = folder.read(run)
+    assert np.isnan(read.loss[0][1]) and np.isnan(read.metrics['mIoU'])
 
 
 def test_results_of_another_config_are_refused(study_file: Path, tmp_path: Path) -> None:
     study, folder = load_study(study_file), ResultFolder(tmp_path / 'results')
     run = study.runs[0]
     folder.write(run, replace(result(run, 0.5, 50.0), digest='other'))
-    with pytest.raises(UserError, match=r'encnet_seed0.json was made with another config'):
+    with pytest.raises(UserError, match=r'encnet_seed0.json belongs to another config'):
         folder.missing(study.runs)
     (tmp_path / 'results' / 'encnet_seed0.json').write_text('{"digest": ')
-    with pytest.raises(UserError, match=r'encnet_seed0.json is no result'):
+    with pytest.raises(UserError, match=r'encnet_seed0.json is not a result'):
         folder.read(run)
 
 
@@ -161,7 +170,7 @@ def test_results_of_another_config_are_refused(study_file: Path, tmp_path: Path)
         (("baseline = 'EncNet'", "baseline = 'FCN'"), ["'FCN'", '64 codewords']),
         (("'never run'", "'64 Codewords'"), ['two variants named 64-codewords']),
         (("dict(name='EncNet')", "dict(name='EncNet', option={})"), ['option', 'options']),
-        (('seeds = [0, 1]', 'seeds = [0, 1'), ['cannot be read', 'SyntaxError']),
+        (('seeds = [0, 1]', 'seeds = [0, 1'), ['cannot read', 'SyntaxError']),
     ],
 )
 def test_says_what_is_wrong_with_a_study(study_file: Path, change, words) -> None:
@@ -182,7 +191,7 @@ def test_says_what_is_wrong_with_a_study(study_file: Path, change, words) -> Non
     ],
 )
 def test_receptive_field(layers, columns) -> None:
-    """Kernel, stride and dilation of each layer, counted by hand."""
+    """Layers are (kernel, stride, dilation); the columns are counted by hand."""
     convs = [torch.nn.Conv2d(3, 3, k, s, padding=d * (k // 2), dilation=d) for k, s, d in layers]
 
     class Backbone(torch.nn.Sequential):

@@ -1,0 +1,65 @@
+"""The part of a command line that the benchmarks share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmseg_encnet.workbench.formatting import strict_json
+
+
+def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """Add where to measure, how often, and where to write the results.
+
+    Args:
+        parser: The tool's parser.
+        rounds: Default number of repetitions.
+    """
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='cpu or cuda (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--threads',
+        type=int,
+        default=torch.get_num_threads(),
+        help='number of CPU threads (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=rounds,
+        help='repetitions, of which the median is reported (default: %(default)s)',
+    )
+    parser.add_argument('--json', type=Path, help='write all measurements to this file')
+    parser.add_argument('--markdown', type=Path, help='write the tables to this file')
+    parser.add_argument('--plot', type=Path, help='write the figure to this file, e.g. out.png')
+
+
+def write_results(
+    args: argparse.Namespace,
+    results: dict[str, Any],
+    markdown: Callable[[dict[str, Any]], str],
+    plot: Callable[[dict[str, Any], Path], None],
+) -> None:
+    """Print the results as Markdown and write the files that the command line asks for.
+
+    Args:
+        args: Arguments of :func:`add_benchmark_arguments`.
+        results: The measurements.
+        markdown: Formats them.
+        plot: Draws them to a file.
+    """
+    text = markdown(results)
+    print(text)
+    if args.json:
+        args.json.write_text(strict_json(results, indent=2))
+    if args.markdown:
+        args.markdown.write_text(text + '\n')
+    if args.plot:
+        plot(results, args.plot)

@@ -1,0 +1,61 @@
+"""Measurements as text: quantities with units, Markdown tables, strict JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+
+def memory_text(num_bytes: float) -> str:
+    """Return bytes in the largest fitting unit, for example ``12.3 MiB``."""
+    return _scaled(num_bytes, 1024, ('B', 'KiB', 'MiB', 'GiB'))
+
+
+def count_text(count: float) -> str:
+    """Return a large number with a metric prefix, for example ``1.23 M``."""
+    return _scaled(count, 1000, ('', 'k', 'M', 'G'))
+
+
+def _scaled(value: float, factor: int, units: Sequence[str]) -> str:
+    power = 0
+    while value >= factor and power < len(units) - 1:
+        value /= factor
+        power += 1
+    digits = f'{value:.3g}' if power and value < 100 else f'{value:.0f}'
+    return f'{digits} {units[power]}'.strip()
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [headers, ['---'] * len(headers), *rows]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def strict_json(content: Any, **kwargs: Any) -> str:
+    """Return content as standard JSON, in which NaN and infinities become null.
+
+    Args:
+        content: Anything that :func:`json.dumps` accepts.
+        **kwargs: Arguments of :func:`json.dumps`.
+    """
+
+    def finite(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(_map(finite, content), allow_nan=False, **kwargs)
+
+
+def parse_strict_json(text: str) -> Any:
+    """Return the content of JSON from :func:`strict_json`, with NaN for null."""
+    return _map(lambda value: math.nan if value is None else value, json.loads(text))
+
+
+def _map(function: Callable[[Any], Any], content: Any) -> Any:
+    """Apply a function to every leaf of nested dictionaries and lists."""
+    if isinstance(content, dict):
+        return {key: _map(function, value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_map(function, value) for value in content]
+    return function(content)
