@@ -53,6 +53,11 @@ lint: setup
 	$(BIN)/lint-imports setup.cfg
 	$(BIN)/mypy
 
+docs: setup
+	$(call ADD,docs)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs site
+	@echo 'open site/index.html'
+
 reliability: setup
 	$(call ADD,test)
 	$(BIN)/python tools/analysis_tools/reliability.py
