@@ -3,9 +3,9 @@ _base_ = './published.py'
 num_classes = 19
 data_root = 'data/cityscapes'
 
-# PyTorch-Encoding gives the number of epochs and the learning rate for Cityscapes, but neither sizes
-# nor results. Its base size of 520 is close to the original size of Pascal images, which for
-# Cityscapes is 2048. DANet, built on the same code and schedule, trains with crops of 768.
+# PyTorch-Encoding gives epochs and learning rate for Cityscapes, but neither sizes nor results. Its
+# base size of 520 is close to the size of Pascal images, as 2048 is to that of Cityscapes. DANet,
+# built on the same code and schedule, trains with crops of 768.
 base_size = 2048
 crop_size = (768, 768)
 

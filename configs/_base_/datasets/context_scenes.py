@@ -1,4 +1,4 @@
-# Scenes are drawn from a seed when they are read (docs/context_scenes.md): no data_root, no download.
+# Scenes are drawn from a seed when they are read (docs/context_scenes.md): there is no data_root.
 dataset_type = 'ContextScenesDataset'
 num_classes = 16
 crop_size = (128, 256)

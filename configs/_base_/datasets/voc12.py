@@ -3,8 +3,8 @@ _base_ = './published.py'
 num_classes = 21
 data_root = 'data/VOCdevkit/VOC2012'
 
-# PyTorch-Encoding pads labels with 0. For VOC this is the background class, so padding is trained as
-# background and only the void border (255) is ignored.
+# PyTorch-Encoding pads labels with 0, which is the background class of VOC. Padding is therefore
+# trained as background, and only the void border (255) is ignored.
 train_pipeline = (
     __import__('mmseg_encnet')
     .published_recipe(base_size=_base_.base_size, crop_size=_base_.crop_size, padding_label=0)
