@@ -92,8 +92,8 @@ class CheckedPipeline(Compose):
         if values:
             shown = ', '.join(map(str, values[:5])) + ', ...' * (len(values) > 5)
             raise UserError(
-                f'label file {path} contains the value{"s" * (len(values) > 1)} {shown}, expected 0 '
-                f'to {self.num_classes - 1} (the classes of {self.dataset_name}) or '
+                f'label file {path} contains the value{"s" * (len(values) > 1)} {shown}, expected '
+                f'0 to {self.num_classes - 1} (the classes of {self.dataset_name}) or '
                 f'{self.ignore_index} for ignored pixels; '
                 'correct the label or the classes of the data set.'
             )

@@ -44,8 +44,8 @@ class ContextScenesBackend(BaseStorageBackend):
         match = _URI.fullmatch(str(filepath))
         if match is None:
             raise UserError(
-                f'{str(filepath)!r} is not the address of a context scene, expected an address such '
-                f'as {scene_uri("images", 0, "val", 12)!r}, with images or labels, a seed, one of '
+                f'{str(filepath)!r} is not the address of a context scene, expected for example '
+                f'{scene_uri("images", 0, "val", 12)!r}, with images or labels, a seed, one of '
                 f'{", ".join(SPLITS)}, and an index.'
             )
         scene: Scene = _draw_scene(int(match['seed']), match['split'], int(match['index']))

@@ -25,8 +25,8 @@ ZONE = 88
 # Part of the seed, so that splits have independent random numbers.
 SPLITS = {'train': 0, 'val': 1, 'test': 2}
 
-# Layout (one of two) and setting of each pair for eight consecutive scenes. Four in a row, which form
-# a training batch, show two layouts, each in opposite settings, and every combination once.
+# Layout (one of two) and setting of each pair for eight consecutive scenes. Four in a row, which
+# form a training batch, show two layouts, each in opposite settings, and every combination once.
 ORDER = (
     (0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0),
     (0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1),
@@ -197,7 +197,7 @@ def plan_cue(rng: np.random.Generator, left: int, right: int, top: int, bottom: 
 
 
 def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return an image with random illumination and sensor noise, both independent of the setting."""
+    """Return an image with random illumination and noise, both independent of the setting."""
     gain = rng.uniform(0.75, 1.1) * rng.uniform(0.93, 1.07, 3)
     noise = rng.standard_normal(image.shape[:2], np.float32) * np.float32(rng.uniform(2, 5))
     lit = image * gain.astype(np.float32)
