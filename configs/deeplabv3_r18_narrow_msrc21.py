@@ -1,6 +1,6 @@
 _base_ = './deeplabv3_r18_msrc21.py'
 
-# A quarter of the usual width, for studies of many trainings on two CPU cores.
+# A quarter of the usual width, for studies that train many networks on two CPU cores.
 model = dict(
     backbone=dict(stem_channels=32, base_channels=16),
     decode_head=dict(in_channels=128),

@@ -5,8 +5,8 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 
-# First stage of the published VOC path. The lateral connections are there for the two stages that
-# follow, which fine-tune the whole network.
+# First stage of the published VOC schedule. It has lateral connections because the two stages that
+# follow fine-tune the whole network.
 model = dict(
     backbone=dict(depth=101, init_cfg=dict(checkpoint='pytorch-encoding://resnet101s')),
     decode_head=dict(num_classes=_base_.num_classes, add_lateral=True),

@@ -5,7 +5,7 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 
-# Third stage of the published VOC path: the whole network comes from the second.
+# Third stage of the published VOC schedule: fine-tunes the network of the second stage.
 model = dict(
     backbone=dict(depth=101, init_cfg=None),
     decode_head=dict(num_classes=_base_.num_classes, add_lateral=True),

@@ -5,7 +5,7 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 
-# Second stage of the published VOC path: the whole network comes from the first.
+# Second stage of the published VOC schedule: fine-tunes the network of the first stage.
 model = dict(
     backbone=dict(depth=101, init_cfg=None),
     decode_head=dict(num_classes=_base_.num_classes, add_lateral=True),

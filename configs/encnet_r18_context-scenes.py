@@ -7,8 +7,8 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    # Two stages: no convolution reaches from a twin to a cue (docs/context_scenes.md), so what
-    # EncNet knows of the cues it knows from its encoding.
+    # With two stages the receptive field of a twin contains no cue (docs/context_scenes.md), so
+    # EncNet can use the cues only through its encoding.
     backbone=dict(
         num_stages=2, stem_channels=32, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1)
     ),
@@ -18,14 +18,14 @@ model = dict(
         channels=64,
         num_codes=16,
         num_classes=_base_.num_classes,
-        # Five times the published weight: so short a training has to learn the cues, 0.6 %
-        # of the pixels for each class, from it.
+        # Five times the published weight: the cues cover only 0.6 % of the pixels per class, and
+        # in so short a training the network learns them mainly from the SE loss.
         loss_se_decode=dict(loss_weight=1.0),
     ),
-    # A quarter of 32 channels would not hold 16 classes.
+    # A quarter of 32 channels is too few for 16 classes.
     auxiliary_head=dict(in_channels=32, in_index=0, channels=32, num_classes=_base_.num_classes),
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 
-# The rate of the schedule is meant for this batch.
+# The learning rate of the schedule is for this batch size.
 auto_scale_lr = dict(base_batch_size=_base_.train_dataloader.batch_size)

@@ -1,5 +1,5 @@
 _base_ = './encnet_r18_context-scenes.py'
 
-# 3.2 points of twin accuracy above its base (docs/study.md). Here convolutions reach the nearer
-# cues too, so it shows what the two bring together, not what the encoding brings.
+# Twin accuracy is 3.2 points higher than with the base config (docs/study.md). The receptive field
+# covers the closer cues here, so the gain is that of receptive field and encoding together.
 model = dict(backbone=dict(dilations=(1, 8)))

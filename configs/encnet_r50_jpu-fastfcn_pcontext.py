@@ -1,4 +1,4 @@
 _base_ = './encnet_r50_jpu_pcontext.py'
 
-# The network of FastFCN's own checkpoints: its head starts with a 1x1 convolution.
+# The network of FastFCN's checkpoints, whose head starts with a 1x1 convolution.
 model = dict(decode_head=dict(bottleneck_kernel_size=1))

@@ -11,5 +11,5 @@ model = dict(
     auxiliary_head=dict(num_classes=_base_.num_classes),
 )
 
-# MMSegmentation's rate for Cityscapes is for 4 GPUs x 2 images.
+# MMSegmentation's learning rate for Cityscapes is for 4 GPUs with 2 images each.
 auto_scale_lr = dict(base_batch_size=8)

@@ -1,6 +1,6 @@
 _base_ = './encnet_r18_context-scenes.py'
 
-# EncNet without its encoding: backbone, auxiliary head, width and training are the same.
+# EncNet without the encoding, with the same backbone, auxiliary head, width and schedule.
 __encnet = _base_.model.decode_head
 model = dict(
     decode_head=dict(

@@ -13,7 +13,8 @@ def sized(base_size, crop_size, epochs, workers):
     The learning rate decays to zero with a flat tail, where training curves should be flat too.
     """
     iterations = epochs * (318 // 8)
-    resize, crop = (base_size, base_size), (crop_size, crop_size)
+    crop = (crop_size, crop_size)
+    recipe = __import__('mmseg_encnet').published_recipe(base_size=base_size, crop_size=crop)
     loaders = {
         f'{split}_dataloader.{key}': value
         for split in ('train', 'val', 'test')
@@ -23,11 +24,9 @@ def sized(base_size, crop_size, epochs, workers):
         'model.data_preprocessor.size': crop,
         'model.test_cfg.crop_size': crop,
         'model.test_cfg.stride': (crop_size * 2 // 3, crop_size * 2 // 3),
-        'train_dataloader.dataset.pipeline.2.scale': resize,
-        'train_dataloader.dataset.pipeline.3.size': crop,
-        'train_dataloader.dataset.pipeline.4.crop_size': crop,
-        'val_dataloader.dataset.pipeline.1.scale': resize,
-        'test_dataloader.dataset.pipeline.1.scale': resize,
+        'train_dataloader.dataset.pipeline': recipe.train_pipeline,
+        'val_dataloader.dataset.pipeline': recipe.test_pipeline,
+        'test_dataloader.dataset.pipeline': recipe.test_pipeline,
         'train_cfg.max_iters': iterations,
         'train_cfg.val_interval': iterations // 10,
         'param_scheduler': [

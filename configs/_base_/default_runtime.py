@@ -1,5 +1,5 @@
 default_scope = 'mmseg'
-# Lets the toolbox's own tools (mim train, mim test) see what this package registers.
+# Registers this package's parts in the toolbox's own tools (mim train, mim test).
 custom_imports = dict(imports=['mmseg_encnet'])
 
 env_cfg = dict(
@@ -30,5 +30,6 @@ tta_model = dict(type='ContextTTAModel')
 load_from = None
 resume = False
 
-# The published learning rates are for 8 GPUs x 2 images; the original scales them by the batch too.
+# The published learning rates are for 8 GPUs with 2 images each. PyTorch-Encoding also scales them
+# with the batch size.
 auto_scale_lr = dict(enable=True, base_batch_size=16)

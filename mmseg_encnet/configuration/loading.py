@@ -23,8 +23,9 @@ def load_config(
 
     Args:
         path: A config file, or the name of a shipped one.
-        options: Overrides by dotted key. ``data_root`` alone moves every data set of the config
-            that lay in its ``data_root``.
+        options: Overrides by dotted key. A step of a pipeline is given by its type, as in
+            ``train_dataloader.dataset.pipeline.RandomCrop.crop_size``, or its position.
+            ``data_root`` alone moves every data set of the config that lay in its ``data_root``.
         work_dir: Folder for logs and checkpoints; ``work_dirs/NAME`` if neither this nor the
             config says.
         launcher: What started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
@@ -60,12 +61,28 @@ def _override(cfg: Config, options: dict[str, Any]) -> None:
     for key in sorted(options, key=lambda key: not key.endswith('._delete_')):
         _open_empty_entries(cfg, key)
         try:
-            cfg.merge_from_dict({key: options[key]})
+            cfg.merge_from_dict({_with_step_numbers(cfg, key): options[key]})
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f'--cfg-options {key}={options[key]} does not fit the config: '
                 f'{str(error.args[0]).partition(". ")[0]}; check the key.'
             ) from error
+
+
+def _with_step_numbers(cfg: Config, key: str) -> str:
+    """Return a key in which pipeline steps given by their type, such as ``pipeline.Pad.size``, are
+    given by their position, as the toolbox expects."""
+    node: Any = cfg
+    names = []
+    for name in key.split('.'):
+        if isinstance(node, list):
+            types = [step.get('type') if isinstance(step, dict) else None for step in node]
+            name = str(types.index(name)) if name in types else name
+            node = node[int(name)] if name.isdigit() and int(name) < len(node) else None
+        else:
+            node = node.get(name) if isinstance(node, (dict, Config)) else None
+        names.append(name)
+    return '.'.join(names)
 
 
 def _open_empty_entries(cfg: Config, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Data sets that the toolbox lacks, and the checks of every sample."""
+"""Data set classes that the toolbox lacks, and checks of every sample."""
 
 from mmseg_encnet.toolbox import require_toolbox
 

@@ -20,8 +20,8 @@ _COLOURS = {
 class CamVidDataset(BaseSegDataset):
     """CamVid, the Cambridge-driving labelled video database, with the 11 classes of SegNet.
 
-    Brostow et al., "Semantic object classes in video", Pattern Recognition Letters 2009; classes
-    and colours as in Badrinarayanan et al., "SegNet", TPAMI 2017.
+    The database is by Brostow et al., "Semantic object classes in video", Pattern Recognition
+    Letters 2009. Classes and colours are those of Badrinarayanan et al., "SegNet", TPAMI 2017.
     """
 
     METAINFO = dict(classes=tuple(_COLOURS), palette=list(_COLOURS.values()))

@@ -1,7 +1,7 @@
-"""Data sets whose broken files name themselves.
+"""Data sets that report broken files by name.
 
-A missing label or a truncated photograph otherwise surfaces as a bare decoder error from a worker
-process, and a label value outside the classes as a failed assertion on the GPU.
+Otherwise a missing label or truncated image surfaces as a decoder error without a file name from a
+worker process, and a label value outside the classes as a failed assertion on the GPU.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mmseg_encnet.errors import UserError
 
 
 class CheckedPipeline(Compose):
-    """The pipeline of a data set, with every label checked as it is in its file.
+    """The pipeline of a data set, with a check of every label as it is loaded.
 
-    A label is checked as soon as it is loaded: later, padding and cropping hide that it has
-    another size than its image, or that a part of it is no class.
+    Later steps such as padding and cropping would hide that a label differs in size from its image
+    or contains values outside the classes.
 
     Args:
-        dataset: The data set, with ``metainfo['classes']`` and ``ignore_index``.
+        dataset: Data set with ``metainfo['classes']`` and ``ignore_index``.
     """
 
     def __init__(self, dataset: BaseDataset) -> None:
@@ -40,7 +40,7 @@ class CheckedPipeline(Compose):
         """Apply the transforms.
 
         Raises:
-            UserError: Naming the file of the sample that cannot be used, and why.
+            UserError: The sample cannot be used; the message names the file and the reason.
         """
         files = {key: data[key] for key in ('img_path', 'seg_map_path') if key in data}
         loaded = False
@@ -58,8 +58,8 @@ class CheckedPipeline(Compose):
                 data['gt_seg_map'] = _unsqueezed(data['gt_seg_map'], files)
                 self._check_label(data['gt_seg_map'], data.get('ori_shape'), files)
         samples = data.get('data_samples') if isinstance(data, Mapping) else None
-        # Under test-time augmentation the labels are loaded out of sight: a list of equal ones,
-        # which nothing resizes.
+        # Test-time augmentation loads the label inside its own transform, once per view and without
+        # resizing it.
         if isinstance(samples, list) and samples and 'gt_sem_seg' in samples[0]:
             label = samples[0].gt_sem_seg.data.squeeze(0).numpy()
             self._check_label(label, samples[0].metainfo.get('ori_shape'), files)
@@ -71,29 +71,29 @@ class CheckedPipeline(Compose):
         path = files.get('seg_map_path')
         if label.ndim != 2:
             raise UserError(
-                f'label file {path} has shape {label.shape}, one channel of class '
-                'indices was expected; convert it.'
+                f'label file {path} has shape {label.shape}, expected one channel of class '
+                'indices; convert it.'
             )
         if image_shape is not None and label.shape != tuple(image_shape[:2]):
             raise UserError(
-                f'label file {path} is {_size(label.shape)} (height x width) where its image '
-                f'{files.get("img_path")} is {_size(image_shape[:2])}; they must agree.'
+                f'label file {path} has size {_size(label.shape)} (height x width), expected '
+                f'{_size(image_shape[:2])} as its image {files.get("img_path")}; convert it again.'
             )
         if not self.num_classes:
             return
         beyond = _value_beyond_a_byte(path)
         if beyond is not None:
             raise UserError(
-                f'label file {path} holds the value {beyond}, the toolbox reads 8 bits '
-                'a pixel and would take it for another class; store it in 8 bits.'
+                f'label file {path} contains the value {beyond}, but the toolbox reads labels as '
+                '8 bits; store it with 8 bits per pixel.'
             )
         outside = (label < 0) | (label >= self.num_classes)
         values = np.unique(label[outside & (label != self.ignore_index)]).tolist()
         if values:
             shown = ', '.join(map(str, values[:5])) + ', ...' * (len(values) > 5)
             raise UserError(
-                f'label file {path} holds the value{"s" * (len(values) > 1)} {shown}, expected 0 '
-                f'to {self.num_classes - 1} (the classes of {self.dataset_name}) or '
+                f'label file {path} contains the value{"s" * (len(values) > 1)} {shown}, expected '
+                f'0 to {self.num_classes - 1} (the classes of {self.dataset_name}) or '
                 f'{self.ignore_index} for ignored pixels; '
                 'correct the label or the classes of the data set.'
             )
@@ -103,14 +103,14 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
     """Build a data set from its config, with the checks of :class:`CheckedPipeline`.
 
     Raises:
-        UserError: If its folder is missing or holds no images.
+        UserError: The folder of the data set is missing or contains no images.
     """
     for part in _leaf_configs(cfg):
         root = part.get('data_root')
         if root and not fileio.exists(root):
             raise UserError(
                 f'data root {root!r} of {part["type"]} does not exist; prepare the data set there '
-                'or name its place with --cfg-options data_root=PLACE.'
+                'or set --cfg-options data_root=FOLDER.'
             )
     try:
         dataset = DATASETS.build(cfg)
@@ -126,7 +126,7 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
     for leaf in _leaf_datasets(dataset):
         if len(leaf) == 0:
             raise UserError(
-                f'data set {_place(cfg)} holds no images: nothing ending in '
+                f'data set {_place(cfg)} contains no images ending in '
                 f'{getattr(leaf, "img_suffix", "the expected suffix")!r} under '
                 f'{leaf.data_prefix.get("img_path")}; check data_root and data_prefix.'
             )
@@ -135,11 +135,11 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
 
 
 def what_is_broken(files: dict[str, str], error: Exception) -> str:
-    """The sentence for a sample that cannot be used; only called once something has gone wrong.
+    """Return the error message for a sample that a transform could not process.
 
     Args:
         files: The sample's ``img_path`` and, if it has a label, ``seg_map_path``.
-        error: What a transform raised.
+        error: Exception of the transform.
     """
     sizes = []
     for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
@@ -148,7 +148,7 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
         path = files[key]
         try:
             if not fileio.exists(path):
-                return f'{kind} file {path} is missing; restore it or take it off the list.'
+                return f'{kind} file {path} is missing; restore it or remove it from the list.'
             backend = 'pillow' if kind == 'label' else 'cv2'
             content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
             decoded = content is not None
@@ -156,30 +156,32 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
         except Exception:
             decoded = False
         if not decoded:
-            return f'{kind} file {path} cannot be decoded: it is broken or no image; replace it.'
+            return f'{kind} file {path} cannot be decoded as an image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
-    shown = f'image {files.get("img_path")}' + f' of {sizes[0]} pixels' * bool(sizes)
-    return f'{shown} cannot be prepared (height x width; {reason}); take it off the list.'
+    shown = f'image {files.get("img_path")}'
+    if sizes:
+        shown += f' of {sizes[0]} pixels (height x width)'
+    return f'{shown} cannot be processed ({reason}); remove it from the list.'
 
 
 def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:
-    """A label in the shape that its file has: the toolbox drops sides of one pixel."""
+    """Return a label in the shape of its file: the toolbox drops sides of one pixel."""
     path = files.get('seg_map_path')
     if label.ndim >= 2 or path is None or not Path(path).is_file():
         return label
-    with Image.open(path) as picture:
-        return label.reshape(picture.height, picture.width)
+    with Image.open(path) as image:
+        return label.reshape(image.height, image.width)
 
 
 def _value_beyond_a_byte(path: str | None) -> int | float | None:
-    """The largest value of a file that stores more than 8 bits a pixel, if it is above 255."""
+    """Return the largest value of a file with more than 8 bits per pixel, if it exceeds 255."""
     if path is None or not Path(path).is_file():
         return None
-    # Opening reads the header alone.
-    with Image.open(path) as picture:
-        if not picture.mode.startswith(('I', 'F')):
+    # Opening only reads the header.
+    with Image.open(path) as image:
+        if not image.mode.startswith(('I', 'F')):
             return None
-        largest = picture.getextrema()[1]
+        largest = image.getextrema()[1]
     return largest if largest > 255 else None
 
 
@@ -188,7 +190,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _check_transforms(cfg: dict[str, Any]) -> None:
-    """Name a transform that cannot be built: the toolbox's say so with bare assertions."""
+    """Report a transform that cannot be built, for which the toolbox has bare assertions."""
     for part in _leaf_configs(cfg):
         for index, step in enumerate(part.get('pipeline', ())):
             try:
@@ -196,7 +198,7 @@ def _check_transforms(cfg: dict[str, Any]) -> None:
             except AssertionError as error:
                 options = ', '.join(f'{key}={value!r}' for key, value in step.items())
                 raise UserError(
-                    f'pipeline.{index} of {part["type"]} ({options}) refuses an argument'
+                    f'pipeline.{index} of {part["type"]} ({options}) has an invalid argument'
                     f'{": " * bool(str(error))}{" ".join(str(error).split())}; correct it in the '
                     'config or in --cfg-options.'
                 ) from error

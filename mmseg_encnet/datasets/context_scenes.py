@@ -1,4 +1,4 @@
-"""Context scenes as a data set of the toolbox: drawn when they are read, stored nowhere."""
+"""Context scenes as a data set of the toolbox, drawn when they are read."""
 
 from __future__ import annotations
 
@@ -18,66 +18,67 @@ _URI = re.compile(
     rf'{PREFIX}://(?P<kind>images|labels)/(?P<seed>\d+)/(?P<split>{"|".join(SPLITS)})/(?P<index>\d+)\.png'
 )
 
-# An image and its label map are read one after the other: the second read needs no second drawing.
+# An image and its label map are read in succession, so one cached scene saves the second drawing.
 _draw_scene = lru_cache(maxsize=1)(draw_scene)
 
 
 def scene_uri(kind: str, seed: int, split: str, index: int) -> str:
-    """Address of one image (``kind='images'``) or label map (``'labels'``)."""
+    """Return the address of an image (``kind='images'``) or label map (``'labels'``)."""
     return f'{PREFIX}://{kind}/{seed}/{split}/{index:06d}.png'
 
 
 @register_backend(PREFIX, prefixes=PREFIX, force=True)
 class ContextScenesBackend(BaseStorageBackend):
-    """Serves scenes as PNG files under ``context-scenes://{images,labels}/SEED/SPLIT/INDEX.png``.
+    """File backend for ``context-scenes://{images,labels}/SEED/SPLIT/INDEX.png``.
 
-    Everything in the toolbox that reads a file by its name (loading transforms, visualisation
-    hooks, inferencers) reads scenes too.
+    With it, everything in the toolbox that reads a file by its name (loading transforms,
+    visualisation hooks, inferencers) reads scenes as PNG files.
     """
 
     def get(self, filepath: str) -> bytes:
-        """PNG bytes of the image (8-bit RGB) or label map (8-bit grey) at this address.
+        """Return the PNG bytes of the image (8-bit RGB) or label map (8-bit grey) at an address.
 
         Raises:
-            UserError: If the address is not of the form above.
+            UserError: The address does not have the form above.
         """
         match = _URI.fullmatch(str(filepath))
         if match is None:
             raise UserError(
-                f'{str(filepath)!r} is no address of a context scene; expected for example '
+                f'{str(filepath)!r} is not the address of a context scene, expected for example '
                 f'{scene_uri("images", 0, "val", 12)!r}, with images or labels, a seed, one of '
-                f'{", ".join(SPLITS)}, and a number.'
+                f'{", ".join(SPLITS)}, and an index.'
             )
         scene: Scene = _draw_scene(int(match['seed']), match['split'], int(match['index']))
-        picture = scene.label if match['kind'] == 'labels' else scene.image[..., ::-1]
-        # Nothing is stored, so time is worth more than bytes.
-        return cv2.imencode('.png', picture, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+        pixels = scene.label if match['kind'] == 'labels' else scene.image[..., ::-1]
+        # The bytes are not stored, so speed matters more than size.
+        return cv2.imencode('.png', pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
 
     def exists(self, filepath: str) -> bool:
-        """Whether this is the address of a scene: whichever it is, it can be drawn."""
+        """Return whether an address is well formed; every such scene can be drawn."""
         return _URI.fullmatch(str(filepath)) is not None
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
-        """Not available: scenes are images."""
+        """Raise, because scenes are images and contain no text."""
         raise UserError(f'{str(filepath)!r} is an image; read it with get().')
 
 
 @DATASETS.register_module()
 class ContextScenesDataset(BaseSegDataset):
-    """Little drawn landscapes in which pairs of classes look alike and only the rest of the scene
-    tells them apart.
+    """Drawn landscapes with pairs of look-alike classes that only the rest of the scene
+    distinguishes.
 
-    ``metainfo['twins']`` names the pairs. `docs/context_scenes.md` says how a scene is drawn.
+    ``metainfo['twins']`` lists the pairs. `docs/context_scenes.md` describes how a scene is drawn.
 
     Args:
-        split: ``'train'``, ``'val'`` or ``'test'``; no scene is in two of them.
-        num_scenes: Number of scenes: the first so many of an endless sequence. An even number keeps
-            matched pairs (scenes 2k and 2k + 1: one layout, opposite settings) together.
-        seed: Seed of the whole data set; another seed gives other scenes.
+        split: ``'train'``, ``'val'`` or ``'test'``. Splits share no scenes.
+        num_scenes: Length of the data set: it contains the first scenes of an infinite sequence. An
+            even number keeps matched pairs (scenes 2k and 2k + 1: one layout, opposite settings)
+            together.
+        seed: Seed of the data set.
         **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset` other than those about files.
 
     Raises:
-        UserError: If ``split``, ``num_scenes`` or ``seed`` is not one of the values above.
+        UserError: ``split``, ``num_scenes`` or ``seed`` is invalid.
     """
 
     METAINFO = dict(classes=CLASSES, palette=[list(colour) for colour in PALETTE], twins=TWINS)
@@ -86,15 +87,11 @@ class ContextScenesDataset(BaseSegDataset):
         self, split: str = 'train', num_scenes: int = 200, seed: int = 0, **kwargs
     ) -> None:
         if split not in SPLITS:
-            raise UserError(
-                f'split={split!r} came; ContextScenesDataset has the splits {", ".join(SPLITS)}.'
-            )
+            raise UserError(f'split must be one of {", ".join(SPLITS)}, got {split!r}.')
         if num_scenes < 1:
-            raise UserError(
-                f'num_scenes={num_scenes} came; ContextScenesDataset needs at least one scene.'
-            )
+            raise UserError(f'num_scenes must be positive, got {num_scenes}.')
         if seed < 0:
-            raise UserError(f'seed={seed} came; ContextScenesDataset needs a seed of 0 or more.')
+            raise UserError(f'seed must not be negative, got {seed}.')
         self.split = split
         self.num_scenes = num_scenes
         self.seed = seed

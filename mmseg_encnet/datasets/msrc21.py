@@ -30,9 +30,9 @@ _COLOURS = {
 class MSRC21Dataset(BaseSegDataset):
     """MSRC-21: the Microsoft Research Cambridge object recognition database, version 2.
 
-    Shotton et al., "TextonBoost", ECCV 2006, with the labels cleaned up by Malisiewicz and Efros.
-    Classes and colours are those of the database; horse and mountain, too rare to learn, are
-    ignored as usual.
+    The database is by Shotton et al., "TextonBoost", ECCV 2006. Labels are its own or the
+    cleaned-up ones by Malisiewicz and Efros (docs/datasets.md). Classes and colours are those of
+    the database; horse and mountain have too few examples and are ignored, as usual.
     """
 
     METAINFO = dict(classes=tuple(_COLOURS), palette=list(_COLOURS.values()))

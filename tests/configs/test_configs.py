@@ -1,4 +1,4 @@
-"""Every shipped config: what it says, that it trains and predicts, that the metafile has it."""
+"""All shipped configs: settings, training, prediction and their entries in the metafile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-import mmseg_encnet  # noqa: F401  (registers the parts that the configs name)
+import mmseg_encnet  # noqa: F401  (registers the parts in the configs)
 from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ NAMES = [
     'pspnet_r50_msrc21',
     'pspnet_r50_pcontext',
 ]
-# One config for each data set base that reads files.
+# A config for each data set base with files.
 ON_DISK = [
     'encnet_r50_pcontext',
     'encnet_r50_pcontext60',
@@ -95,7 +95,7 @@ ON_DISK = [
     'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes',
 ]
-# Every width is divided by this, so that a step takes a fraction of a second.
+# Divides every width, so that a training step takes a fraction of a second.
 SHRINK = 8
 
 
@@ -114,7 +114,7 @@ def load(name: str) -> Config:
 
 
 def shrink(cfg: Config) -> Config:
-    """The same network at an eighth of its widths, without weights to fetch."""
+    """Return the config with an eighth of the widths and without pretrained weights."""
     model = cfg.model
     options = {
         'model.backbone.init_cfg': None,
@@ -218,15 +218,15 @@ def test_data_set_reads_and_augments(name, tmp_path):
         dict(settings, pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True)
     )
     kinds = {step.type for step in cfg.test_dataloader.dataset.pipeline}
-    # MMSegInferencer looks for these two by name.
+    # MMSegInferencer looks these two up by name.
     assert {'LoadImageFromFile', 'LoadAnnotations'} <= kinds
     assert evaluated[0]['data_samples'].metainfo['ori_shape'] == (60, 90)
     augmented = DATASETS.build(dict(settings, pipeline=cfg.tta_pipeline, test_mode=True))[0]
     assert len(augmented['inputs']) == 2 * len(cfg.tta_pipeline[1].transforms[0])
 
 
-# The published recipe, from the command-line defaults of PyTorch-Encoding's train.py and the sizes
-# of its data sets: iterations = epochs * (images // 16).
+# The published recipe, from the defaults of PyTorch-Encoding's train.py and the sizes of its data
+# sets: iterations = epochs * (images // 16).
 RECIPES = {
     # name: (epochs, images, learning rate, base size, crop, label of padding, lateral)
     'encnet_r50_pcontext': (80, 4998, 0.001, 520, 480, 255, True),
@@ -297,7 +297,7 @@ def test_published_recipe(name):
     if lateral is not None:
         assert model.decode_head.loss_se_decode.loss_weight == 0.2
     assert model.decode_head.channels == 512
-    # FastFCN's own head starts with a 1x1 convolution.
+    # FastFCN's head starts with a 1x1 convolution.
     assert model.decode_head.get('bottleneck_kernel_size', 3) == (1 if 'fastfcn' in name else 3)
 
 
@@ -383,7 +383,7 @@ def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
     assert 'paramwise_cfg' not in ours.optim_wrapper
     assert ours.train_cfg.max_iters == theirs.train_cfg.max_iters
     assert ours.param_scheduler[0].eta_min == theirs.param_scheduler[0].eta_min
-    # 4 GPUs there; the zero label is reduced by the data set here, by the loader's argument there.
+    # MMSegmentation trains on 4 GPUs, and its pipelines reduce the zero label, not its data sets.
     assert ours.auto_scale_lr.base_batch_size == 4 * theirs.train_dataloader.batch_size
     for loader in ('train_dataloader', 'test_dataloader'):
         pipelines = [list(map(dict, cfg[loader].dataset.pipeline)) for cfg in (ours, theirs)]
@@ -393,7 +393,7 @@ def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
 
 
 def own_and_inherited(path: Path) -> tuple[dict, dict]:
-    """What a config file says itself, and the merged content of its bases."""
+    """Return the content of a config file itself, and the merged content of its bases."""
     tree = ast.parse(path.read_text())
     bases = []
     for statement in list(tree.body):
@@ -403,7 +403,7 @@ def own_and_inherited(path: Path) -> tuple[dict, dict]:
     inherited = Config({})
     for base in [bases] if isinstance(bases, str) else bases:
         inherited.merge_from_dict(parse(path.parent / base).to_dict())
-    # The file may change what it inherits in place.
+    # The file may modify inherited content in place.
     scope = dict(_base_=copy.deepcopy(inherited))
     exec(compile(tree, str(path), 'exec'), scope)
     own = {key: value for key, value in scope.items() if not key.startswith('_')}
@@ -449,7 +449,7 @@ def test_list_of_configs_and_metafile():
         assert model['Config'] == f'configs/{model["Name"]}.py'
         assert model['In Collection'] in collections
         source = model['Metadata']['Published By']
-        # A figure is always somebody's, and says so in its own name.
+        # Every result has a source, and its name marks it as published.
         assert (source == 'none') == ('Results' not in model)
         assert (source == 'none') == ('Published At' not in model['Metadata'])
         for result in model.get('Results', []):

@@ -46,15 +46,15 @@ def test_a_subset_of_classes_can_be_asked_for():
 
 
 @pytest.mark.parametrize(
-    ('kwargs', 'value'),
+    ('kwargs', 'sentence'),
     [
-        (dict(split='dev'), "split='dev'"),
-        (dict(num_scenes=0), 'num_scenes=0'),
-        (dict(seed=-1), 'seed=-1'),
+        (dict(split='dev'), "split must be one of train, val, test, got 'dev'"),
+        (dict(num_scenes=0), 'num_scenes must be positive, got 0'),
+        (dict(seed=-1), 'seed must not be negative, got -1'),
     ],
 )
-def test_arguments_that_name_no_scenes_are_refused(kwargs, value):
-    with pytest.raises(UserError, match=value):
+def test_arguments_that_name_no_scenes_are_refused(kwargs, sentence):
+    with pytest.raises(UserError, match=sentence):
         build(**kwargs)
 
 

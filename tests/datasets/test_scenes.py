@@ -1,4 +1,4 @@
-"""What makes context scenes a test of context, checked on the drawings themselves."""
+"""Properties that make context scenes a test of context, checked on drawn scenes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_matched_scenes_differ_in_nothing_but_cues_and_names():
         assert len({scene.settings for scene in scenes}) == 4
         for one, other in itertools.combinations(scenes, 2):
             assert one.cue_boxes == other.cue_boxes
-            # What may differ: the boxes of the cues to a pair whose setting differs.
+            # Only the boxes of cues to a pair whose setting differs may differ.
             free = np.zeros(one.label.shape, dtype=bool)
             for number in PAIR_NUMBERS:
                 assert np.array_equal(one.twin_mask(number), other.twin_mask(number))
@@ -84,9 +84,9 @@ def inside(boxes) -> np.ndarray:
 
 @functools.cache
 def patches(split: str, num_scenes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Patches around twin pixels, the cues in their scenes, the pair they belong to, the answer.
+    """Return patches around twin pixels, the cues in their scenes, their pairs and their settings.
 
-    One scene of each matched eight: all of them would make a score of 50 % a matter of course.
+    Only one scene of each matched eight is used. With all eight, a score of 50 % would be certain.
     """
     rng = np.random.default_rng(0)
     looks, cues, numbers, answers = [], [], [], []
@@ -132,8 +132,8 @@ def logits(model, image: torch.Tensor) -> torch.Tensor:
 
 
 def reach_of(model) -> int:
-    """Columns between an output pixel and the farthest input pixel that influences it."""
-    # Positive weights let no influence cancel and no ReLU die.
+    """Return the distance in columns from an output pixel to the farthest input it depends on."""
+    # With positive weights no influence cancels and every ReLU is active.
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, 0.01, 0.1)
     image = torch.rand(1, 3, 128, 256, dtype=torch.double, requires_grad=True)

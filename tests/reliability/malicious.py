@@ -166,9 +166,9 @@ def write_program_text(path: Path, content: Any, marker: Path) -> None:
 
 # Name of the entry (None: one that the data set has) and what it is.
 ARCHIVES = {
-    'out of the folder': ('../evil', 'file', 'leads out'),
-    'deep out of the folder': ('a/../../evil', 'file', 'leads out'),
-    'absolute': ('/tmp/mmseg_encnet_evil', 'file', 'leads out'),
+    'out of the folder': ('../evil', 'file', 'points outside'),
+    'deep out of the folder': ('a/../../evil', 'file', 'points outside'),
+    'absolute': ('/tmp/mmseg_encnet_evil', 'file', 'points outside'),
     'link': (None, 'link', 'a link'),
     'bomb': (None, 'bomb', 'suspiciously many bytes'),
 }

@@ -22,7 +22,7 @@ from mmseg.apis import MMSegInferencer, init_model
 from mmseg.registry import MODELS
 from tiny_setup import MSRC21, ROOT
 
-from mmseg_encnet import datasets, get_encnet
+from mmseg_encnet import get_encnet
 from mmseg_encnet.checkpoints import convert_checkpoint
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
@@ -268,7 +268,7 @@ def test_every_converter_is_tried():
 
 
 def converter(name: str) -> command.Converter:
-    return importlib.import_module(f'{datasets.__name__}.converters.{name}').CONVERTER
+    return importlib.import_module(f'{command.__package__}.{name}').CONVERTER
 
 
 @pytest.mark.parametrize('kind', ARCHIVES)

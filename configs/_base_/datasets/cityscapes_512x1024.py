@@ -1,31 +1,13 @@
-# MMSegmentation's own augmentation for Cityscapes, under which its checkpoints were trained.
+# MMSegmentation's augmentation for Cityscapes, with which its checkpoints were trained.
 _base_ = './cityscapes.py'
 
 base_size = (2048, 1024)
 crop_size = (512, 1024)
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=base_size, ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
-__load, __resize, *__rest = _base_.test_pipeline
-test_pipeline = [__load, dict(__resize, scale=base_size), *__rest]
-__load, __tta = _base_.tta_pipeline
-tta_pipeline = [
-    __load,
-    dict(
-        __tta,
-        transforms=[
-            [dict(type='Resize', scale_factor=s, keep_ratio=True) for s in _base_.tta_scales],
-            *__tta.transforms[1:],
-        ],
-    ),
-]
+__recipe = __import__('mmseg_encnet').toolbox_recipe(scale=base_size, crop_size=crop_size)
+train_pipeline = __recipe.train_pipeline
+test_pipeline = __recipe.test_pipeline
+tta_pipeline = __recipe.tta_pipeline
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,5 +1,5 @@
-# COCO 2017 with the 21 classes of VOC, first stage of the published VOC path: images with more than
-# 1,000 labelled pixels, everything else in them background. Padding is background as in voc12.py.
+# COCO 2017 with the 21 classes of VOC, first stage of the published VOC schedule: images with more
+# than 1,000 labelled pixels. Other pixels are background, and so is padding, as in voc12.py.
 _base_ = './voc12.py'
 
 data_root = 'data/coco'

@@ -1,9 +1,9 @@
-# Drawn from a seed while it is read (docs/context_scenes.md): no data_root, no download.
+# Scenes are drawn from a seed when they are read (docs/context_scenes.md): there is no data_root.
 dataset_type = 'ContextScenesDataset'
 num_classes = 16
 crop_size = (128, 256)
 
-# No rescaling and no crop: they would bring cues nearer to twins, or cut them off.
+# Neither scaling nor cropping: they would move cues closer to the twins or cut them off.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -36,8 +36,8 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
-    # In order: a batch then holds two layouts in opposite settings, so that what a layout looks
-    # like cancels out of the gradient and what its cues say remains.
+    # In order, so that a batch holds two layouts in opposite settings: the appearance of a layout
+    # then cancels out of the gradient, and the evidence of its cues remains.
     sampler=dict(type='SeededInfiniteSampler', shuffle=False),
     dataset=dict(type=dataset_type, split='train', num_scenes=4000, pipeline=train_pipeline),
 )

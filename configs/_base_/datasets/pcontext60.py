@@ -1,5 +1,5 @@
-# The 59 classes and the background as a class of its own. Padding stays ignored: the original has
-# no training with 60 classes to follow, and a black border is no background.
+# The 59 classes, with the background as a 60th. Padding is still ignored: PyTorch-Encoding does not
+# train with 60 classes, and a black border does not look like background.
 _base_ = './pcontext.py'
 
 num_classes = 60

@@ -3,13 +3,16 @@ _base_ = './published.py'
 num_classes = 21
 data_root = 'data/VOCdevkit/VOC2012'
 
-# The original pads labels with 0 before it maps them. Here 0 is the background, so the padding is
-# trained as background; only the void border (255) is ignored.
-__load, __annotate, __resize, __pad, *__rest = _base_.train_pipeline
-train_pipeline = [__load, __annotate, __resize, dict(__pad, pad_val=dict(img=0, seg=0)), *__rest]
+# PyTorch-Encoding pads labels with 0, which is the background class of VOC. Padding is therefore
+# trained as background, and only the void border (255) is ignored.
+train_pipeline = (
+    __import__('mmseg_encnet')
+    .published_recipe(base_size=_base_.base_size, crop_size=_base_.crop_size, padding_label=0)
+    .train_pipeline
+)
 
-# The published path ends on train and val together, because its figure comes from the test server;
-# the val score measured along the way is of images trained on.
+# The last published stage trains on train and val together, because its result comes from the test
+# server. The validation score is therefore measured on training images.
 train_dataloader = dict(
     dataset=dict(
         type='PascalVOCDataset',

@@ -1,5 +1,5 @@
-# The 10,582 training images of the paper (section 4.2): VOC 2012 train and the SBD images that are
-# not in VOC 2012 val, all labels in one folder. The val score is of images never trained on.
+# The 10,582 training images of the paper (section 4.2): VOC 2012 train and the SBD images outside
+# VOC 2012 val, with all labels in one folder. No validation image is trained on.
 _base_ = './voc12.py'
 
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-# What EncNet and the approaches it is compared with share: everything but the type of the head.
+# Shared by EncNet and the networks that it is compared with; only the decode head differs.
 norm_cfg = dict(type='SyncBN')
 model = dict(
     type='ContextEncoderDecoder',
@@ -22,8 +22,8 @@ model = dict(
         dropout_ratio=0.1,
         norm_cfg=norm_cfg,
         align_corners=True,
-        # The original averages over the labelled pixels of the whole batch, mmseg's default over
-        # all pixels of each process.
+        # PyTorch-Encoding averages over labelled pixels. The toolbox's default averages over all
+        # pixels of each process, including ignored ones.
         loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=1.0),
     ),
     auxiliary_head=dict(
@@ -35,6 +35,6 @@ model = dict(
         loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=0.2),
     ),
     train_cfg=dict(),
-    # Windows of the training crop at two thirds of its size, as published.
+    # Windows of the size of the training crop, with a stride of two thirds, as published.
     test_cfg=dict(mode='slide', crop_size=(480, 480), stride=(320, 320)),
 )

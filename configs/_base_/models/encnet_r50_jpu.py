@@ -1,7 +1,7 @@
 _base_ = './encnet_r50.py'
 
-# FastFCN (arXiv 1903.11816): Joint Pyramid Upsampling brings the features of an undilated backbone
-# back to stride 8. No lateral connections: the neck fuses the same three stages already.
+# FastFCN (arXiv 1903.11816): Joint Pyramid Upsampling restores stride 8 after an undilated
+# backbone. There are no lateral connections, because the neck already fuses the same three stages.
 model = dict(
     backbone=dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), out_indices=(1, 2, 3)),
     neck=dict(

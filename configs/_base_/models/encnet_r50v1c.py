@@ -1,6 +1,6 @@
 _base_ = './encnet_r50.py'
 
-# The network of MMSegmentation's own EncNet checkpoints, which load into it strictly.
+# The network of MMSegmentation's EncNet checkpoints, which load with strict=True.
 model = dict(
     backbone=dict(
         type='ResNetV1c',

@@ -1,4 +1,4 @@
-# The recipe that MMSegmentation trains transformer backbones with on ADE20K.
+# MMSegmentation's schedule for transformer backbones on ADE20K.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),

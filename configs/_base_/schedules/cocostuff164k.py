@@ -1,4 +1,5 @@
-# None is published: the epochs and rate of COCO with 21 classes, whose images these are.
+# No schedule is published. Epochs and learning rate are those for COCO with 21 classes, which has
+# the same images.
 _base_ = './sgd_poly.py'
 
 epochs = 30

@@ -1,7 +1,7 @@
 _base_ = './sgd_poly.py'
 
-# Short enough to watch on two cores. In so few steps AdamW, with one rate for all of a network that
-# starts from scratch, gets further than the published SGD.
+# Takes minutes on two cores. In so few iterations from random initialisation, AdamW with a single
+# learning rate reaches a higher accuracy than the published SGD.
 max_iters = 540
 optim_wrapper = dict(
     _delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.005, weight_decay=1e-4)

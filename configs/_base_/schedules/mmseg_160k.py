@@ -1,4 +1,4 @@
-# MMSegmentation's own schedule for its EncNet checkpoints.
+# MMSegmentation's schedule for its EncNet checkpoints.
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4)
 )

@@ -1,10 +1,10 @@
-# What the published schedules share. One for a data set adds its rate and number of iterations.
+# Shared by the published schedules. Each data set adds a learning rate and a number of iterations.
 total_batch = 16
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4),
-    # Everything after the backbone learns ten times as fast.
+    # Everything after the backbone has ten times the learning rate.
     paramwise_cfg=dict(
         custom_keys=dict(
             decode_head=dict(lr_mult=10.0),
@@ -13,7 +13,7 @@ optim_wrapper = dict(
         )
     ),
 )
-# Its end is the end of training.
+# Decays until the end of training.
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False)]
 train_cfg = dict(type='IterBasedTrainLoop')
 val_cfg = dict(type='ValLoop')

@@ -1,4 +1,4 @@
-"""Drawing of the context scenes: numpy and OpenCV alone, no toolbox."""
+"""Drawing of context scenes, with NumPy and OpenCV only."""
 
 from mmseg_encnet.datasets.scenes.classes import CLASSES, PAIRS, PALETTE, TWINS, Setting
 from mmseg_encnet.datasets.scenes.scene import SPLITS, Scene, draw_scene

@@ -1,4 +1,4 @@
-"""A picture and its label map, drawn together."""
+"""An image and its label map, drawn together."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of pixels: columns ``left`` to ``right``, rows ``top`` to ``bottom``, ends
-    excluded."""
+    """A rectangle of pixels: columns ``left`` to ``right`` and rows ``top`` to ``bottom``, without
+    the last ones."""
 
     left: int
     top: int
@@ -32,9 +32,9 @@ class Box:
 
 
 class Canvas:
-    """Draws every shape into an RGB image and into its label map, so that the two cannot disagree.
+    """Draws every shape into both an RGB image and its label map, so that the two always agree.
 
-    Edges are hard (no anti-aliasing): a pixel shows one class, and changing one object changes no
+    Edges are not anti-aliased: every pixel shows a single class, and changing an object changes no
     pixel outside it.
 
     Args:
@@ -55,7 +55,7 @@ class Canvas:
         return self.label.shape[0]
 
     def window(self, box: Box) -> Canvas:
-        """The part of the canvas inside ``box``: drawing on it is clipped to the box."""
+        """Return the part of the canvas inside ``box``, to which drawing is clipped."""
         rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
         return Canvas(self.image[rows, columns], self.label[rows, columns])
 

@@ -1,10 +1,10 @@
-"""What a context scene is made of: its classes, the twins among them, and the cues to each."""
+"""The classes of context scenes, the twins among them, and the cues to each twin."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Label values follow this order. Twins get unlike colours: a wrong one must be seen at a glance.
+# In the order of label values. Twins have dissimilar colours, so that confusions are visible.
 _COLOURS = {
     'sky': (135, 190, 235),
     'grass': (120, 180, 90),
@@ -28,18 +28,18 @@ PALETTE = tuple(_COLOURS.values())
 
 
 def index_of(name: str) -> int:
-    """The label value of a class."""
+    """Return the label value of a class."""
     return CLASSES.index(name)
 
 
 class Setting(NamedTuple):
-    """One of the two places that a pair of twins can be in.
+    """One of the two settings of a pair of twins.
 
     Attributes:
-        name: What the place is called.
-        twin: The class that the twin surface has here.
-        cues: The kinds of objects found here and nowhere else, as named by `objects.CUES`.
-        cue_classes: The classes that these objects are labelled with.
+        name: Name of the setting.
+        twin: Class of the twin surface in this setting.
+        cues: Kinds of objects that occur only in this setting, by their names in `objects.CUES`.
+        cue_classes: Classes of these objects.
     """
 
     name: str
@@ -57,6 +57,6 @@ TOWN = (
     Setting('village', 'building', ('church', 'fence'), ('church', 'fence')),
 )
 
-# The two questions that a scene asks, in the order of `TWINS`.
+# In the order of `TWINS`.
 PAIRS = (GROUND, TOWN)
 TWINS = tuple(tuple(setting.twin for setting in pair) for pair in PAIRS)

@@ -1,8 +1,7 @@
-"""The objects of a context scene. Each fills the canvas window that it is given.
+"""The objects of a context scene. Each function fills its canvas with one object.
 
-The twins, `ground_patch` and `towers`, take the class as an argument that touches nothing but the
-label: sand and earth are one drawing, and so are skyscraper and building. The cues are listed in
-`CUES`.
+The class of the twins, `ground_patch` and `towers`, is an argument that affects only the label:
+sand and earth are the same drawing, and so are skyscraper and building. `CUES` lists the cues.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from mmseg_encnet.datasets.scenes.classes import index_of
 
 
 def jittered(rng: np.random.Generator, colour: Colour, spread: int = 18) -> Colour:
-    """A colour near the given one: brightness and hue both vary."""
+    """Return a colour close to the given one, with random brightness and hue."""
     moved = np.array(colour) + rng.uniform(-spread, spread) + rng.uniform(-spread, spread, 3) / 2
     return tuple(int(value) for value in np.clip(moved, 0, 255))
 
@@ -27,13 +26,13 @@ def shaded(colour: Colour, factor: float) -> Colour:
 
 
 def between(rng: np.random.Generator, one: Colour, other: Colour) -> np.ndarray:
-    """A colour drawn uniformly between two, as float RGB."""
+    """Return a colour drawn uniformly between two, as float RGB."""
     share = rng.uniform()
     return np.array(one) * share + np.array(other) * (1 - share)
 
 
 def blotches(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
-    """Smooth noise of unit variance at the grid points, shape (height, width), float32."""
+    """Return smooth noise with unit variance at grid points, shape (height, width), float32."""
     grid = rng.standard_normal((height // cell + 3, width // cell + 3)).astype(np.float32)
     grown = cv2.resize(grid, None, fx=cell, fy=cell, interpolation=cv2.INTER_CUBIC)
     top, left = rng.integers(0, cell, 2)
@@ -44,7 +43,7 @@ def blotches(rng: np.random.Generator, height: int, width: int, cell: int) -> np
 
 
 def ground_patch(canvas: Canvas, rng: np.random.Generator, index: int) -> None:
-    """A bare patch of ground with ripples and pebbles: sand or earth, whichever ``index`` says."""
+    """Draw bare ground with ripples and pebbles: sand or earth, depending on ``index``."""
     height, width = canvas.height, canvas.width
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     across, down = (columns + 0.5) / width * 2 - 1, (rows + 0.5) / height * 2 - 1
@@ -69,7 +68,7 @@ def ground_patch(canvas: Canvas, rng: np.random.Generator, index: int) -> None:
 
 
 def towers(canvas: Canvas, rng: np.random.Generator, index: int) -> None:
-    """One to three houses with windows: skyscraper or building, whichever ``index`` says."""
+    """Draw one to three houses with windows: skyscraper or building, depending on ``index``."""
     count = int(rng.integers(1, 4)) if canvas.width >= 60 else int(rng.integers(1, 3))
     pitch = canvas.width / count
     for place in range(count):
@@ -89,7 +88,7 @@ def towers(canvas: Canvas, rng: np.random.Generator, index: int) -> None:
                 canvas.rectangle(x, y, min(x + 2, right - 2), y + 3, pane, index)
 
 
-# Cues: a window of about 28 to 40 pixels on a side
+# Cues, about 28 to 40 pixels wide and high
 
 
 def lagoon(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -257,11 +256,11 @@ CUES: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
 }
 
 
-# Neutral things, found everywhere
+# Neutral objects, which occur in every setting
 
 
 def meadow(canvas: Canvas, rng: np.random.Generator, horizon: int) -> None:
-    """Sky with clouds above ``horizon``, hills at it, grass below."""
+    """Draw sky with clouds above ``horizon``, hills along it and grass below."""
     sky, grass = index_of('sky'), index_of('grass')
     height, width = canvas.height, canvas.width
     zenith, haze = jittered(rng, (110, 170, 225)), jittered(rng, (205, 226, 240), 12)
@@ -296,7 +295,7 @@ def meadow(canvas: Canvas, rng: np.random.Generator, horizon: int) -> None:
 
 
 def tree(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A conifer or a round bush."""
+    """Draw a conifer or a round bush."""
     index = index_of('tree')
     width, height = canvas.width, canvas.height
     green, x = jittered(rng, (38, 100, 62), 14), width / 2

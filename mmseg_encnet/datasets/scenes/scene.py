@@ -1,9 +1,9 @@
-"""Draws context scenes: where things stand, and in which setting.
+"""Layouts and settings of context scenes.
 
-A scene is drawn in two steps that share no random numbers. The layout (background, light, twins,
-and the boxes in which cues will stand) knows nothing of the setting; the setting then fills the cue
-boxes and names the twins. So nothing but the cues can tell twins apart, and two scenes of one
-layout differ in no pixel outside their cue boxes.
+A scene is drawn in two steps that share no random numbers. The layout (background, light, twins and
+the boxes for cues) is independent of the setting. The setting then fills the cue boxes and
+determines the classes of the twins. Hence only the cues distinguish twins, and two scenes of one
+layout are equal in every pixel outside their cue boxes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from mmseg_encnet.datasets.scenes.classes import PAIRS, Setting, index_of
 
 HEIGHT, WIDTH = 128, 256
 
-# Each zone holds the twins of one pair and the cues of the other, so a twin and a cue that tells
-# about it are always
-# more than WIDTH - 2 * ZONE columns apart.
+# Each zone contains the twins of one pair and the cues of the other, so a twin and its cues are
+# always more than WIDTH - 2 * ZONE columns apart.
 ZONE = 88
 
-# Part of the seed: scenes of two splits come from different streams.
+# Part of the seed, so that splits have independent random numbers.
 SPLITS = {'train': 0, 'val': 1, 'test': 2}
 
-# Which of two layouts, and which setting of each pair, eight consecutive scenes have. Four in a row
-# that train in one batch show two layouts, each in opposite settings, and every combination once.
+# Layout (one of two) and setting of each pair for eight consecutive scenes. Four in a row, which
+# form a training batch, show two layouts, each in opposite settings, and every combination once.
 ORDER = (
     (0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0),
     (0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1),
@@ -41,8 +40,8 @@ class Scene:
     Attributes:
         image: RGB, uint8, shape (128, 256, 3).
         label: Class indices, uint8, shape (128, 256); every pixel has a class.
-        settings: The setting of each pair of `classes.PAIRS`.
-        cue_boxes: For each pair, the boxes that hold the cues telling about it.
+        settings: Setting of each pair of `classes.PAIRS`.
+        cue_boxes: Boxes of the cues to each pair.
     """
 
     image: np.ndarray
@@ -51,17 +50,17 @@ class Scene:
     cue_boxes: tuple[tuple[Box, ...], ...]
 
     def twin_mask(self, pair: int) -> np.ndarray:
-        """Where the twins of a pair are: bool, shape (128, 256)."""
+        """Return the mask of the twins of a pair, bool, shape (128, 256)."""
         return self.label == index_of(self.settings[pair].twin)
 
     def cue_mask(self, pair: int) -> np.ndarray:
-        """Where the cues are that tell the twins of a pair apart: bool, shape (128, 256)."""
+        """Return the mask of the cues to the twins of a pair, bool, shape (128, 256)."""
         return np.isin(self.label, [index_of(name) for name in self.settings[pair].cue_classes])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand. Nothing here depends on the setting."""
+    """Positions of all objects, independent of the setting."""
 
     horizon: int
     twin_boxes: tuple[Box, ...]
@@ -72,18 +71,17 @@ class Layout:
 def draw_scene(seed: int, split: str, index: int) -> Scene:
     """Draw one scene.
 
-    Scenes 8k to 8k + 7 are matched: two layouts, each in all four combinations of settings. A scene
-    and the one that differs from it in a single setting agree in everything but the cues to that
-    one pair of twins, so whatever does not see these cues is right about the twins in exactly one
-    of the two.
+    Scenes 8k to 8k + 7 are matched: two layouts, each in all four combinations of settings. Two
+    scenes that differ in a single setting are equal except for the cues to that pair of twins, so a
+    network that does not use these cues classifies the twins correctly in exactly one of the two.
 
     Args:
         seed: Non-negative seed of the data set.
         split: A key of `SPLITS`.
-        index: Number of the scene, from 0 on; any number is valid, nothing is stored.
+        index: Non-negative number of the scene.
 
     Returns:
-        The scene, the same for the same arguments on every machine with the same numpy and OpenCV.
+        The scene. With the same versions of NumPy and OpenCV it depends only on the arguments.
     """
     which, *choices = ORDER[index % len(ORDER)]
     number = index // len(ORDER) * 2 + which
@@ -100,7 +98,7 @@ def draw_scene(seed: int, split: str, index: int) -> Scene:
         (objects.ground_patch, objects.towers), layout.twin_boxes, settings
     ):
         draw(canvas.window(box), rng, index_of(setting.twin))
-    # A setting has its own random numbers, whatever the other setting is.
+    # The random numbers of a setting do not depend on the setting of the other pair.
     cue_seeds = cue_seed.spawn(2 * len(PAIRS))
     for pair, (setting, boxes) in enumerate(zip(settings, layout.cue_boxes)):
         own = np.random.default_rng(cue_seeds[2 * pair + choices[pair]])
@@ -111,7 +109,7 @@ def draw_scene(seed: int, split: str, index: int) -> Scene:
 def draw_cues(
     canvas: Canvas, rng: np.random.Generator, setting: Setting, boxes: tuple[Box, ...]
 ) -> None:
-    """Fill the cue boxes from a random non-empty subset of the setting's kinds of cues."""
+    """Fill the cue boxes with cues from a random non-empty subset of the setting's kinds."""
     subsets = [setting.cues[:1], setting.cues[1:], setting.cues]
     kinds = subsets[rng.integers(len(subsets))]
     for box in boxes:
@@ -128,8 +126,8 @@ def plan_layout(rng: np.random.Generator) -> Layout:
     trees = []
     for _ in range(int(rng.integers(2, 9))):
         size = int(rng.integers(14, 28))
-        # Most trees stand between the zones, where nothing else does; those within them may be
-        # hidden by twins and cues.
+        # Most trees stand between the zones, where nothing else stands. In the zones, twins and
+        # cues may hide them.
         between = rng.uniform() < 0.75
         span = (ZONE, WIDTH - ZONE - size) if between else (0, WIDTH - size)
         left = int(rng.integers(*span))
@@ -144,18 +142,18 @@ def plan_layout(rng: np.random.Generator) -> Layout:
 def plan_zone(
     rng: np.random.Generator, left: int, right: int, horizon: int, *, tall: bool
 ) -> tuple[Box, tuple[Box, ...]]:
-    """Place a twin and one to three cue boxes without overlap: one before the other or side by
+    """Place a twin and one to three cue boxes without overlap, one in front of the other or side by
     side.
 
     Args:
-        rng: Source of the layout's random numbers.
+        rng: Random numbers of the layout.
         left: First column of the zone.
-        right: Column after its last.
+        right: Column after the last one of the zone.
         horizon: Row at which the ground begins.
         tall: Whether the twin rises above the horizon (houses) or lies on the ground (a patch).
     """
     if rng.uniform() < 0.5:
-        # Before each other. Houses stand behind: in front they would hide the cues.
+        # One in front of the other. Houses are always behind, because they would hide the cues.
         twin_behind = tall or rng.uniform() < 0.5
         middle = int(rng.integers(84, 93))
         rows = (horizon + 2, middle) if twin_behind else (middle, HEIGHT - 2)
@@ -188,7 +186,7 @@ def plan_zone(
 
 
 def plan_cue(rng: np.random.Generator, left: int, right: int, top: int, bottom: int) -> Box:
-    """A cue box of random size, at random within a span of columns and rows."""
+    """Return a cue box of random size and position within a span of columns and rows."""
     width = min(right - left, int(rng.integers(30, 43)))
     height = min(bottom - top, int(rng.integers(30, 43)))
     start, end = (
@@ -199,8 +197,7 @@ def plan_cue(rng: np.random.Generator, left: int, right: int, top: int, bottom: 
 
 
 def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same scene in another light, with sensor noise. The light does not depend on the
-    setting."""
+    """Return an image with random illumination and noise, both independent of the setting."""
     gain = rng.uniform(0.75, 1.1) * rng.uniform(0.93, 1.07, 3)
     noise = rng.standard_normal(image.shape[:2], np.float32) * np.float32(rng.uniform(2, 5))
     lit = image * gain.astype(np.float32)

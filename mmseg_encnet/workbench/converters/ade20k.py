@@ -1,7 +1,7 @@
-"""ADE20K as it was published for the MIT scene parsing challenge 2016: used as it is.
+"""ADE20K as published for the MIT scene parsing challenge 2016, with unchanged labels.
 
-Labels go from 0 to 150, where 0 is whatever belongs to none of the 150 classes; the toolbox's data
-set class ignores it (``reduce_zero_label``).
+Labels range from 0 to 150. 0 stands for everything outside the 150 classes and is ignored by the
+toolbox's data set class (``reduce_zero_label``).
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ ARCHIVE = PublishedFile(
 
 
 def convert(workspace: Workspace) -> None:
-    """Unpack the archive, without the folder that it has around everything."""
+    """Unpack the archive without its top-level folder."""
     workspace.unpack(ARCHIVE, lambda name: name.removeprefix('ADEChallengeData2016/'))
-    # The verification goes from images to labels, so it does not see labels without an image.
+    # Verification iterates over images, so it would miss labels without an image.
     for label in (workspace.out / 'annotations').rglob('*.png'):
         path = label.relative_to(workspace.out / 'annotations')
         image = workspace.out / 'images' / path.with_suffix('.jpg')
         if not image.is_file():
-            raise UserError(
-                f'the image {image} is missing, though there is a label for it; {START_OVER}'
-            )
+            raise UserError(f'{image} is missing, but has a label; {START_OVER}')
 
 
 CONVERTER = Converter('ADE20K', {'encnet_r50_ade20k': (20_210, 2_000)}, (ARCHIVE,), convert)

@@ -1,4 +1,4 @@
-"""Unpacking archives from strangers: nothing outside the target, no links, no bombs."""
+"""Safe unpacking of archives: nothing outside the target folder, no links, no bombs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from mmseg_encnet.errors import UserError
 
-# What to do where an unpacked file is missing; where one is damaged, after deleting it.
+# Advice when an unpacked file is missing, or damaged and deleted.
 START_OVER = (
-    'delete the folder .unpacked in the folder of the result and run again with the '
-    "publisher's whole archive."
+    "delete the folder .unpacked in the output folder and run again with the publisher's "
+    'complete archive.'
 )
-# The last three: a name that is a file's and a folder's in one archive.
+# The last three occur if an archive uses a name for both a file and a folder.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -40,13 +40,13 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold before it is taken for a bomb.
+    """Limits above which an archive is refused as a decompression bomb.
 
     Args:
         entries: Number of entries.
-        ratio: Unpacked size over the archive's own. Deflate reaches 1,000 on zeros; photographs
-            and label images stay under 20.
-        free: Unpacked size in bytes up to which the ratio does not matter.
+        ratio: Unpacked size divided by the size of the archive. Deflate reaches 1,000 on zeros;
+            photographs and label images stay below 20.
+        free: Unpacked size in bytes below which the ratio is not checked.
     """
 
     entries: int = 1_000_000
@@ -62,20 +62,20 @@ def unpack(
 ) -> None:
     """Unpack a zip file or a (compressed) tar file into a folder, once.
 
-    A file gets its name when it is complete, and what is there in full size is not written again,
-    so that unpacking can be killed and started again. A marker in ``target/.unpacked`` says that
-    an archive is finished.
+    Unpacking can be killed and started again: files are renamed to their final names when complete,
+    existing files of full size are skipped, and a marker in ``target/.unpacked`` records that an
+    archive is finished.
 
     Args:
         archive: The archive.
         target: Folder to unpack into; created if it does not exist.
-        place: Where a file goes: gets its name in the archive (without a leading ``./``) and
-            returns its path under the target, or None to leave it out.
-        limits: What is refused as a bomb.
+        place: Function from the name of a file in the archive (without a leading ``./``) to its
+            path under ``target``, or to None for a file to leave out.
+        limits: Limits above which the archive is refused.
 
     Raises:
-        UserError: If the archive is damaged; an entry's name leads out of the target; an entry to
-            unpack is a link or a device; or the archive is a bomb.
+        UserError: The archive is damaged or exceeds the limits, the name of an entry points outside
+            ``target``, or an entry to unpack is a link or a device.
     """
     marker = unpacked_marker(archive.name, target)
     if marker.is_file():
@@ -91,9 +91,8 @@ def unpack(
                 if path is not None:
                     if not entry.is_file:
                         raise UserError(
-                            f'{archive} holds {entry.name!r}, which is a link or a '
-                            'device and no file; it is refused, fetch the archive from '
-                            'its publisher.'
+                            f'{archive} contains {entry.name!r}, a link or device instead of '
+                            'a file; fetch the archive from its publisher.'
                         )
                     _write_entry(archive, entry, target / _checked_name(archive, path))
                 progress()
@@ -107,12 +106,12 @@ def unpack(
 
 
 def unpacked_marker(archive_name: str, target: Path) -> Path:
-    """The file that says that an archive has been unpacked into a target."""
+    """Return the path of the file that marks an archive as unpacked into a target."""
     return target / '.unpacked' / archive_name
 
 
 def _first_line(error: Exception) -> str:
-    # tarfile lists every compression that it tried, one a line.
+    # tarfile lists every compression that it tried, one per line.
     return str(error).partition('\n')[0] or type(error).__name__
 
 
@@ -132,7 +131,7 @@ class _ZipEntry:
 
     @property
     def name(self) -> str:
-        # Not filename: on Windows that has other separators.
+        # Not filename, whose separators differ on Windows.
         return self.info.orig_filename
 
     @property
@@ -145,7 +144,7 @@ class _ZipEntry:
 
     @property
     def is_file(self) -> bool:
-        # Zip files written on systems without modes have none.
+        # Zip files from systems without file modes have mode 0.
         return stat.S_IFMT(self.info.external_attr >> 16) in (0, stat.S_IFREG)
 
     def open(self) -> IO[bytes]:
@@ -179,7 +178,7 @@ class _TarEntry:
 
 @contextmanager
 def _entries(archive: Path) -> Iterator[tuple[Iterator[_Entry], Callable[[], None]]]:
-    """The entries of an archive in their order, and what to call when one is done with."""
+    """Yield the entries of an archive in order, and a function that updates the progress bar."""
     size = archive.stat().st_size
     with (
         archive.open('rb') as raw,
@@ -201,8 +200,8 @@ def _entries(archive: Path) -> Iterator[tuple[Iterator[_Entry], Callable[[], Non
                 encrypted = next((info for info in infos if info.flag_bits & 1), None)
                 if encrypted:
                     raise UserError(
-                        f'{archive} holds {encrypted.filename!r} encrypted; fetch the '
-                        'archive from its publisher.'
+                        f'{archive} contains the encrypted file {encrypted.filename!r}; fetch '
+                        'the archive from its publisher.'
                     )
                 yield (_ZipEntry(content, info) for info in infos), progress
         else:
@@ -214,20 +213,20 @@ def _entries(archive: Path) -> Iterator[tuple[Iterator[_Entry], Callable[[], Non
 def _tar_entries(content: tarfile.TarFile, compressed: bool) -> Iterator[_Entry]:
     for info in content:
         yield _TarEntry(content, info)
-        # Members are kept for a look-up by name, which nobody does here.
+        # tarfile keeps all members for look-up by name, which is not needed here.
         content.members = []
-    # tarfile takes the end of the file for the end of the archive.
+    # tarfile does not distinguish a truncated file from the end of the archive.
     if compressed:
         while content.fileobj.read(1 << 20):
             pass
     else:
         content.fileobj.seek(content.offset)
         if content.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError('its end is missing')
+            raise tarfile.ReadError('the end is missing')
 
 
 class _Budget:
-    """Counts what an archive unpacks to, by its entries' declarations."""
+    """Counts the unpacked size of an archive, as declared by its entries."""
 
     def __init__(self, archive: Path, limits: Limits) -> None:
         self._archive = archive
@@ -242,19 +241,18 @@ class _Budget:
         if self._entries < 0 or self._bytes < 0:
             what = 'entries' if self._entries < 0 else 'bytes'
             raise UserError(
-                f'{self._archive} unpacks to suspiciously many {what} (at '
-                f'{entry.name!r}); it is refused, fetch the archive from its '
-                'publisher.'
+                f'{self._archive} unpacks to suspiciously many {what} (at {entry.name!r}); fetch '
+                'the archive from its publisher.'
             )
 
 
 def _checked_name(archive: Path, name: str) -> str:
-    """A name without leading ``./``; refused if it could lead out of a folder, on any system."""
+    """Return a name without leading ``./``; refuse one that could leave a folder on any system."""
     path = PurePosixPath(name.replace('\\', '/'))
     if path.is_absolute() or '..' in path.parts or ':' in name.partition('/')[0] or '\0' in name:
         raise UserError(
-            f'{archive} holds {name!r}, which leads out of the folder it is unpacked '
-            'into; it is refused, fetch the archive from its publisher.'
+            f'{archive} contains {name!r}, which points outside the folder it is unpacked into; '
+            'fetch the archive from its publisher.'
         )
     return '/'.join(path.parts)
 
@@ -272,15 +270,15 @@ def _write_entry(archive: Path, entry: _Entry, path: Path) -> None:
         aside.replace(path)
     except (NotImplementedError, RuntimeError) as error:
         raise UserError(
-            f'{archive} holds {entry.name!r} in a way that cannot be unpacked '
-            f'({error}); unpack the archive by hand.'
+            f'{archive} contains {entry.name!r} in an unsupported form ({error}); unpack the '
+            'archive by hand.'
         ) from error
     finally:
         aside.unlink(missing_ok=True)
 
 
 class _Bounded:
-    """A stream that ends just after its declared size, so that a lie is seen and costs nothing."""
+    """A stream cut one byte after its declared size, which detects a longer one at no cost."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self._stream = stream

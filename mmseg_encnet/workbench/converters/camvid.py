@@ -1,7 +1,7 @@
-"""CamVid with the 11 classes of SegNet, as SegNet's authors publish it.
+"""CamVid with the 11 classes of SegNet, as published by SegNet's authors.
 
-Their tutorial's repository holds the frames at 480 x 360 and label images with the class indices,
-0 to 10 and 11 for what is not labelled.
+The repository of their tutorial contains frames of 480 x 360 pixels and label images of class
+indices, 0 to 10, with 11 for unlabelled pixels.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _UNLABELLED = 11
 
 
 def draw_label(source: Path) -> np.ndarray:
-    """Classes, ``(H, W)`` uint8, 0 to 10 and 255, of a label image of SegNet.
+    """Return classes 0 to 10 and 255, ``(H, W)`` uint8, of a label image of SegNet.
 
     Raises:
-        UserError: If the file is damaged or holds another value.
+        UserError: The file is damaged or contains a value above 11.
     """
     values = read_label(source)
     if values.max() > _UNLABELLED:
         raise UserError(
-            f'{source} holds the value {values.max()}, expected 0 to {_UNLABELLED}; '
+            f'{source} contains the value {values.max()}, expected 0 to {_UNLABELLED}; '
             f'delete it, {START_OVER}'
         )
     return np.where(values == _UNLABELLED, 255, values).astype(np.uint8)
@@ -47,7 +47,7 @@ def convert(workspace: Workspace) -> None:
     original = workspace.out / 'original'
     photographs, tasks = [], []
     for split in ('train', 'val', 'test'):
-        # Of either, so that a missing one is noticed.
+        # Images and labels, so that a missing image or label is noticed.
         names = {
             path.name
             for folder in (split, f'{split}annot')

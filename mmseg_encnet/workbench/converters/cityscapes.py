@@ -1,7 +1,7 @@
-"""Cityscapes: the fine annotations, with the 19 classes that are evaluated.
+"""Cityscapes: the fine annotations with the 19 evaluated classes.
 
-The publisher's ``*_labelIds.png`` number all 34 labels; training needs the train ids. What is not
-evaluated is ignored.
+The publisher's ``*_labelIds.png`` number all 34 labels. Training uses train ids, which number the
+evaluated classes; other labels are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
 
 @dataclass(frozen=True)
 class _Archive(PublishedFile):
-    """Names both archives at once: each costs a visit to the publisher's site."""
+    """Names both archives in its message, so that one visit to the publisher's site is enough."""
 
     @property
     def by_hand(self) -> str:
@@ -34,7 +34,7 @@ _PAGE = 'https://www.cityscapes-dataset.com/downloads/'
 IMAGES = _Archive(_PAGE, name='leftImg8bit_trainvaltest.zip', account=True)
 ANNOTATIONS = _Archive(_PAGE, name='gtFine_trainvaltest.zip', account=True)
 
-# Label ids of the classes, in the order of the train ids.
+# Label ids of the classes, in the order of their train ids.
 EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 _LAST_ID = 33
 _TRAIN_ID = np.full(_LAST_ID + 1, 255, np.uint8)
@@ -44,22 +44,22 @@ _SOURCE, _TARGET = '_gtFine_labelIds.png', '_gtFine_labelTrainIds.png'
 
 
 def draw_label(label_ids: Path) -> np.ndarray:
-    """Train ids, ``(H, W)`` uint8, 255 where none, of a ``*_labelIds.png``.
+    """Return train ids 0 to 18 and 255, ``(H, W)`` uint8, of a ``*_labelIds.png``.
 
     Raises:
-        UserError: If the file is damaged or holds a number that is no label id.
+        UserError: The file is damaged or contains an unknown label id.
     """
     ids = read_label(label_ids)
     if ids.max() > _LAST_ID:
         raise UserError(
-            f'{label_ids} holds the label id {ids.max()}, expected 0 to {_LAST_ID}; '
+            f'{label_ids} contains the label id {ids.max()}, expected 0 to {_LAST_ID}; '
             f'delete it, {START_OVER}'
         )
     return _TRAIN_ID[ids]
 
 
 def convert(workspace: Workspace) -> None:
-    """Write ``*_labelTrainIds.png`` of train and val; the test set's annotations are void."""
+    """Write ``*_labelTrainIds.png`` of train and val; test annotations are not public."""
     workspace.unpack(IMAGES, lambda name: name if name.startswith('leftImg8bit/') else None)
     workspace.unpack(ANNOTATIONS, _annotation_place)
     root = workspace.out / 'gtFine'

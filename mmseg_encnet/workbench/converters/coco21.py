@@ -1,8 +1,8 @@
-"""COCO 2017 with the 21 classes of VOC: what PyTorch-Encoding trains on before VOC.
+"""COCO 2017 with the 21 classes of VOC, on which PyTorch-Encoding trains before VOC.
 
-The rule is that of its ``encoding/datasets/coco.py``: of the instances of VOC's twenty classes,
-crowds too, the one that comes first in the file keeps a pixel; everything else is background, and
-nothing is ignored. Only images with more than 1,000 labelled pixels are used.
+The rule follows its ``encoding/datasets/coco.py``. A pixel belongs to the instance of VOC's twenty
+classes, crowds included, that comes first in the file; all other pixels are background and none is
+ignored. Images with at most 1,000 labelled pixels are not used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters import run_length
@@ -21,6 +20,7 @@ from mmseg_encnet.workbench.converters.cocostuff164k import TRAIN_IMAGES, VAL_IM
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label, run_parallel
+from mmseg_encnet.workbench.extras import require
 
 ANNOTATIONS = PublishedFile(
     'http://images.cocodataset.org/annotations/annotations_trainval2017.zip',
@@ -29,7 +29,7 @@ ANNOTATIONS = PublishedFile(
 SPLITS = ('train2017', 'val2017')
 _ADVICE = f'delete it, {START_OVER}'
 
-# COCO's names for the classes of VOC, in VOC's order, from 1.
+# COCO's names of the classes of VOC, in VOC's order. The first has index 1.
 CLASSES = (
     'airplane',
     'bicycle',
@@ -56,14 +56,14 @@ MIN_LABELLED = 1_000
 
 
 def draw_label(source: tuple[str, tuple[int, int], list[tuple[int, Any]]]) -> np.ndarray:
-    """The label of an image, ``(H, W)`` uint8, 0 (background) to 20.
+    """Return the label of an image, ``(H, W)`` uint8, 0 (background) to 20.
 
     Args:
-        source: Name of the image, its height and width, and for each instance its class and its
-            mask as COCO has it: polygons, or for crowds run lengths.
+        source: Name of the image, its height and width, and the class and mask of each instance.
+            COCO's masks are polygons, or run lengths for crowds.
 
     Raises:
-        UserError: If a mask is neither.
+        UserError: A mask is neither of the two.
     """
     name, shape, instances = source
     label = np.zeros(shape, np.uint8)
@@ -74,7 +74,9 @@ def draw_label(source: tuple[str, tuple[int, int], list[tuple[int, Any]]]) -> np
 
 
 def convert(workspace: Workspace) -> None:
-    """Write ``voc21/{train2017,val2017}`` and beside each folder the list of images to use."""
+    """Write ``voc21/{train2017,val2017}`` and next to each folder the list of images to use."""
+    # Fails before hours of work.
+    require('pycocotools.mask', 'data')
     for archive in (TRAIN_IMAGES, VAL_IMAGES):
         workspace.unpack(archive)
     files = {split: f'annotations/instances_{split}.json' for split in SPLITS}
@@ -104,7 +106,7 @@ def convert(workspace: Workspace) -> None:
 
 CONVERTER = Converter(
     'COCO with the 21 classes of VOC',
-    # How many of COCO's images have enough labelled pixels, nobody says.
+    # The number of images with enough labelled pixels is not published.
     {'encnet_r101_coco21': (None, None)},
     (TRAIN_IMAGES, VAL_IMAGES, ANNOTATIONS),
     convert,
@@ -116,19 +118,19 @@ def _is_used(label: Path) -> tuple[Path, bool]:
 
 
 def _read_instances(path: Path) -> list[tuple[str, tuple[int, int], list[tuple[int, Any]]]]:
-    """Sources of :func:`draw_label` for all images of an ``instances_*.json``."""
+    """Return the source of :func:`draw_label` for each image of an ``instances_*.json``."""
     try:
         with path.open(encoding='utf-8') as file:
             content = json.load(file)
     except FileNotFoundError as error:
         raise UserError(f'{path} is missing; {START_OVER}') from error
     except ValueError as error:
-        raise UserError(f'{path} is no complete JSON file ({error}); {_ADVICE}') from error
+        raise UserError(f'{path} is not a complete JSON file ({error}); {_ADVICE}') from error
     try:
         return _sources(content, path)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f'{path} is not as COCO writes it ({type(error).__name__}: {error}); {_ADVICE}'
+            f'{path} does not have the format of COCO ({type(error).__name__}: {error}); {_ADVICE}'
         ) from error
 
 
@@ -144,18 +146,18 @@ def _sources(content: Any, path: Path) -> list[tuple[str, tuple[int, int], list[
         name, shape = image['file_name'], (image['height'], image['width'])
         if Path(name).name != name or not name.endswith('.jpg'):
             raise UserError(
-                f'{path} names the image {name!r}, expected the name of a JPEG file; {_ADVICE}'
+                f'{path} lists the image {name!r}, expected the name of a JPEG file; {_ADVICE}'
             )
         if not all(type(side) is int and 0 < side < 100_000 for side in shape):
             raise UserError(
-                f'{path} gives {name} a height and width of {shape}, expected pixels; {_ADVICE}'
+                f'{path} gives height and width of {name} as {shape}, expected pixels; {_ADVICE}'
             )
         sources[image['id']] = (Path(name).stem, shape, [])
     for annotation in content['annotations']:
         where = f'{path} has annotation {annotation["id"]}'
         if annotation['category_id'] not in class_of:
             raise UserError(
-                f'{where} of category {annotation["category_id"]}, which is none of '
+                f'{where} of category {annotation["category_id"]}, which is not among '
                 f'its {len(ids)} categories; {_ADVICE}'
             )
         if annotation['image_id'] not in sources:
@@ -169,29 +171,29 @@ def _sources(content: Any, path: Path) -> list[tuple[str, tuple[int, int], list[
 
 
 def _decode(segmentation: Any, shape: tuple[int, int], name: str) -> np.ndarray:
-    """The mask, ``(H, W)`` bool, of polygons or run lengths."""
+    """Return the mask, ``(H, W)`` bool, given by polygons or run lengths."""
+    coco_mask = require('pycocotools.mask', 'data')
     try:
         if isinstance(segmentation, dict):
             if tuple(segmentation['size']) != shape:
-                raise ValueError(f'it is {segmentation["size"]} large')
+                raise ValueError(f'its size is {segmentation["size"]}')
             return run_length.decode(segmentation['counts'], *shape)
         for polygon in segmentation:
             _check_polygon(polygon, shape)
-        # How a polygon's edge falls on pixels is pycocotools' own way.
+        # pycocotools defines which pixels a polygon covers.
         return coco_mask.decode(coco_mask.frPyObjects(segmentation, *shape)).any(axis=2)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
-            f'{ANNOTATIONS.name} has for {name}.jpg, {shape[1]} x {shape[0]} pixels '
-            'large, a mask that is neither polygons nor run lengths '
-            f'({type(error).__name__}: {error}); {START_OVER}'
+            f'{ANNOTATIONS.name} has a mask of neither polygons nor run lengths for {name}.jpg of '
+            f'{shape[1]} x {shape[0]} pixels ({type(error).__name__}: {error}); {START_OVER}'
         ) from error
 
 
 def _check_polygon(polygon: Any, shape: tuple[int, int]) -> None:
-    """Refuse what makes pycocotools take all memory or read beyond its own."""
+    """Refuse polygons that make pycocotools exhaust memory or read beyond its buffers."""
     corners = np.asarray(polygon, float)
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
-        raise ValueError('a polygon is no list of at least three corners')
-    # Not above, so that NaN is refused.
+        raise ValueError('a polygon is not a list of at least three corners')
+    # Written with `not` so that NaN is refused.
     if not (np.abs(corners) <= 2 * max(shape)).all():
-        raise ValueError('a polygon leads far out of the image')
+        raise ValueError('a polygon extends far outside the image')

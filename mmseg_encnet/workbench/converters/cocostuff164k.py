@@ -1,7 +1,7 @@
 """COCO-Stuff 164k: COCO 2017 with 80 classes of things and 91 of stuff.
 
-The publisher's label images hold COCO's category id less one: things from 0, stuff from 91 to 181,
-255 where nothing is labelled. Eleven of the things were never annotated, so 171 classes remain.
+The publisher's label images contain COCO's category ids minus one: things from 0, stuff from 91 to
+181, and 255 for unlabelled pixels. Eleven things were never annotated, which leaves 171 classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
 
-# COCO gives no checksums. These are the ones that PyTorch-Encoding and GluonCV give.
+# COCO publishes no checksums. These are the ones in PyTorch-Encoding and GluonCV.
 TRAIN_IMAGES = PublishedFile(
     'http://images.cocodataset.org/zips/train2017.zip',
     digest='sha1:10ad623668ab00c62c096f0ed636d6aff41faca5',
@@ -40,27 +40,27 @@ _TRAIN_ID[_IDS] = np.arange(len(_IDS))
 
 
 def draw_label(source: Path) -> np.ndarray:
-    """Classes, ``(H, W)`` uint8, 0 to 170 and 255, of a label image of the publisher.
+    """Return classes 0 to 170 and 255, ``(H, W)`` uint8, of a label image of the publisher.
 
     Raises:
-        UserError: If the file is damaged or holds a value that stands for nothing.
+        UserError: The file is damaged or contains an unknown value.
     """
     values = read_label(source)
     if values.dtype != np.uint8:
         raise UserError(
-            f'{source} has values of type {values.dtype}, expected 8 bits; delete it, {START_OVER}'
+            f'{source} has values of type {values.dtype}, expected uint8; delete it, {START_OVER}'
         )
     unknown = np.unique(values[~_KNOWN[values]])
     if len(unknown):
         raise UserError(
-            f'{source} holds the value {unknown[0]}, which is none of the {len(_IDS)} '
+            f'{source} contains the value {unknown[0]}, which is none of the {len(_IDS)} '
             f'classes of COCO-Stuff; delete it, {START_OVER}'
         )
     return _TRAIN_ID[values]
 
 
 def convert(workspace: Workspace) -> None:
-    """Write ``*_labelTrainIds.png`` beside the publisher's label images."""
+    """Write ``*_labelTrainIds.png`` next to the publisher's label images."""
     for images in (TRAIN_IMAGES, VAL_IMAGES):
         workspace.unpack(images, lambda name: f'images/{name}')
     workspace.unpack(LABELS, lambda name: f'annotations/{name}')
@@ -74,7 +74,7 @@ def convert(workspace: Workspace) -> None:
                 source,
             )
             for split in ('train2017', 'val2017')
-            # The publisher's names are numbers.
+            # Only the publisher's names end in a digit.
             for source in sorted((annotations / split).glob('*[0-9].png'))
         ],
     )

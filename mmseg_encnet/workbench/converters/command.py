@@ -1,4 +1,4 @@
-"""The command line of the converters: fetch, unpack, convert, verify, say how to train."""
+"""The command line of the converters: fetch, unpack, convert, verify, print how to train."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a conversion takes place; what a :attr:`Converter.convert` works with.
+    """Folders of a conversion, with the operations that :attr:`Converter.convert` uses.
 
     Args:
-        out: Folder of the result, the ``data_root`` of the configs.
-        given: Folder that holds the publisher's files already; None to fetch them.
+        out: Output folder, the ``data_root`` of the configs.
+        given: Folder with the publisher's files; None to fetch them.
         jobs: Number of processes.
     """
 
@@ -37,10 +37,10 @@ class Workspace:
     jobs: int
 
     def file(self, published: PublishedFile) -> Path:
-        """Path of a publisher's file: in the given folder, or fetched into ``out/downloads``.
+        """Return the path of a publisher's file: in ``given``, or fetched into ``out/downloads``.
 
         Raises:
-            UserError: If it cannot be fetched.
+            UserError: The file cannot be fetched.
         """
         if self.given is None:
             return fetch(published, self.out / 'downloads')
@@ -49,28 +49,28 @@ class Workspace:
     def unpack(
         self, published: PublishedFile, place: Callable[[str], str | None] = lambda name: name
     ) -> None:
-        """Unpack a publisher's archive into ``out``, unless that is done; see ``archives.unpack``.
+        """Unpack a publisher's archive into ``out`` unless it is already; see ``archives.unpack``.
 
         Args:
-            published: The archive; it is fetched only if it is not unpacked yet.
-            place: Gets the name of a file in the archive and returns its path under ``out``, or
-                None to leave it out.
+            published: The archive, fetched only if it is not unpacked yet.
+            place: Function from the name of a file in the archive to its path under ``out``, or to
+                None for a file to leave out.
         """
         if not self.is_unpacked(published):
             archives.unpack(self.file(published), self.out, place)
 
     def is_unpacked(self, published: PublishedFile) -> bool:
-        """Whether a publisher's archive is unpacked, so that it is not needed any more."""
+        """Return whether a publisher's archive is unpacked and no longer needed."""
         return archives.unpacked_marker(published.name, self.out).is_file()
 
     def write_labels(
         self, draw: Callable[[Any], np.ndarray], tasks: Sequence[labels.LabelTask]
     ) -> None:
-        """Write label images in parallel, except those that exist; see ``labels.write_labels``."""
+        """Write missing label images in parallel; see ``labels.write_labels``."""
         labels.write_labels(draw, tasks, self.jobs)
 
     def write_list(self, path: str, names: Iterable[str]) -> None:
-        """Write a list of images, one name a line, to a path under ``out``."""
+        """Write a list of image names, one per line, to a path under ``out``."""
         target = self.out / path
         remove_leftovers(target.parent)
         write_whole(target, ''.join(f'{name}\n' for name in names).encode())
@@ -78,16 +78,16 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Converter:
-    """One data set.
+    """The conversion of one data set.
 
     Args:
-        title: Its name for people.
-        configs: Shipped configs that use the result, each with the number of images that the
-            publisher's data set has in its train and its val split. The ``data_root`` of the first
-            is the default place, and the first's classes are shown at the end.
-        files: Everything needed from the publisher.
-        convert: Makes the folders that the configs expect; it may be started again on what it, or
-            a killed predecessor, has left.
+        title: Name of the data set in messages.
+        configs: Shipped configs that use the result, each with the published number of training and
+            validation images. The first one determines the default output folder, its
+            ``data_root``, and the classes in the final table.
+        files: The publisher's files that are needed.
+        convert: Function that produces the folders of the configs. It may find files from an
+            earlier run, complete or killed.
     """
 
     title: str
@@ -97,19 +97,19 @@ class Converter:
 
 
 def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
-    """Run a converter from the command line: the ``main`` of each tool.
+    """Run a converter from the command line.
 
     Raises:
-        UserError: Whatever hinders it, in one sentence.
+        UserError: An argument is invalid, or a file is missing or damaged.
     """
     first = next(iter(converter.configs))
     default = Path(load_config(first).data_root)
     args = _parser(converter, default).parse_args(argv)
     if args.jobs < 1:
-        raise UserError(f'--jobs {args.jobs} came, expected at least 1.')
+        raise UserError(f'--jobs must be at least 1, got {args.jobs}.')
     if args.given is not None and not args.given.is_dir():
         raise UserError(
-            f'--from {args.given} is no folder; give the one that holds '
+            f'--from {args.given} is not a folder; give the folder that contains '
             f'{", ".join(file.name for file in converter.files)}.'
         )
     workspace = Workspace(args.out, args.given, args.jobs)
@@ -120,8 +120,8 @@ def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
         if error.errno not in _UNUSABLE:
             raise
         raise UserError(
-            f'{error.filename or args.out} cannot be used ({error.strerror}); make '
-            'room or give another folder, finished work is kept.'
+            f'{error.filename or args.out} cannot be used ({error.strerror}); free disk space or '
+            'give another folder, finished work is kept.'
         ) from error
     print(table(verify(converter.configs, args.out, args.jobs)))
     print()
@@ -133,7 +133,7 @@ def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
 
 
 def _check_files(converter: Converter, workspace: Workspace) -> None:
-    """Say before hours of work that a file for its end is not to be had."""
+    """Report missing files at the start, not after hours of work."""
     needed = [file for file in converter.files if not workspace.is_unpacked(file)]
     if workspace.given is None:
         for file in needed:
@@ -145,7 +145,7 @@ def _check_files(converter: Converter, workspace: Workspace) -> None:
         names = ' and '.join(file.name for file in missing)
         urls = ' and '.join(dict.fromkeys(file.url for file in missing))
         raise UserError(
-            f'{workspace.given} holds no {names}; download from {urls} and put it there.'
+            f'{workspace.given} does not contain {names}; download from {urls} into it.'
         )
 
 
@@ -155,9 +155,9 @@ def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:
         for file in converter.files
     )
     parser = argparse.ArgumentParser(
-        description=f'Fetch and convert {converter.title}. It can be stopped at any moment and '
-        'started again; finished work is kept.',
-        epilog=f'files of the publisher:\n{files}',
+        description=f'Fetch and convert {converter.title}. The command can be stopped at any time '
+        'and run again; finished work is kept.',
+        epilog=f"publisher's files:\n{files}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -165,20 +165,20 @@ def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:
         nargs='?',
         type=Path,
         default=default,
-        help=f'folder of the result, {default} if not given',
+        help=f'output folder (default: {default})',
     )
     parser.add_argument(
         '--from',
         dest='given',
         type=Path,
         metavar='DIR',
-        help="folder that holds the publisher's files; nothing is fetched",
+        help="folder with the publisher's files; nothing is downloaded",
     )
     parser.add_argument(
         '--jobs',
         type=int,
         default=os.cpu_count(),
         metavar='N',
-        help='number of processes, all cores if not given',
+        help='number of processes (default: number of cores)',
     )
     return parser

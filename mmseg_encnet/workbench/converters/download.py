@@ -1,34 +1,38 @@
-"""Fetching a publisher's file, going on where an interrupted download stopped."""
+"""Downloading a publisher's file, resuming after an interruption."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import pooch
-import requests
 from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.extras import require
 
-# What has come of a chunk is lost when the connection breaks.
+if TYPE_CHECKING:
+    import requests
+
+# An incomplete chunk is lost when the connection breaks.
 _CHUNK = 1 << 16
 _TIMEOUT = (30, 60)
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file that a data set's publisher gives.
+    """A file of a data set's publisher.
 
     Args:
-        url: Address of the file; of the page that leads to it, if it needs an account.
-        digest: Checksum that the publisher, or another project for the publisher's file, gives:
+        url: Address of the file or, if it needs an account, of the page that links to it.
+        digest: Checksum published for the file, by its publisher or by another project:
             ``'md5:...'``, ``'sha1:...'`` or ``'sha256:...'``; None if there is none.
-        name: Name of the file; the last part of the address if not given.
-        account: Whether only people with an account can fetch it, so that no program does.
+        name: Name of the file; default: the last part of the address.
+        account: Whether the download needs an account, so that it has to be done by hand.
     """
 
     url: str
@@ -42,22 +46,23 @@ class PublishedFile:
 
     @property
     def by_hand(self) -> str:
-        """What to do where it cannot be fetched."""
+        """Advice when the file cannot be downloaded."""
         return (
-            f'download {self.name} from {self.url} by hand, put it into a folder and run again '
-            'with --from FOLDER.'
+            f'download {self.name} from {self.url} by hand into a folder and run again with '
+            '--from FOLDER.'
         )
 
 
 def fetch(file: PublishedFile, folder: Path) -> Path:
-    """Path of a file in a folder, fetched unless it is there.
+    """Download a file into a folder unless it is there, and return its path.
 
-    The download grows in ``NAME.part`` and gets its name when it is complete and its checksum is
-    right. An interrupted one goes on where it stopped if the publisher's file is still the same,
-    and starts over if it changed or the server cannot send parts.
+    The data are written to ``NAME.part``, which is renamed when it is complete and its checksum is
+    correct. An interrupted download resumes if the publisher's file is unchanged; it restarts if
+    the file has changed or the server does not support ranges.
 
     Raises:
-        UserError: If the file needs an account or cannot be fetched, or the checksum is wrong.
+        UserError: The file needs an account, cannot be downloaded or has another checksum, or
+            requests is not installed.
     """
     target = folder / file.name
     part = _Part(folder / f'{file.name}.part', file.url)
@@ -66,9 +71,10 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
         part.discard()
         return target
     if file.account:
-        raise UserError(f'{file.name} needs an account: register at {file.url}, {file.by_hand}')
+        raise UserError(f'{file.name} needs an account; register at {file.url} and {file.by_hand}')
+    requests = require('requests', 'data')
     folder.mkdir(parents=True, exist_ok=True)
-    # A connection that breaks is taken up again, for as long as each brings something.
+    # Reconnect after a broken connection as long as each connection adds data.
     while True:
         size_before = part.size
         try:
@@ -77,39 +83,46 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
         except requests.HTTPError as error:
             status = error.response.status_code
             raise UserError(
-                f'{file.url} cannot be fetched (the server answers {status}); {file.by_hand}'
+                f'{file.url} cannot be downloaded (HTTP status {status}); {file.by_hand}'
             ) from error
         except (requests.RequestException, _ConnectionEnded) as error:
             if part.size <= size_before:
                 raise UserError(
-                    f'{file.url} cannot be fetched ({type(error).__name__.lstrip("_")}); run again '
-                    f'to go on, or {file.by_hand}'
+                    f'{file.url} cannot be downloaded ({type(error).__name__.lstrip("_")}); run '
+                    f'again to resume, or {file.by_hand}'
                 ) from error
     if file.digest:
-        algorithm = file.digest.partition(':')[0]
-        found = f'{algorithm}:{pooch.file_hash(str(part.path), algorithm)}'
+        found = _digest(part.path, file.digest.partition(':')[0])
         if found != file.digest:
             part.discard()
             raise UserError(
-                f'{file.name} came from {file.url} with {found}, published is '
-                f'{file.digest}; run again, or {file.by_hand}'
+                f'the checksum of {file.url} is {found}, expected {file.digest}; run again, or '
+                f'{file.by_hand}'
             )
     part.path.replace(target)
     part.discard()
     return target
 
 
+def _digest(path: Path, algorithm: str) -> str:
+    digest = hashlib.new(algorithm)
+    with path.open('rb') as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return f'{algorithm}:{digest.hexdigest()}'
+
+
 class _ConnectionEnded(Exception):
-    """The server sent less than it announced."""
+    """The server sent fewer bytes than announced."""
 
 
 class _Part:
-    """A download under way, and what is known of the file it is a part of."""
+    """An unfinished download, with the size and version of the complete file."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self._url = url
-        # Beside the part, because the part alone does not tell which version it belongs to.
+        # The part itself does not identify the version of the file.
         self._origin = path.with_name(f'{path.name}.json')
 
     @property
@@ -117,7 +130,7 @@ class _Part:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def origin(self) -> dict | None:
-        """Validator and size of the file that the part belongs to; None if that is not known."""
+        """Return validator and size of the complete file, or None if they are unknown."""
         try:
             origin = json.loads(self._origin.read_text())
             known = origin['url'] == self._url and origin['validator'] and origin['size']
@@ -126,11 +139,11 @@ class _Part:
             return None
 
     def begin(self, response: requests.Response) -> None:
-        """Start over with the file that a response brings."""
+        """Restart with the file of a response."""
         self.path.unlink(missing_ok=True)
         headers = response.headers
         etag = headers.get('ETag', '')
-        # A weak entity tag does not promise equal bytes, so it cannot guard a part.
+        # A weak entity tag does not guarantee equal bytes.
         validator = headers.get('Last-Modified') if etag.startswith('W/') or not etag else etag
         size = headers.get('Content-Length')
         origin = dict(url=self._url, validator=validator, size=size and int(size))
@@ -142,7 +155,8 @@ class _Part:
 
 
 def _fetch_rest(file: PublishedFile, part: _Part) -> None:
-    """One connection: what is missing of a file, or all of it if the part is of no use."""
+    """Download the rest of a file over one connection, or all of it if the part is unusable."""
+    requests = require('requests', 'data')
     origin = part.origin()
     headers = {'Accept-Encoding': 'identity'}
     if origin:
@@ -182,5 +196,5 @@ def _fetch_rest(file: PublishedFile, part: _Part) -> None:
 
 
 def _continues(response: requests.Response, start: int, size: int) -> bool:
-    """Whether a partial response is exactly the missing rest of a file of that size."""
+    """Return whether a partial response is exactly the rest of a file of that size."""
     return response.headers.get('Content-Range') == f'bytes {start}-{size - 1}/{size}'

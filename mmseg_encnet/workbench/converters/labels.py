@@ -1,4 +1,4 @@
-"""Writing label images with several processes; what is written already is left alone."""
+"""Writing label images in parallel, without repeating finished ones."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _Result = TypeVar('_Result')
 
 @dataclass(frozen=True)
 class LabelTask:
-    """One label image to write.
+    """A label image to write.
 
     Args:
-        image: The image it belongs to; it has to exist and have the label's size.
+        image: Image that the label belongs to. It must exist and have the size of the label.
         label: PNG file to write.
-        source: What the converter draws the label from: anything that can be pickled, a path or
-            the annotations of the one image.
+        source: Input of the converter's drawing function. It must be picklable, for example a path
+            or the annotations of one image.
     """
 
     image: Path
@@ -47,34 +47,32 @@ class LabelTask:
 
 
 def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], jobs: int) -> None:
-    """Draw label images and write each whole or not at all; those that exist are finished.
+    """Draw label images and write each of them atomically; skip those that exist.
 
     Args:
-        draw: Function of a module (it goes to other processes) that makes the label, ``(H, W)``
-            uint8, from :attr:`LabelTask.source`, and raises :class:`UserError` if that is
-            impossible, naming the file at fault.
-        tasks: What to write.
+        draw: Module-level function (it runs in other processes) that returns the label, ``(H, W)``
+            uint8, for a :attr:`LabelTask.source`, or raises :class:`UserError` with the name of the
+            faulty file.
+        tasks: Labels to write.
         jobs: Number of processes.
 
     Raises:
-        UserError: If an image is missing or has another size than its label, or ``draw`` says so.
+        UserError: An image is missing or differs in size from its label, or ``draw`` raised it.
     """
     for task in tasks:
         if not task.image.is_file():
-            raise UserError(
-                f'the image {task.image} is missing, though there is a label for it; {START_OVER}'
-            )
+            raise UserError(f'{task.image} is missing, but has a label; {START_OVER}')
     folders = {task.label.parent for task in tasks}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    # One listing a folder; asking for each file takes minutes on network file systems.
+    # Listing each folder once, because checking every file takes minutes on network file systems.
     finished = {folder / entry.name for folder in folders for entry in os.scandir(folder)}
     waiting = [task for task in tasks if task.label not in finished]
     progress = tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc='labels', unit='img')
     with progress:
         for _ in run_parallel(partial(_write_label, draw), waiting, jobs):
             progress.update()
-    # At the end, when also the workers of a converter that was killed just before are gone.
+    # At the end, when the workers of a converter that was just killed have exited as well.
     for folder in folders:
         remove_leftovers(folder)
 
@@ -82,23 +80,29 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
 def run_parallel(
     function: Callable[[_Task], _Result], tasks: Iterable[_Task], jobs: int
 ) -> Iterator[_Result]:
-    """Yield the results of a function over tasks, in the order in which they come.
+    """Yield the results of a function over tasks, in order of completion.
+
+    Unlike joblib, forks workers, which therefore need not import the toolbox, and reports a killed
+    worker.
 
     Args:
-        function: Function of a module; what it raises is raised here.
-        tasks: Its arguments, one each.
-        jobs: Number of processes; with 1 everything happens in this one.
+        function: Module-level function of one task. Its exceptions are raised here.
+        tasks: Arguments of the function.
+        jobs: Number of processes; 1 runs the function in this process.
+
+    Raises:
+        UserError: A worker was killed.
     """
     if jobs == 1:
         yield from map(function, tasks)
         return
-    # Where processes can be forked they need not import the toolbox again, which takes seconds.
+    # Forked processes need not import the toolbox again, which takes seconds.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
     with ProcessPoolExecutor(jobs, context, initializer=_begin_worker) as pool:
         pending = set()
         try:
             for task in tasks:
-                # A bound, so that the sources of a whole data set are not pickled at once.
+                # Bounded, so that the sources of a whole data set are not pickled at once.
                 if len(pending) >= 4 * jobs:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -110,8 +114,8 @@ def run_parallel(
                     yield future.result()
         except BrokenProcessPool as error:
             raise UserError(
-                f'one of {jobs} processes was killed, perhaps for lack of memory; run '
-                'again with fewer --jobs, finished work is kept.'
+                f'one of {jobs} processes was killed, possibly for lack of memory; run again with '
+                'fewer --jobs, finished work is kept.'
             ) from error
         finally:
             for future in pending:
@@ -119,39 +123,39 @@ def run_parallel(
 
 
 def read_label(path: Path) -> np.ndarray:
-    """The values of a label image of one channel, ``(H, W)``; palette images give their indices.
+    """Return the values of a single-channel label image, ``(H, W)``; palette images give indices.
 
     Raises:
-        UserError: If the file is missing or damaged, or has more than one channel.
+        UserError: The file is missing or damaged, or has more than one channel.
     """
-    with _explained(path):
+    with explained(path):
         label = np.asarray(Image.open(path))
     if label.ndim != 2:
         raise UserError(
-            f'the label {path} has {label.shape[-1]} channels, expected one with the '
-            f'class indices; delete it, {START_OVER}'
+            f'the label {path} has {label.shape[-1]} channels, expected one of class indices; '
+            f'delete it, {START_OVER}'
         )
     return label
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image, from its header.
+    """Return height and width of an image, from its header.
 
     Raises:
-        UserError: If the file is missing or no image.
+        UserError: The file is missing or not an image.
     """
-    with _explained(path), Image.open(path) as image:
+    with explained(path), Image.open(path) as image:
         return image.height, image.width
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what reading an image file can raise into the sentence for it."""
+def explained(path: Path) -> Iterator[None]:
+    """Turn exceptions from reading an image file into a UserError."""
     try:
         yield
     except FileNotFoundError as error:
         raise UserError(f'{path} is missing; {START_OVER}') from error
-    # Pillow reports broken PNG files as SyntaxError, and truncated ones as OSError.
+    # Pillow raises SyntaxError for broken PNG files and OSError for truncated ones.
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f'{path} is damaged ({error}); delete it, {START_OVER}') from error
 
@@ -166,9 +170,8 @@ def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
     size = image_size(task.image)
     if label.shape != size:
         raise UserError(
-            f'the label for {task.image} is {label.shape[1]} x {label.shape[0]} pixels '
-            f'large, the image {size[1]} x {size[0]}; they do not belong together; '
-            f'delete {task.image}, {START_OVER}'
+            f'the label of {task.image} has {label.shape[1]} x {label.shape[0]} pixels, the image '
+            f'{size[1]} x {size[0]}; delete the image, {START_OVER}'
         )
     buffer = io.BytesIO()
     Image.fromarray(label).save(buffer, 'PNG')
@@ -176,10 +179,10 @@ def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
 
 
 def _begin_worker() -> None:
-    """Let a worker leave the parent's memory alone, and end with it however that ends."""
-    # Garbage collection would touch, and so copy, all annotations that the parent holds.
+    """Keep a worker from copying its parent's memory, and end it when the parent ends."""
+    # Garbage collection would write to, and thereby copy, all annotations of the parent.
     gc.freeze()
-    # The parent gets the interrupt too, and sees to the end of its workers.
+    # The parent receives the interrupt as well and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

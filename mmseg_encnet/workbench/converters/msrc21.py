@@ -1,13 +1,18 @@
 """MSRC-21: the Microsoft Research Cambridge object recognition database, version 2.
 
-Labels are images in the colours of the classes. Void, and the two classes that are too rare, horse
-and mountain, are ignored. The splits are those of TextonBoost (Shotton et al., ECCV 2006): 276
-images to train on, 59 to validate and 256 to test, as the DARWIN library lists them.
+Two sets of labels exist. The database has its own, images in the colours of the classes with broad
+void borders. Malisiewicz and Efros ("Improving Spatial Support for Objects via Multiple
+Segmentations", BMVC 2007) published cleaned-up ones, MATLAB files without these borders. Void, and
+the two classes with too few examples, horse and mountain, are ignored in both.
+
+The split is this project's own: ``splits/msrc21_train.txt`` lists 318 images for training and
+``splits/msrc21_val.txt`` 113 for validation. The remaining 160 of the 591 images are held out.
 """
 
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,119 +23,103 @@ from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask
+from mmseg_encnet.workbench.converters.matlab import read_mat
 from mmseg_encnet.workbench.converters.photographs import read_photograph, write_photographs
 
 ARCHIVE = PublishedFile(
     'https://download.microsoft.com/download/3/3/9/'
     '339D8A24-47D7-412F-A1E8-1A415BC48A15/msrc_objcategimagedatabase_v2.zip'
 )
+# Folder of the cleaned-up labels, as their authors name it.
+CLEANED = 'newsegmentations_mats'
 
-_IGNORED = {'void': (0, 0, 0), 'horse': (128, 0, 128), 'mountain': (64, 0, 0)}
-_CLASS_OF = {tuple(colour): index for index, colour in enumerate(MSRC21Dataset.METAINFO['palette'])}
-_CLASS_OF |= dict.fromkeys(_IGNORED.values(), 255)
-
-# Images by scene and number: '1_4_s' is scene 1, number 4. What is in neither is to test on.
-TRAIN = {
-    1: '4 5 6 7 8 10 11 15 17 19 20 21 22 29',
-    2: '1 3 4 5 6 9 12 13 15 19 20 21 23 24',
-    3: '1 2 3 4 10 11 14 15 17 19 21 24 25 27',
-    4: '2 4 5 6 7 8 9 12 14 17 18 21 25 29',
-    5: '1 6 8 9 15 16 18 20 21 22 24 25 26 29',
-    6: '1 4 6 8 9 14 17 18 20 23 26 27 28 29',
-    7: '1 2 4 6 8 9 11 16 17 18 19 20 27 28',
-    8: '1 3 5 9 12 13 14 16 21 23 25 26 28 30',
-    9: '4 6 10 11 12 14 16 21 22 23 27 28 29 30',
-    10: '5 6 8 9 10 11 13 14 15 20 21 24 27 30 32',
-    11: '1 2 10 11 12 16 20 22 23 24 26 27 29 30',
-    12: '1 3 4 6 10 11 15 17 18 21 22 24 28 29 32 34',
-    13: '3 5 10 12 13 14 15 16 18 19 24 26 28 29',
-    14: '1 2 3 8 11 12 19 22 23 25 26 27 29 30',
-    15: '4 10 11 12 14 16 17 18 20 21 24',
-    16: '3 7 9 11 15 17 18 19 21 22 25 26 28 30',
-    17: '1 2 7 9 10 11 13 14 16 18 20 21 22 29',
-    18: '2 4 8 9 11 13 15 16 17 18 19 22 25 27',
-    19: '2 4 5 6 10 11 14 17 18 19 21 25 26 27',
-    20: '3 4 5 7 10 11 12 13 18 21',
+_IGNORE = 255
+_VOID, _HORSE, _MOUNTAIN = (0, 0, 0), (128, 0, 128), (64, 0, 0)
+_CLASS_OF_COLOUR = {
+    tuple(colour): index for index, colour in enumerate(MSRC21Dataset.METAINFO['palette'])
 }
-VAL = {
-    1: '2 25 28',
-    2: '2 11 27',
-    3: '6 23 28',
-    4: '11 19 22',
-    5: '5 7 30',
-    6: '19 21 30',
-    7: '13 24 30',
-    8: '7 15 20',
-    9: '8 15 25',
-    10: '19 23 26',
-    11: '17 21 28',
-    12: '5 20 25',
-    13: '6 23 30',
-    14: '4 7 24',
-    15: '8 9 15',
-    16: '2 20 29',
-    17: '3 24 27',
-    18: '1 10 14',
-    19: '1 9 22',
-    20: '15 19',
-}
-
+_CLASS_OF_COLOUR |= dict.fromkeys((_VOID, _HORSE, _MOUNTAIN), _IGNORE)
+# The cleaned-up labels number void 0, then the classes in their order with horse as the fifth and
+# mountain as the eighth.
+_CLASS_OF_NUMBER = np.array([_IGNORE, 0, 1, 2, 3, _IGNORE, 4, 5, _IGNORE, *range(6, 21)], np.uint8)
 _WANTED = re.compile(r'(?:[^/]+/)?((?:Images|GroundTruth)/\d+_\d+_s(?:_GT)?\.bmp)')
 
 
-def split_of(name: str) -> str:
-    """``'train'``, ``'val'`` or ``'test'``, for the name of an image such as ``'1_4_s'``."""
-    scene, number, _ = name.split('_')
-    for split, numbers in (('train', TRAIN), ('val', VAL)):
-        if number in numbers.get(int(scene), '').split():
-            return split
-    return 'test'
+def read_splits() -> dict[str, str]:
+    """Return the split, ``'train'`` or ``'val'``, of each listed image, such as ``'1_4_s'``."""
+    folder = resources.files(__package__) / 'splits'
+    return {
+        name: split
+        for split in ('train', 'val')
+        for name in (folder / f'msrc21_{split}.txt').read_text(encoding='ascii').split()
+    }
 
 
 def draw_label(source: Path) -> np.ndarray:
-    """Classes, ``(H, W)`` uint8, 0 to 20 and 255, of a label image in colours.
+    """Return classes 0 to 20 and 255, ``(H, W)`` uint8, of a label of either kind.
+
+    Args:
+        source: BMP file of the database, or MATLAB file of the cleaned-up labels.
 
     Raises:
-        UserError: If the file is damaged or holds a colour that stands for nothing.
+        UserError: The file is damaged or contains an unknown colour or class.
     """
-    pixels = np.asarray(read_photograph(source))
-    colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    classes = np.empty(len(colours), np.uint8)
-    for index, colour in enumerate(map(tuple, colours.tolist())):
-        if colour not in _CLASS_OF:
-            raise UserError(
-                f'{source} holds the colour {colour}, which is none of the '
-                f'{len(_CLASS_OF)} of the database; delete it, {START_OVER}'
-            )
-        classes[index] = _CLASS_OF[colour]
-    return classes[indices].reshape(pixels.shape[:2])
+    return _draw_segments(source) if source.suffix == '.mat' else _draw_colours(source)
 
 
 def convert(workspace: Workspace) -> None:
     """Write ``images/{train,val,test}`` and ``labels/{train,val,test}``."""
     workspace.unpack(ARCHIVE, _place)
     original = workspace.out / 'original'
+    cleaned = workspace.given and workspace.given / CLEANED
     photographs, tasks = [], []
-    # Of either, so that a missing one is noticed.
+    # Images and labels, so that a missing image or label is noticed.
     names = {path.stem.removesuffix('_GT') for path in original.rglob('*.bmp')}
+    splits = read_splits()
     for name in sorted(names):
-        split = split_of(name)
+        split = splits.get(name, 'test')
         image = workspace.out / 'images' / split / f'{name}.jpg'
         photographs.append((original / 'Images' / f'{name}.bmp', image))
-        tasks.append(
-            LabelTask(
-                image,
-                workspace.out / 'labels' / split / f'{name}.png',
-                original / 'GroundTruth' / f'{name}_GT.bmp',
-            )
-        )
+        if cleaned and cleaned.is_dir():
+            source = cleaned / f'{name}_GT.mat'
+        else:
+            source = original / 'GroundTruth' / f'{name}_GT.bmp'
+        tasks.append(LabelTask(image, workspace.out / 'labels' / split / f'{name}.png', source))
     write_photographs(photographs, workspace.jobs)
     workspace.write_labels(draw_label, tasks)
 
 
-CONVERTER = Converter('MSRC-21', {'encnet_r18_msrc21': (276, 59)}, (ARCHIVE,), convert)
+CONVERTER = Converter('MSRC-21', {'encnet_r18_msrc21': (318, 113)}, (ARCHIVE,), convert)
 
 
 def _place(name: str) -> str | None:
     match = _WANTED.fullmatch(name)
     return match and f'original/{match[1]}'
+
+
+def _draw_colours(source: Path) -> np.ndarray:
+    pixels = np.asarray(read_photograph(source))
+    colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    classes = np.empty(len(colours), np.uint8)
+    for index, colour in enumerate(map(tuple, colours.tolist())):
+        if colour not in _CLASS_OF_COLOUR:
+            raise UserError(
+                f'{source} contains the colour {colour}, which is none of the '
+                f'{len(_CLASS_OF_COLOUR)} of the database; delete it, {START_OVER}'
+            )
+        classes[index] = _CLASS_OF_COLOUR[colour]
+    return classes[indices].reshape(pixels.shape[:2])
+
+
+def _draw_segments(source: Path) -> np.ndarray:
+    """Return the classes of a file with the number of each segment, ``newlabels``, and the segment
+    of each pixel from 1 on, ``newseg``; a last segment without a number is void."""
+    content = read_mat(source)
+    try:
+        segments, numbers = content['newseg'], [*content['newlabels'].ravel(), 0]
+        return _CLASS_OF_NUMBER[np.array(numbers, int)][segments.astype(int) - 1]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UserError(
+            f'{source} is not a label file of {CLEANED} ({type(error).__name__}: {error}); '
+            'unpack the archive of its authors again.'
+        ) from error

@@ -1,10 +1,10 @@
 """Pascal Context: VOC 2010 images with the labels of PASCAL in Detail, 59 classes and background.
 
-``trainval_merged.json`` has COCO run-length masks. Its entries ``images`` (``image_id``,
-``file_name``, ``height``, ``width``, ``phase``) and ``annos_segmentation`` (``id``, ``image_id``,
-``category_id``, ``iscrowd``, ``segmentation``) are all that is used. The label of an image is made
-as the ``detail`` package makes it: every mask, crowds too, is painted in the order of the file,
-later ones over earlier ones.
+Of ``trainval_merged.json``, the entries ``images`` (``image_id``, ``file_name``, ``height``,
+``width``, ``phase``) and ``annos_segmentation`` (``id``, ``image_id``, ``category_id``,
+``iscrowd``, ``segmentation``, a COCO run-length mask) are used. Labels are drawn as in the
+``detail`` package: all masks, crowds included, are painted in the order of the file, later ones
+over earlier ones.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ANNOTATIONS = PublishedFile(
     digest='sha1:169325d9f7e9047537fedca7b04de4dddf10b881',
 )
 
-# Pascal Context numbers 459 categories alphabetically; these are the 59 that are evaluated. The
-# class of the n-th is n, and 0 is the background: everything else.
+# Pascal Context numbers 459 categories alphabetically. These are the 59 evaluated ones: the n-th is
+# class n, and all other categories are background, class 0.
 CATEGORIES = (
     2,
     9,
@@ -100,13 +100,13 @@ _CLASS_OF[list(CATEGORIES)] = np.arange(1, len(CATEGORIES) + 1)
 
 
 def draw_label(source: tuple[dict, list[dict]]) -> np.ndarray:
-    """The label of an image, ``(H, W)`` uint8: 0 is background, 1 to 59 are the classes.
+    """Return the label of an image, ``(H, W)`` uint8: 0 is background, 1 to 59 are classes.
 
     Args:
-        source: An entry of ``images``, and its entries of ``annos_segmentation`` in their order.
+        source: An entry of ``images`` and its entries of ``annos_segmentation``, in file order.
 
     Raises:
-        UserError: If a category or a mask is not of the documented kind.
+        UserError: A category or mask is invalid.
     """
     image, segments = source
     label = np.zeros((image['height'], image['width']), np.uint8)
@@ -123,7 +123,7 @@ def draw_label(source: tuple[dict, list[dict]]) -> np.ndarray:
 
 
 def convert(workspace: Workspace) -> None:
-    """Write ``SegmentationClassContext`` and the two lists beside the images of VOC 2010."""
+    """Write ``SegmentationClassContext`` and the two lists next to the images of VOC 2010."""
     workspace.unpack(IMAGES, _image_place)
     images, segments = _read_annotations(workspace.file(ANNOTATIONS))
     tasks = []
@@ -158,18 +158,18 @@ def _image_place(name: str) -> str | None:
 
 
 def _read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[Any, list[dict[str, Any]]]]:
-    """Images of train and val, and the segments of each image by its id, in their order."""
+    """Return the images of train and val, and the segments of each image by id, in file order."""
     try:
         with path.open(encoding='utf-8') as file:
             content = json.load(file)
     except ValueError as error:
         raise UserError(
-            f'{path} is no complete JSON file ({error}); delete it and fetch it again.'
+            f'{path} is not a complete JSON file ({error}); delete it and fetch it again.'
         ) from error
     try:
-        # As the detail package has it, a later entry of the same id takes the earlier one's place.
+        # As in the detail package, a later entry replaces an earlier one with the same id.
         images = {image['image_id']: image for image in content['images']}
-        # Without the parts of objects, which are most of the file.
+        # Leaves out the parts of objects, which are most of the file.
         segments = {
             segment['id']: {key: segment[key] for key in _SEGMENT_KEYS}
             for segment in content['annos_segmentation']
@@ -187,7 +187,7 @@ def _read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[Any, list[
             _check_image(image, path)
     except (KeyError, TypeError) as error:
         raise UserError(
-            f'{path} is not as PASCAL in Detail writes it ({type(error).__name__}: '
+            f'{path} does not have the format of PASCAL in Detail ({type(error).__name__}: '
             f'{error}); fetch {ANNOTATIONS.url}.'
         ) from error
     return used, by_image
@@ -197,19 +197,19 @@ def _check_image(image: dict[str, Any], path: Path) -> None:
     name = image['file_name']
     if Path(name).name != name or not name.endswith('.jpg'):
         raise UserError(
-            f'{path} names the image {name!r}, expected the name of a JPEG file; fetch '
-            'the file again.'
+            f'{path} lists the image {name!r}, expected the name of a JPEG file; fetch the file '
+            'again.'
         )
     for key in ('height', 'width'):
         if type(image[key]) is not int or not 0 < image[key] < 10_000:
             raise UserError(
-                f'{path} gives {name} the {key} {image[key]!r}, expected pixels; fetch '
-                'the file again.'
+                f'{path} gives the {key} of {name} as {image[key]!r}, expected pixels; fetch the '
+                'file again.'
             )
 
 
 def _decode(segmentation: Any, shape: tuple[int, int], where: str) -> np.ndarray:
-    """The mask, ``(H, W)`` bool, of the entry ``segmentation``."""
+    """Return the mask, ``(H, W)`` bool, of the entry ``segmentation``."""
     try:
         size, counts = tuple(segmentation['size']), segmentation['counts']
         if size != shape:

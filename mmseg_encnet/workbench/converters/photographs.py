@@ -1,4 +1,4 @@
-"""Writing photographs again as JPEG files, which the configs of the small data sets read."""
+"""Converting photographs to JPEG, the format of the small data sets' configs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
-from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.converters.archives import START_OVER
-from mmseg_encnet.workbench.converters.labels import run_parallel
+from mmseg_encnet.workbench.converters.labels import explained, run_parallel
 
-# Colours at full resolution and a quality at which the loss is below a camera's noise.
+# Full colour resolution and a quality with losses below camera noise.
 _OPTIONS = dict(quality=95, subsampling=0)
 
 
 def write_photographs(pairs: Sequence[tuple[Path, Path]], jobs: int) -> None:
-    """Write images as JPEG files, each whole or not at all; those that exist are finished.
+    """Write images as JPEG files, each of them atomically; skip those that exist.
 
     Args:
         pairs: Image to read and file to write.
         jobs: Number of processes.
 
     Raises:
-        UserError: If an image is missing or damaged.
+        UserError: An image is missing or damaged.
     """
     for folder in {target.parent for _, target in pairs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,19 +38,13 @@ def write_photographs(pairs: Sequence[tuple[Path, Path]], jobs: int) -> None:
 
 
 def read_photograph(path: Path) -> Image.Image:
-    """An image in RGB.
+    """Return an image in RGB.
 
     Raises:
-        UserError: If it is missing or damaged.
+        UserError: The image is missing or damaged.
     """
-    try:
-        with Image.open(path) as image:
-            return image.convert('RGB')
-    except FileNotFoundError as error:
-        raise UserError(f'the image {path} is missing; {START_OVER}') from error
-    # Pillow reports broken PNG files as SyntaxError.
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f'{path} is damaged ({error}); delete it, {START_OVER}') from error
+    with explained(path), Image.open(path) as image:
+        return image.convert('RGB')
 
 
 def _write_photograph(pair: tuple[Path, Path]) -> None:

@@ -1,7 +1,7 @@
-"""Masks as COCO's run-length code, with its counts packed into a string or in a list.
+"""Decoding COCO's run-length masks, with counts in a list or packed into a string.
 
-Not by ``pycocotools.mask.decode``: for counts that do not fill the mask it returns whatever its
-memory held.
+``pycocotools.mask.decode`` is not used, because it returns uninitialised memory for counts that do
+not fill the mask.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ import numpy as np
 
 
 def decode(counts: str | Sequence[int], height: int, width: int) -> np.ndarray:
-    """The mask of a run-length code, ``(height, width)`` bool.
+    """Return the mask of a run-length code, ``(height, width)`` bool.
 
     Args:
-        counts: Lengths of the runs, column by column, of zeros and ones in turn, zeros first; as
+        counts: Lengths of alternating runs of zeros and ones in column order, zeros first, as
             numbers or packed into COCO's string.
 
     Raises:
-        ValueError: If the counts are no such code, or do not add up to the size of the mask.
+        ValueError: The counts are invalid or do not add up to the size of the mask.
     """
     runs = _unpack(counts) if isinstance(counts, str) else np.asarray(counts)
     if runs.ndim != 1 or runs.dtype.kind not in 'iu' or (runs < 0).any():
-        raise ValueError('its counts are no run lengths')
-    # The largest first: a sum of absurd lengths could wrap around.
+        raise ValueError('its counts are not run lengths')
+    # The maximum is checked first, because the sum of huge lengths could overflow.
     if runs.max(initial=0) > height * width or runs.sum() != height * width:
         raise ValueError(f'its runs do not add up to the {height * width} pixels of the mask')
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def _unpack(packed: str) -> np.ndarray:
-    """Run lengths from the string: digits of five bits, a bit for more, offset by 48.
+    """Return the run lengths of a string of five-bit digits with a continuation bit, offset by 48.
 
-    From the fourth on, what is stored is the difference to the run before the last.
+    From the fourth run on, the string holds the difference to the run two places earlier.
     """
     if not packed:
         raise ValueError('its counts are empty')
     digits = np.array([ord(character) for character in packed]) - 48
     if digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        raise ValueError('its counts are not packed as COCO does')
+        raise ValueError('its counts are not packed in the format of COCO')
     ends = np.flatnonzero(digits & 32 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > 7:
-        raise ValueError('its counts are no run lengths')
+        raise ValueError('its counts are not run lengths')
     shifts = 5 * (np.arange(len(digits)) - np.repeat(starts, lengths))
     runs = np.add.reduceat((digits & 31) << shifts, starts)
     runs -= np.where(digits[ends] & 16, np.left_shift(1, 5 * lengths), 0)

@@ -1,4 +1,4 @@
-"""Looking at a converted data set through the configs that will train on it."""
+"""Verifying a converted data set through the configs that use it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _LOADERS = ('train', 'val')
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What one config finds in one of its splits.
+    """Images and pixels in one split of one config.
 
     Args:
         config: Name of the config.
         split: ``'train'`` or ``'val'``.
         images: Number of images, each with a label of the same size.
-        published: Number of images that the publisher's data set has, None if nobody says.
-        classes: Names of the classes, in the order of their indices.
-        pixels: Labelled pixels of each class, ``(classes,)`` int64.
-        present_in: Images with at least one pixel of each class, ``(classes,)`` int64.
-        ignored: Pixels that training ignores.
+        published: Published number of images, None if it is unknown.
+        classes: Names of the classes, by index.
+        pixels: Number of pixels of each class, ``(classes,)`` int64.
+        present_in: Number of images with at least one pixel of each class, ``(classes,)`` int64.
+        ignored: Number of pixels that training ignores.
     """
 
     config: str
@@ -46,17 +46,17 @@ class SplitCounts:
 def verify(
     configs: Mapping[str, tuple[int | None, int | None]], data_root: Path, jobs: int
 ) -> list[SplitCounts]:
-    """Read every label of the splits of some configs, and the size of its image.
+    """Read every label in the splits of some configs, and the size of its image.
 
     Args:
-        configs: Names of shipped configs, each with the number of images that the publisher's
-            data set has in its train and its val split, None where nobody says.
-        data_root: Where the data set lies.
+        configs: Names of shipped configs, each with the published number of training and validation
+            images, None where it is unknown.
+        data_root: Folder of the data set.
         jobs: Number of processes.
 
     Raises:
-        UserError: If a split is empty; an image or its label is missing or damaged; the two differ
-            in size; or a label holds a value that is no class of the config and not ignored.
+        UserError: A split is empty, an image or label is missing or damaged, the two differ in
+            size, or a label contains a value that is neither a class of the config nor ignored.
     """
     splits = []
     for name, counts in configs.items():
@@ -70,7 +70,7 @@ def verify(
         entries = dataset.load_data_list()
         if not entries:
             raise UserError(
-                f'{data_root} holds no image for the {split} split of {name}; delete '
+                f'{data_root} contains no image for the {split} split of {name}; delete '
                 f'{data_root} and convert again.'
             )
         pairs[name, split] = [
@@ -95,7 +95,7 @@ def verify(
 
 
 def table(counts: list[SplitCounts]) -> str:
-    """Images of every split, and the classes as the first config sees them."""
+    """Return a table of the images in every split and of the classes of the first config."""
     width = max(len(count.config) for count in counts)
     lines = [f'{"config":{width}}  split   images  labels  published']
     for count in counts:
@@ -128,7 +128,7 @@ def table(counts: list[SplitCounts]) -> str:
 
 
 def _dataset(cfg: Config, data_root: Path, split: str):
-    """The data set of a config's split as the toolbox builds it, without reading its list yet."""
+    """Build the data set of a config's split without reading its list of images."""
     settings = dict(cfg[f'{split}_dataloader'].dataset)
     settings.update(data_root=str(data_root), pipeline=[], lazy_init=True)
     prefix = dict(settings.get('data_prefix', {}))
@@ -139,27 +139,26 @@ def _dataset(cfg: Config, data_root: Path, split: str):
     ]
     if missing:
         raise UserError(
-            f'{data_root / missing[0]} is missing, in which the {split} split was '
-            f'expected; delete {data_root} and convert again.'
+            f'{data_root / missing[0]} of the {split} split is missing; delete {data_root} and '
+            'convert again.'
         )
     return DATASETS.build(settings)
 
 
 def _read_pair(pair: tuple[Path, Path]) -> tuple[tuple[Path, Path], np.ndarray]:
-    """How often each value from 0 to 255 occurs in the label of an image."""
+    """Count each value from 0 to 255 in the label of an image."""
     image, label_path = pair
     size = image_size(image)
     label = read_label(label_path)
     if label.shape != size:
         raise UserError(
-            f'the label {label_path} is {label.shape[1]} x {label.shape[0]} pixels '
-            f'large, its image {image} {size[1]} x {size[0]}; delete both and convert '
-            'again.'
+            f'the label {label_path} has {label.shape[1]} x {label.shape[0]} pixels, its image '
+            f'{image} {size[1]} x {size[0]}; delete both and convert again.'
         )
     if label.dtype != np.uint8:
         raise UserError(
-            f'the label {label_path} has values of type {label.dtype}, expected 8 '
-            'bits; delete it and convert again.'
+            f'the label {label_path} has values of type {label.dtype}, expected uint8; delete it '
+            'and convert again.'
         )
     return pair, np.bincount(label.ravel(), minlength=256)
 
@@ -168,7 +167,7 @@ def _count(
     config: str, split: str, published: int | None, dataset, histograms: dict[Path, np.ndarray]
 ) -> SplitCounts:
     classes = dataset.metainfo['classes']
-    # With reduce_zero_label the value 0 is ignored and the first class is 1.
+    # With reduce_zero_label the value 0 is ignored and classes start at 1.
     first = int(dataset.reduce_zero_label)
     last = first + len(classes) - 1
     known = np.zeros(256, bool)
@@ -178,8 +177,8 @@ def _count(
         unknown = np.flatnonzero(histogram * ~known)
         if len(unknown):
             raise UserError(
-                f'the label {label} holds the value {unknown[0]}, expected 0 to {last} '
-                f'or {dataset.ignore_index}; delete it and convert again.'
+                f'the label {label} contains the value {unknown[0]}, expected 0 to {last} or '
+                f'{dataset.ignore_index}; delete it and convert again.'
             )
     values = np.stack(list(histograms.values()))[:, first : last + 1]
     return SplitCounts(

@@ -1,8 +1,8 @@
 """Pascal VOC 2012 with the additional labels of SBD, the Semantic Boundaries Dataset.
 
-VOC labels 2,913 images with a void border (255); SBD (Hariharan et al., ICCV 2011) labels 11,355
-images of VOC, partly the same ones, in ``.mat`` files. ``SegmentationClassAug`` gets them all, and
-VOC's own label where there are two.
+VOC labels 2,913 images, with void borders (255). SBD (Hariharan et al., ICCV 2011) labels 11,355
+images of VOC, some of them the same, in MATLAB files. ``SegmentationClassAug`` contains all labels;
+where two exist, that of VOC.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
+from mmseg_encnet.workbench.converters.matlab import read_mat
+from mmseg_encnet.workbench.extras import require
 
 VOC = PublishedFile(
     'http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar',
@@ -30,31 +31,33 @@ SBD = PublishedFile(
 
 _NUM_CLASSES = 21
 _VOID = 255
-# Where SBD lies under the folder of the result.
+# Folder of SBD in the output folder.
 _SBD_FOLDER = 'SBD'
 
 
 def draw_label(source: Path) -> np.ndarray:
-    """The label of an image, ``(H, W)`` uint8: 0 is background, 1 to 20 are classes, 255 is void.
+    """Return a label, ``(H, W)`` uint8: 0 is background, 1 to 20 are classes, 255 is void.
 
     Args:
-        source: SBD's ``.mat`` file, or VOC's PNG file, whose palette indices are the classes.
+        source: MATLAB file of SBD, or PNG file of VOC, whose palette indices are the classes.
 
     Raises:
-        UserError: If the file is damaged or holds other values.
+        UserError: The file is damaged or contains other values.
     """
-    label = _read_mat(source) if source.suffix == '.mat' else read_label(source)
+    label = _read_sbd(source) if source.suffix == '.mat' else read_label(source)
     unknown = label[~np.isin(label, [*range(_NUM_CLASSES), _VOID])]
     if unknown.size:
         raise UserError(
-            f'{source} holds the class {unknown[0]}, expected 0 to {_NUM_CLASSES - 1} '
-            f'or {_VOID}; delete it, {START_OVER}'
+            f'{source} contains the class {unknown[0]}, expected 0 to {_NUM_CLASSES - 1} or '
+            f'{_VOID}; delete it, {START_OVER}'
         )
     return label.astype(np.uint8)
 
 
 def convert(workspace: Workspace) -> None:
     """Write ``SegmentationClassAug`` and the lists of the paper's two training sets."""
+    # Fails before hours of work.
+    require('scipy.io', 'data')
     workspace.unpack(VOC, _voc_place)
     workspace.unpack(SBD, _sbd_place)
     out = workspace.out
@@ -116,21 +119,17 @@ def _read_list(path: Path) -> list[str]:
         raise UserError(f'{path} cannot be read ({type(error).__name__}); {START_OVER}') from error
 
 
-def _read_mat(path: Path) -> np.ndarray:
+def _read_sbd(path: Path) -> np.ndarray:
     try:
-        with path.open('rb') as content:
-            label = loadmat(content)['GTcls'][0, 0]['Segmentation']
-    except FileNotFoundError as error:
-        raise UserError(f'{path} is missing; {START_OVER}') from error
-    except Exception as error:
-        # scipy tells damage in many ways.
+        label = read_mat(path)['GTcls'][0, 0]['Segmentation']
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(
-            f'{path} is damaged or no label of SBD ({type(error).__name__}: {error}); '
-            f'delete it, {START_OVER}'
+            f'{path} is not a label file of SBD ({type(error).__name__}: {error}); delete it, '
+            f'{START_OVER}'
         ) from error
     if label.ndim != 2 or label.dtype.kind not in 'uif':
         raise UserError(
-            f'{path} holds a label of shape {label.shape} and type {label.dtype}, '
-            f'expected two dimensions of numbers; delete it, {START_OVER}'
+            f'{path} contains a label of shape {label.shape} and type {label.dtype}, expected '
+            f'numbers in two dimensions; delete it, {START_OVER}'
         )
     return label

@@ -64,6 +64,9 @@ class Run:
         """Return a hash of everything in the config that affects the result."""
         content = self.load(Path()).to_dict()
         content = {key: content.get(key) for key in _TRAINED}
+        # The location of the data does not change the result.
+        for split in ('train', 'test'):
+            content[f'{split}_dataloader']['dataset'].pop('data_root', None)
         return hashlib.sha256(
             json.dumps(content, sort_keys=True, default=str).encode()
         ).hexdigest()[:16]

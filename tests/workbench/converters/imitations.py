@@ -1,4 +1,4 @@
-"""Small imitations of what publishers give, in the documented formats, with the labels to expect.
+"""Small imitations of publishers' files in the documented formats, with the expected labels.
 
 Values are random, so that a label read from the wrong place does not pass by chance.
 """
@@ -21,15 +21,15 @@ Content = dict[str, bytes]
 
 @dataclass
 class Imitation:
-    """What a publisher gives, and what a converter has to make of it.
+    """A publisher's files, and the result expected from a converter.
 
     Args:
-        archives: For each zip file, what it holds by name.
-        labels: The expected label images, by path under the produced folder.
+        archives: Contents of each zip file by name.
+        labels: Expected label images, by path under the output folder.
         image: An image in the archives: (zip file, name).
-        annotation: What its label is made from, likewise.
-        wrong_class: Puts a class into the archives that the data set does not have, and returns
-            what the message has to name.
+        annotation: Source of its label: (zip file, name).
+        wrong_class: Function that adds an unknown class to the archives and returns the strings
+            that the message must contain.
     """
 
     archives: dict[str, Content]
@@ -48,14 +48,14 @@ class Imitation:
 
 
 def encode(pixels: np.ndarray, kind: str) -> bytes:
-    """An image file of ``(H, W)`` or ``(H, W, 3)`` uint8 pixels."""
+    """Return an image file of ``(H, W)`` or ``(H, W, 3)`` uint8 pixels."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
 
 
 def photograph(shape: tuple[int, int], kind: str = 'JPEG') -> bytes:
-    """An image file of that height and width."""
+    """Return an image file of a given height and width."""
     rows, columns = np.indices(shape)
     pixels = np.stack([rows * 3, columns * 2, rows + columns], axis=-1)
     return encode(pixels.astype(np.uint8), kind)
@@ -96,7 +96,7 @@ def ade20k() -> Imitation:
     )
 
 
-# Label id to train id, as the publisher's cityscapesscripts/helpers/labels.py has it.
+# Label id to train id, from the publisher's cityscapesscripts/helpers/labels.py.
 CITYSCAPES = {
     7: 0,
     8: 1,
@@ -203,7 +203,7 @@ def cocostuff164k() -> Imitation:
     )
 
 
-# Of the file itself: VOC's classes and three others.
+# Categories of the file: VOC's classes and three others.
 COCO_CATEGORIES = {
     1: 'person',
     2: 'bicycle',
@@ -232,12 +232,12 @@ COCO_CATEGORIES = {
 
 
 def rectangle(x: float, y: float, width: float, height: float) -> list[float]:
-    """A polygon as COCO has it: x and y of the corners in turn."""
+    """Return a polygon in the format of COCO: alternating x and y of the corners."""
     return [x, y, x + width, y, x + width, y + height, x, y + height]
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """A mask as COCO has it for crowds: uncompressed run lengths in column order, zeros first."""
+    """Return a mask in COCO's format for crowds: run lengths in column order, zeros first."""
     flat = mask.astype(np.uint8).ravel(order='F')
     changes = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *changes, flat.size]).tolist()
@@ -260,7 +260,7 @@ def instance(number: int, image: int, category: int, segmentation: Any, **entrie
 
 
 def instances(shapes: dict[int, tuple[int, int]], annotations: list[dict]) -> bytes:
-    """The file ``instances_*.json``."""
+    """Return the file ``instances_*.json``."""
     return json.dumps(
         dict(
             info=dict(description='COCO 2017 Dataset'),
@@ -284,17 +284,17 @@ def coco21() -> Imitation:
     crowd[20:50, 5:55] = True
     ring = [rectangle(0, 0, 30, 10), rectangle(0, 30, 30, 10)]
     train = [
-        # Whoever comes first keeps the pixel: the dog stays in front of the person's crowd.
+        # The first instance keeps a pixel: the dog stays in front of the crowd of persons.
         instance(1, 9, 18, [rectangle(10, 10, 20, 30)]),
         instance(2, 9, 1, run_lengths(crowd), iscrowd=1),
         instance(3, 9, 65, [rectangle(0, 0, 60, 20)]),
-        # Two polygons are one object; the truck is not one of VOC's classes.
+        # Two polygons form one object; VOC has no trucks.
         instance(4, 25, 72, ring),
         instance(5, 25, 8, [rectangle(0, 0, 50, 60)]),
         instance(6, 25, 62, [rectangle(0, 5, 40, 30)]),
         # 1,000 labelled pixels are not more than 1,000.
         instance(7, 30, 3, [rectangle(0, 0, 40, 25)]),
-        # A polygon without area, as the real file has some.
+        # The real file contains polygons without area.
         instance(8, 30, 3, [[5.0, 5.0, 5.0, 5.0, 5.0, 5.0]]),
     ]
     val = [instance(9, 36, 17, [rectangle(2, 3, 40, 40)])]
@@ -381,7 +381,7 @@ def camvid() -> Imitation:
     )
 
 
-# The colours of the database's own key; None is ignored.
+# Classes by the colours of the database; 255 is ignored.
 MSRC = {
     (0, 0, 0): 255,
     (128, 0, 128): 255,
@@ -416,13 +416,13 @@ def msrc21() -> Imitation:
     root = 'MSRC_ObjCategImageDatabase_v2'
     content = {f'{root}/Images/Thumbs.db': b'', f'{root}/Microsoft Research ReadMe.txt': b''}
     labels = {}
-    # The splits of TextonBoost: three images of train, one of val, one of test.
+    # Three training images, a validation image, and one that neither list contains.
     for split, name in (
         ('train', '1_10_s'),
         ('train', '11_16_s'),
-        ('train', '20_21_s'),
-        ('val', '15_8_s'),
-        ('test', '7_3_s'),
+        ('train', '15_8_s'),
+        ('val', '11_14_s'),
+        ('test', '7_4_s'),
     ):
         indices = rng.integers(0, len(colours), (32, 48))
         indices[0, :24] = np.arange(24)

@@ -1,4 +1,4 @@
-"""A process to be killed, forked from the test: no second import of the toolbox."""
+"""A process to kill, forked from the test so that it need not import the toolbox again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 
 def start(function: Callable[..., Any], *args: Any) -> multiprocessing.Process:
-    """Call a function in a process of its own."""
+    """Call a function in a new process."""
     process = multiprocessing.get_context('fork').Process(
         target=_with_own_lock, args=(function, *args)
     )
@@ -20,6 +20,6 @@ def start(function: Callable[..., Any], *args: Any) -> multiprocessing.Process:
 
 
 def _with_own_lock(function: Callable[..., Any], *args: Any) -> None:
-    # A fork shares the lock of the progress bars, which stays closed if its holder is killed.
+    # A fork shares the lock of the progress bars, which is never released if its holder is killed.
     tqdm.set_lock(threading.RLock())
     function(*args)

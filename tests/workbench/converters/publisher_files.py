@@ -1,4 +1,4 @@
-"""Small imitations of what publishers give: image files and archives."""
+"""Small imitations of publishers' image files and archives."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from PIL import Image
 
 
 def jpeg(height: int, width: int, seed: int = 0) -> bytes:
-    """A JPEG file of noise."""
+    """Return a JPEG file of noise."""
     rng = np.random.default_rng(seed)
     return _encoded(Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)), 'JPEG')
 
 
 def png(values: np.ndarray, palette: bool = False) -> bytes:
-    """A PNG file of ``(H, W)`` or ``(H, W, 3)`` uint8; with a palette, the values are indices."""
+    """Return a PNG file of ``(H, W[, 3])`` uint8; with a palette, the values are indices."""
     image = Image.fromarray(values)
     if palette:
         image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())

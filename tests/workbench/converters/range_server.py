@@ -1,4 +1,4 @@
-"""A server of the tests' own that sends parts of files, breaks off, and changes its mind."""
+"""A test server that sends parts of files, breaks connections and changes its file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class RangeServer:
-    """What a server offers at any path, how it behaves, and what was asked of it.
+    """What a server offers at any path, how it behaves, and which requests it received.
 
     Args:
-        url: Its address.
-        content: The one file.
-        headers: What identifies the version of the file.
-        ranges: Whether it can send parts.
-        break_after: Number of bytes after which each answer breaks off; None for whole answers.
-        hang: Whether an answer that breaks off leaves the connection open.
-        status: Answer with this error instead.
-        asked: The header Range of each request, None where there was none.
+        url: Address of the server.
+        content: The only file.
+        headers: Headers that identify the version of the file.
+        ranges: Whether the server supports ranges.
+        break_after: Number of bytes after which each response ends; None for complete responses.
+        hang: Whether the connection stays open after an incomplete response.
+        status: HTTP error to respond with instead.
+        asked: Range header of each request, None if absent.
     """
 
     url: str
@@ -36,7 +36,7 @@ class RangeServer:
 
 @contextlib.contextmanager
 def serve() -> Iterator[RangeServer]:
-    """Run a server for as long as the context lasts."""
+    """Run a server during the context."""
     closing = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):

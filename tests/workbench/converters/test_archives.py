@@ -1,4 +1,4 @@
-"""Archives: what is unpacked, what is refused, and that an interrupted unpacking goes on."""
+"""Archives: what is unpacked and refused, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OUTSIDE = [
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Files under a folder, without the marker of what is unpacked."""
+    """Return the files under a folder without the markers of unpacked archives."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob('*')
@@ -53,7 +53,7 @@ def refusal(archive: Path, target: Path, **options) -> str:
         unpack(archive, target, **options)
     assert str(archive) in str(error.value)
     assert not (target / '.unpacked').exists()
-    # Nothing beside the target, and nothing half-written in it.
+    # Nothing is written outside the target, and no partial file in it.
     assert {path.name for path in archive.parent.iterdir()} <= {archive.name, target.name}
     assert not list(target.rglob('*.part'))
     return str(error.value)
@@ -93,7 +93,7 @@ def test_goes_on_where_it_stopped(tmp_path, name):
     unpack(tmp_path / name, out)
     assert tree(out) == FILES
     assert (whole.stat().st_ino, whole.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    # Once it is finished the archive is not read any more.
+    # A finished archive is not read again.
     (tmp_path / name).write_bytes(b'')
     unpack(tmp_path / name, out)
 
@@ -108,7 +108,7 @@ def test_nothing_outside(tmp_path, name, evil, wanted):
         tmp_path / 'out',
         place=lambda path: path if wanted or 'list' in path else None,
     )
-    assert repr(evil) in message and 'leads out' in message
+    assert repr(evil) in message and 'points outside' in message
     assert tree(tmp_path / 'out') == {'data/list.txt': b'a\n'}
     assert not Path('/tmp/mmseg_encnet_evil').exists()
 
@@ -135,7 +135,7 @@ def test_no_links_and_devices_in_tar(tmp_path, kind, link):
         archive.addfile(file, io.BytesIO(b'evil'))
     assert "'data/evil'" in refusal(tmp_path / 'set.tar', tmp_path / 'out')
     assert tree(tmp_path / 'out') == {}
-    # Where nobody wants it, it does no harm.
+    # An entry that is not unpacked does no harm.
     unpack(tmp_path / 'set.tar', tmp_path / 'out', lambda name: None)
 
 
@@ -162,7 +162,7 @@ def test_bomb_of_a_sparse_file(tmp_path):
     info = tarfile.TarInfo('hole')
     info.type = tarfile.GNUTYPE_SPARSE
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
-    # One empty run of data at 1 TiB: offset and length at 386, the real size at 483.
+    # An empty run of data at 1 TiB: offset and length at byte 386, real size at 483.
     header[386:398] = header[483:495] = b'\x80' + (1 << 40).to_bytes(11, 'big')
     header[398:410] = b'00000000000\0'
     header[148:156] = b' ' * 8
@@ -197,7 +197,7 @@ def test_encrypted(tmp_path):
         (name, damage)
         for name in ('set.zip', 'set.tar', 'set.tgz', 'set.tar.xz')
         for damage in ('empty', 'a web page', 'half', 'without its end', 'flipped')
-        # Plain tar has no checksum of contents.
+        # Plain tar has no checksum of its contents.
         if (name, damage) != ('set.tar', 'flipped')
     ],
 )
@@ -211,7 +211,7 @@ def test_damaged(tmp_path, name, damage):
     elif damage == 'half':
         data = data[: len(data) // 2]
     elif damage == 'without its end':
-        # For tar: at the end of the last member, where the next would begin.
+        # For tar, cut after the last member, where the next one would begin.
         end = 3 * 512 + sum(-(-len(content) // 512) * 512 for content in FILES.values())
         data = data[:end] if name == 'set.tar' else data[:-10]
     else:

@@ -1,4 +1,4 @@
-"""The rule by which COCO's instances become labels with the classes of VOC."""
+"""Labels of VOC's classes from COCO's instances."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def put(key: str, value: Any) -> Callable[[dict], None]:
         (mask('abc'), 'neither'),
         (mask([[1.0, 2.0, 3.0, 4.0]]), 'three corners'),
         (mask([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]]), 'three corners'),
-        (mask([[1e30, 2.0, 3.0, 4.0, 5.0, 6.0]]), 'out of the image'),
-        (mask([[float('nan')] * 6]), 'out of the image'),
+        (mask([[1e30, 2.0, 3.0, 4.0, 5.0, 6.0]]), 'outside the image'),
+        (mask([[float('nan')] * 6]), 'outside the image'),
         (mask({'size': [40, 50], 'counts': [2000]}), '40, 50'),
         (mask({'size': [50, 40], 'counts': [1, 2]}), '2000'),
         (mask({'size': [50, 40], 'counts': [-1, 2001]}), 'neither'),

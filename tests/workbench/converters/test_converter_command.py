@@ -1,4 +1,4 @@
-"""From a server to a verified data set: the whole way of a converter's command line."""
+"""A converter's command line, from a server to a verified data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plus_one(source: Path) -> np.ndarray:
 
 
 def converter(url: str, **options) -> Converter:
-    """Of a data set in the layout of Pascal Context, in one zip file, whose classes begin at 0."""
+    """Return the converter of a zip file in the layout of Pascal Context, with classes from 0."""
     file = PublishedFile(f'{url}set.zip', **options)
 
     def convert(workspace: Workspace) -> None:
@@ -78,21 +78,21 @@ def test_fetched_converted_and_verified(server, tmp_path, capsys):
     assert 'configs/encnet_r50_pcontext60.py' in printed.out
     assert str(out / 'downloads') in printed.out
     assert all(bar in printed.err for bar in ('set.zip', 'labels', 'verifying'))
-    # Nothing is fetched, unpacked or written again, but everything is looked at again.
+    # The second run verifies everything, but fetches, unpacks and writes nothing.
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
     (out / 'downloads' / 'set.zip').unlink()
     run(converter(server.url), arguments)
     assert server.asked == [None]
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*.png')}
-    # What was removed since is made again.
+    # A removed label is written again.
     (out / 'SegmentationClassContext/b.png').unlink()
     run(converter(server.url), arguments)
     assert (read_label(out / 'SegmentationClassContext/b.png') == 59).all()
 
 
 def test_killed_again_and_again(server, tmp_path):
-    """At whatever it is then: fetching, unpacking, writing labels, verifying."""
-    # The comment of a zip file may follow its end.
+    """Kills happen while fetching, unpacking, writing labels and verifying."""
+    # A zip file may end in a comment.
     server.content = server.content[:-2] + (60_000).to_bytes(2, 'little') + bytes(60_000)
     server.break_after = 70_000
     run(converter(server.url), [str(tmp_path / 'undisturbed'), '--jobs', '2'])
@@ -129,9 +129,12 @@ def test_given_files_are_not_fetched_and_not_written_to(server, archive, tmp_pat
 @pytest.mark.parametrize(
     'arguments, sentence',
     [
-        (['--jobs', '0'], '--jobs 0 came, expected at least 1'),
-        (['--from', 'nowhere'], '--from nowhere is no folder; give the one that holds set.zip'),
-        (['--from', '.'], 'holds no set.zip; download from http'),
+        (['--jobs', '0'], '--jobs must be at least 1, got 0'),
+        (
+            ['--from', 'nowhere'],
+            '--from nowhere is not a folder; give the folder that contains set.zip',
+        ),
+        (['--from', '.'], 'does not contain set.zip; download from http'),
         ([], 'set.zip needs an account'),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every converter but Pascal Context's and VOC's, on an imitation of what its publisher gives."""
+"""All converters except those of Pascal Context and VOC, on imitations of the publishers' files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from imitations import Imitation
 from mmseg.registry import DATASETS
 from PIL import Image
+from scipy.io import savemat
 from tiny_setup import ROOT
 
 from mmseg_encnet.configuration.loading import load_config
@@ -41,7 +42,7 @@ def imitate(name: str) -> Imitation:
 
 
 def convert(name: str, root: Path) -> Path:
-    """Convert what lies in ``given``, without a pool of processes; the folder of the result."""
+    """Convert the files in ``given`` in this process, and return the output folder."""
     command.run(
         MODULES[name].CONVERTER, [str(root / 'out'), '--from', str(root / 'given'), '--jobs', '1']
     )
@@ -52,7 +53,7 @@ def refusal(name: str, root: Path) -> str:
     with pytest.raises(UserError) as refused:
         convert(name, root)
     message = str(refused.value)
-    # One sentence, whatever points are in file names and numbers.
+    # A single sentence, apart from dots in file names and numbers.
     assert message.endswith('.')
     assert '. ' not in message
     return message
@@ -77,10 +78,10 @@ def test_labels_and_config(name, tmp_path, capsys):
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
             dataset = DATASETS.build(loader.dataset)
             assert len(dataset)
-            # The label after reduce_zero_label and the like.
+            # Labels as trained on, for example after reduce_zero_label.
             values = np.unique(dataset[0]['data_samples'].gt_sem_seg.data)
             assert set(values.tolist()) <= {*range(cfg.num_classes), 255}
-            # Images and labels of the same place.
+            # Every image is paired with its own label.
             for entry in dataset.load_data_list():
                 label = Path(entry['seg_map_path']).relative_to(out).as_posix()
                 assert label in imitation.labels
@@ -88,7 +89,7 @@ def test_labels_and_config(name, tmp_path, capsys):
 
 @each_data_set
 def test_going_on_after_a_kill(name, tmp_path):
-    """A label that is there is left alone, and one that is not is written."""
+    """Existing labels are left alone and missing ones are written."""
     imitation = imitate(name)
     imitation.write(tmp_path / 'given')
     out = convert(name, tmp_path)
@@ -172,15 +173,83 @@ def test_cityscapes_says_that_an_account_is_needed(tmp_path):
         assert archive in str(refused.value)
 
 
-def test_msrc21_has_the_splits_of_textonboost():
-    # Images of each scene in the database.
-    scenes = dict.fromkeys(range(1, 21), 30) | {10: 32, 12: 34, 15: 24, 20: 21}
-    splits = Counter(
-        msrc21.split_of(f'{scene}_{number}_s')
-        for scene, count in scenes.items()
-        for number in range(1, count + 1)
+def test_msrc21_lists_its_splits():
+    splits = msrc21.read_splits()
+    assert Counter(splits.values()) == {'train': 318, 'val': 113}
+    # The database has 591 images named SCENE_NUMBER_s, 20 scenes with up to 34 images each.
+    numbers = [name.removesuffix('_s').split('_') for name in splits]
+    assert {int(scene) for scene, _ in numbers} == set(range(1, 21))
+    assert all(1 <= int(number) <= 34 for _, number in numbers)
+
+
+@pytest.mark.parametrize(
+    'damage, sentence',
+    [
+        (None, None),
+        ('missing', '11_16_s_GT.mat is missing'),
+        ('truncated', '11_16_s_GT.mat is damaged'),
+        ('unknown class', '11_16_s_GT.mat is not a label file of newsegmentations_mats'),
+        ('other variables', '11_16_s_GT.mat is not a label file of newsegmentations_mats'),
+    ],
+)
+def test_msrc21_takes_cleaned_labels_where_they_are_given(tmp_path, damage, sentence):
+    imitation = imitate('msrc21')
+    imitation.write(tmp_path / 'given')
+    cleaned = tmp_path / 'given' / msrc21.CLEANED
+    cleaned.mkdir()
+    # Four segments of grass, horse, boat and cow; pixels of a fifth one have no label.
+    segments = np.random.default_rng(0).integers(1, 6, (32, 48), np.uint8)
+    expected = np.array([1, 255, 20, 3, 255], np.uint8)[segments - 1]
+    for path in imitation.labels:
+        content = dict(newseg=segments, newlabels=np.array([[2, 5, 23, 4]]))
+        savemat(cleaned / f'{PurePath(path).stem}_GT.mat', content)
+    file = cleaned / '11_16_s_GT.mat'
+    if damage == 'missing':
+        file.unlink()
+    elif damage == 'truncated':
+        file.write_bytes(file.read_bytes()[:-40])
+    elif damage == 'unknown class':
+        savemat(file, dict(newseg=segments, newlabels=np.array([[2, 24, 23, 4]])))
+    elif damage == 'other variables':
+        savemat(file, dict(label=segments))
+    if sentence is None:
+        out = convert('msrc21', tmp_path)
+        for path in imitation.labels:
+            np.testing.assert_array_equal(np.asarray(Image.open(out / path)), expected)
+    else:
+        assert sentence in refusal('msrc21', tmp_path)
+
+
+@pytest.mark.parametrize(
+    'name, module', [('coco21', 'pycocotools.mask'), ('msrc21', 'scipy.io'), ('ade20k', 'requests')]
+)
+def test_missing_extra_names_its_command(name, module, tmp_path, monkeypatch):
+    imitate(name).write(tmp_path / 'given')
+    package = module.partition('.')[0]
+    for known in [known for known in sys.modules if known.partition('.')[0] == package]:
+        monkeypatch.delitem(sys.modules, known)
+    monkeypatch.setattr(sys, 'meta_path', [NotInstalled(package), *sys.meta_path])
+    arguments = [str(tmp_path / 'out'), '--jobs', '1']
+    if name == 'msrc21':
+        (tmp_path / 'given' / msrc21.CLEANED).mkdir()
+    if name != 'ade20k':
+        arguments += ['--from', str(tmp_path / 'given')]
+    with pytest.raises(UserError) as refused:
+        command.run(MODULES[name].CONVERTER, arguments)
+    assert str(refused.value) == (
+        f"{package} is not installed; install it with: pip install 'mmsegmentation-encnet[data]'"
     )
-    assert splits == {'train': 276, 'val': 59, 'test': 256}
+
+
+class NotInstalled:
+    """An import hook under which a package is not installed."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name.partition('.')[0] == self._package:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 
 
 @pytest.mark.parametrize(

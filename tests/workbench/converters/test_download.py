@@ -33,10 +33,10 @@ def names(folder) -> list[str]:
 
 
 def interrupt(server, folder) -> int:
-    """Leave a part of the file, as a download that ended; return its size in bytes."""
+    """Leave a part of the file, as an interrupted download does; return its size in bytes."""
     server.break_after = 1_000_000
     server.ranges, ranges = False, server.ranges
-    with pytest.raises(UserError, match='run again to go on'):
+    with pytest.raises(UserError, match='run again to resume'):
         fetch(published(server), folder)
     server.ranges, server.break_after = ranges, None
     server.asked.clear()
@@ -135,7 +135,7 @@ def test_starts_over_rather_than_glue(server, tmp_path, case):
     if case == 'changed':
         server.content, server.headers = CONTENT[::-1], {'ETag': '"2"'}
     elif case == 'smaller':
-        # A server that does not change its tag.
+        # The server changes the file but not its tag.
         server.content = CONTENT[:2_000_000][::-1]
     elif case == 'no ranges':
         server.ranges = False
@@ -165,7 +165,7 @@ def test_refused(server, tmp_path, status):
     server.status = status
     with pytest.raises(UserError, match=rf'{status}.*archive\.tar.*by hand.*--from'):
         fetch(published(server), tmp_path)
-    # What has come is kept for the time when the server is well again.
+    # The part is kept and used once the server works again.
     server.status = None
     assert fetch(published(server), tmp_path).read_bytes() == CONTENT
     assert server.asked[-1] == f'bytes={size}-'

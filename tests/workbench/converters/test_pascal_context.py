@@ -262,7 +262,7 @@ def wrong(imitation: Imitation, what: str) -> None:
         ("category '2'", r"2008_000015\.jpg .* category '2'"),
         ('category None', r'2008_000015\.jpg .* category None'),
         ('missing image', r'2008_000002\.jpg is missing'),
-        ('image of another size', r'2008_000002\.jpg is 24 x 36 pixels large, the image 36 x 24'),
+        ('image of another size', r'2008_000002\.jpg has 24 x 36 pixels, the image 36 x 24'),
         ('image is damaged', r'2008_000002\.jpg is damaged'),
         (
             'mask of another size',
@@ -274,8 +274,8 @@ def wrong(imitation: Imitation, what: str) -> None:
         ('no segments', r"trainval_merged\.json .*'annos_segmentation'"),
         ('no category', r"trainval_merged\.json .*'category_id'"),
         ('a path for a name', r"'\.\./2008_000015\.jpg'"),
-        ('absurd height', r'2008_000015\.jpg the height 1000000000'),
-        ('another file', r'trainval_merged\.json is not as'),
+        ('absurd height', r'the height of 2008_000015\.jpg as 1000000000'),
+        ('another file', r'trainval_merged\.json does not have the format'),
         ('no images of val', r'no image for the val split'),
     ],
 )
@@ -290,11 +290,11 @@ def test_what_is_wrong_is_said(imitation, run_tool, tmp_path, what, sentence):
 @pytest.mark.parametrize(
     'damage, sentence',
     [
-        ('truncated json', 'trainval_merged.json is no complete JSON file'),
-        ('no json', 'given holds no trainval_merged.json; download from https://codalab'),
+        ('truncated json', 'trainval_merged.json is not a complete JSON file'),
+        ('no json', 'given does not contain trainval_merged.json; download from https://codalab'),
         ('broken archive', 'VOCtrainval_03-May-2010.tar is damaged'),
-        ('no archive', 'given holds no VOCtrainval_03-May-2010.tar'),
-        ('no folder', '--from given is no folder'),
+        ('no archive', 'given does not contain VOCtrainval_03-May-2010.tar'),
+        ('no folder', '--from given is not a folder'),
     ],
 )
 def test_broken_files(imitation, run_tool, tmp_path, damage, sentence):
@@ -315,7 +315,7 @@ def test_after_mending_it_goes_on(imitation, run_tool, tmp_path):
     imitation.write(tmp_path / 'given')
     run_tool(TOOL, 'out', '--from', 'given', '--jobs', 1)
     mended.write(tmp_path / 'given')
-    # What the sentence says.
+    # As the message advises.
     for path in (tmp_path / 'out' / '.unpacked').iterdir():
         path.unlink()
     assert run_tool(TOOL, 'out', '--from', 'given', '--jobs', 1).status == 0
@@ -361,7 +361,7 @@ def test_killed_and_started_again(run_tool, tmp_path, environment):
 
 
 def wait_for_workers(folder: Path) -> None:
-    """Wait until no process is left that works in a folder."""
+    """Wait until no process has a folder as its working directory."""
 
     def is_there(process: Path) -> bool:
         try:

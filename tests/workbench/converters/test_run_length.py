@@ -1,4 +1,4 @@
-"""Run-length codes, held to pycocotools where that can be trusted."""
+"""Run-length codes, compared with pycocotools for valid codes."""
 
 from __future__ import annotations
 

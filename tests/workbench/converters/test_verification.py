@@ -1,4 +1,4 @@
-"""What the last look at a converted data set finds."""
+"""Verification of a converted data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABELS = {
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Three images in the layout of Pascal Context: a and b to train on, c to test on."""
+    """Three images in the layout of Pascal Context: a and b for training, c for validation."""
     for folder in ('JPEGImages', 'SegmentationClassContext', 'ImageSets/SegmentationContext'):
         (tmp_path / folder).mkdir(parents=True)
     for name, label in LABELS.items():
@@ -63,16 +63,16 @@ def test_table(root):
     [
         ('JPEGImages/a.jpg', None, r'a\.jpg is missing'),
         ('JPEGImages/a.jpg', b'', r'a\.jpg is damaged'),
-        ('JPEGImages/a.jpg', jpeg(30, 20), r'a\.png is 30 x 20 pixels large, its image .*20 x 30'),
+        ('JPEGImages/a.jpg', jpeg(30, 20), r'a\.png has 30 x 20 pixels, its image .*20 x 30'),
         ('SegmentationClassContext/c.png', None, r'c\.png is missing'),
         ('SegmentationClassContext/c.png', png(LABELS['c'])[:40], r'c\.png is damaged'),
         (
             'SegmentationClassContext/c.png',
             png(LABELS['c'] + 58),
-            r'c\.png holds the value 60, expected 0 to 59 or 255',
+            r'c\.png contains the value 60, expected 0 to 59 or 255',
         ),
         ('ImageSets/SegmentationContext/val.txt', b'', 'no image for the val split'),
-        ('ImageSets/SegmentationContext/val.txt', None, r'val\.txt is missing'),
+        ('ImageSets/SegmentationContext/val.txt', None, r'val\.txt of the val split is missing'),
         ('ImageSets/SegmentationContext/train.txt', b'a\nb\nd\n', r'd\.jpg is missing'),
     ],
     ids=lambda value: value if isinstance(value, str) else 'content',

@@ -1,4 +1,4 @@
-"""VOC 2012 with SBD from an imitation of their archives, through the tool, pixel by pixel."""
+"""VOC 2012 with SBD, converted by the tool from imitations of their archives."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mat(label: np.ndarray) -> bytes:
 
 
 class Imitation:
-    """What the two publishers give, by name in the archive, and what each image's label is."""
+    """The files of both publishers by name in their archives, and the label of each image."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -55,12 +55,12 @@ class Imitation:
         for name in sorted({*VOC_TRAIN, *VOC_VAL, *SBD_TRAIN, *SBD_VAL}):
             self.sizes[name] = (24, 36) if len(self.sizes) % 2 else (36, 24)
             self.voc[f'VOCdevkit/VOC2012/JPEGImages/{name}.jpg'] = jpeg(*self.sizes[name])
-        # Without labels, as most of VOC.
+        # Most images of VOC have no label.
         self.voc['VOCdevkit/VOC2012/JPEGImages/2012_004331.jpg'] = jpeg(24, 36)
         for name in SBD_TRAIN + SBD_VAL:
             self.labels[name] = rng.integers(0, 21, self.sizes[name], np.uint8)
             self.sbd[f'benchmark_RELEASE/dataset/cls/{name}.mat'] = mat(
-                # As MATLAB computes, and as it stores.
+                # Both floating-point and uint8 labels occur.
                 self.labels[name].astype(float if name in SBD_VAL else np.uint8)
             )
             self.sbd[f'benchmark_RELEASE/dataset/img/{name}.jpg'] = jpeg(*self.sizes[name])
@@ -140,19 +140,19 @@ def test_into_the_folder_that_the_config_names(run_tool, tmp_path):
             'sbd',
             'benchmark_RELEASE/dataset/cls/2010_000015.mat',
             mat(np.full((24, 36), 21, np.uint8)),
-            'holds the class 21',
+            'contains the class 21',
         ),
         (
             'sbd',
             'benchmark_RELEASE/dataset/cls/2010_000015.mat',
             mat(np.full((5, 6), 1, np.uint8)),
-            'is 6 x 5 pixels large',
+            'has 6 x 5 pixels',
         ),
         (
             'sbd',
             'benchmark_RELEASE/dataset/cls/2010_000015.mat',
             mat(np.full((24, 36), 2.5)),
-            'holds the class 2.5',
+            'contains the class 2.5',
         ),
         (
             'sbd',
@@ -168,7 +168,7 @@ def test_into_the_folder_that_the_config_names(run_tool, tmp_path):
             'voc',
             'VOCdevkit/VOC2012/SegmentationClass/2007_000033.png',
             png(np.full((36, 24), 30, np.uint8), palette=True),
-            'holds the class 30',
+            'contains the class 30',
         ),
         (
             'voc',
