@@ -157,7 +157,7 @@ MISTAKEN_OPTIONS = {
     'argument of the checkpoint hook': ({'default_hooks.checkpoint.every': 9}, ['every']),
     'entry of a list': ({'model.decode_head.in_index.9': 3}, ['model.decode_head.in_index.9=3']),
     'entry of a number': ({'model.decode_head.channels.x': 3}, ['model.decode_head.channels.x=3']),
-    'depth': ({'model.backbone.depth': 20}, ['depth=20', '18, 34, 50, 101, 152']),
+    'depth': ({'model.backbone.depth': 20}, ['got 20', '18, 34, 50, 101, 152']),
     'fewer outputs than classes': (
         {'model.auxiliary_head.num_classes': 20},
         ['auxiliary_head.num_classes=20', '21 classes'],

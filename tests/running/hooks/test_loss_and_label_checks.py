@@ -25,7 +25,7 @@ from mmseg_encnet.running.processes import run_test, run_training
 from mmseg_encnet.running.runner import EncNetRunner
 
 BURST = {
-    'optim_wrapper.optimizer.lr': 1e12,
+    'optim_wrapper.optimizer.lr': 1e8,
     'train_cfg.max_iters': 6,
     'default_hooks.checkpoint.interval': 1,
     'randomness.seed': 0,
