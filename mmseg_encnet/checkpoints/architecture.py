@@ -61,7 +61,7 @@ class Architecture:
             aux=has_entries(state_dict, 'auxlayer.'),
             jpu=has_entries(state_dict, 'jpu.'),
             bottleneck_kernel_size=state_dict[_BOTTLENECK].shape[-1],
-            backbone='ResNet' if has_entries(state_dict, 'pretrained.conv1.weight') else 'ResNetV1s',
+            backbone='ResNet' if 'pretrained.conv1.weight' in state_dict else 'ResNetV1s',
         )
 
     @property
