@@ -1,8 +1,8 @@
 """EncNet (Context Encoding for Semantic Segmentation, CVPR 2018) as a plugin of MMSegmentation.
 
 Importing the package registers its models, data sets, metrics, hooks and visualizer with the
-toolbox. Where no toolbox is installed, :mod:`mmseg_encnet.ops` and :mod:`mmseg_encnet.nn` still
-work, and everything else raises one sentence that says how to install it.
+toolbox. Without the toolbox, :mod:`mmseg_encnet.ops` and :mod:`mmseg_encnet.nn` still work; every
+other part raises an ``ImportError`` with the command that installs it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,19 @@ __all__ = [
     'published_recipe',
     'toolbox_recipe',
 ]
+_NEEDS_TOOLBOX = (
+    'checkpoints',
+    'datasets',
+    'evaluation',
+    'exporting',
+    'hub',
+    'models',
+    'predicting',
+    'resuming',
+    'running',
+    'toolbox_changes',
+    'visualization',
+)
 
 if not toolbox_missing():
     require_toolbox()
@@ -56,10 +69,12 @@ if not toolbox_missing():
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: training from a config needs none of it.
+    # Imported on first use: training from a config does not need it.
     if name in __all__:
         require_toolbox()
         from mmseg_encnet import hub
 
         return getattr(hub, name)
+    if name in _NEEDS_TOOLBOX and toolbox_missing():
+        require_toolbox()
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

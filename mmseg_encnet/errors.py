@@ -1,11 +1,34 @@
-"""Mistakes of the person at the keyboard, told in one sentence."""
+"""Errors that a user can fix, reported in one sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
-    """Something the user gave cannot work; the message is the whole explanation.
+    """A value or file that the user provided cannot be used.
 
-    The message is one sentence: the value that came, what was expected, what to do. The tools
+    The message is one complete sentence: the value, what was expected and what to do. The tools
     print it without a traceback and exit with status 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its type if the message is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+
+
+def type_and_first_line(error: BaseException) -> str:
+    """Return an exception's type and the first line of its message."""
+    kind = type(error).__name__
+    return f'{kind}: {first_line(error)}' if str(error).strip() else kind
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Put a subject, such as a file, in front of the message of a :class:`UserError`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{subject} {error}') from error

@@ -1,23 +1,24 @@
-"""Finding out, before anything is imported, whether a usable toolbox is installed.
+"""Check, before anything is imported, that a usable toolbox is installed.
 
 The MMSegmentation toolbox exists in two families of distributions that own the same import
 packages: OpenMMLab's (``mmcv``, ``mmengine``, ``mmsegmentation``; compiled operators needed) and
 the maintained one (the same names with the prefix ``onedl-``). Installed side by side they
-overwrite each other's files and fail in ways that name neither.
+overwrite each other's files, and the errors that follow name neither.
 """
 
 from __future__ import annotations
 
 import functools
-import traceback
 from collections.abc import Iterable, Mapping
 from importlib import metadata
+
+from mmseg_encnet.errors import type_and_first_line
 
 PARTS = ('mmcv', 'mmengine', 'mmsegmentation')
 MAINTAINED = 'onedl-'
 
-# Versions that work together without compiled operators (earlier onedl-mmsegmentation imports
-# them), and those that OpenMMLab's mmsegmentation accepts. The extras in setup.cfg say the same.
+# Versions that work together without compiled operators (older onedl-mmsegmentation imports them),
+# and those that OpenMMLab's mmsegmentation accepts. The extras in setup.cfg repeat them.
 SUPPORTED = {
     'onedl-mmcv': '>=2.3.1,<3',
     'onedl-mmengine': '>=0.10.8,<1',
@@ -29,7 +30,7 @@ SUPPORTED = {
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the toolbox's distributions in this environment, of both families."""
+    """Return the versions of the toolbox's distributions, of both families, by name."""
     names = [*(MAINTAINED + part for part in PARTS), *PARTS, 'mmcv-lite']
     versions = {}
     for name in names:
@@ -41,7 +42,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def toolbox_missing() -> bool:
-    """Return whether MMSegmentation is not installed at all, in neither family."""
+    """Return whether no family's MMSegmentation is installed."""
     return not any(name.endswith(PARTS[-1]) for name in installed_versions())
 
 
@@ -50,24 +51,22 @@ def require_toolbox() -> None:
     """Check and import the toolbox, once per process.
 
     Raises:
-        ImportError: One sentence that says what is wrong and the command that fixes it.
+        ImportError: The toolbox is missing, incomplete or broken; the message is one sentence with
+            the command that fixes it.
     """
     check_toolbox()
     import_toolbox()
 
 
 def check_toolbox(versions: Mapping[str, str] | None = None) -> None:
-    """Check that exactly one family of the toolbox is installed, whole and recent enough.
+    """Check that exactly one family of the toolbox is installed, complete and recent enough.
 
     Args:
-        versions: Distribution name to version; what is installed if not given.
+        versions: Distribution name to version. Default: the installed ones.
 
     Raises:
-        ImportError: One sentence that says what is wrong and the command that mends it.
+        ImportError: It is not; the message is one sentence with the command that fixes it.
     """
-    # Imported here, because mmseg_encnet.ops needs torch alone.
-    from packaging.specifiers import SpecifierSet
-
     versions = installed_versions() if versions is None else versions
     if not versions:
         raise ImportError(
@@ -75,12 +74,15 @@ def check_toolbox(versions: Mapping[str, str] | None = None) -> None:
             f'with: {_install(MAINTAINED)}'
         )
 
+    # Imported here because mmseg_encnet.ops and mmseg_encnet.nn need torch alone.
+    from packaging.specifiers import SpecifierSet
+
     maintained = [name for name in versions if name.startswith(MAINTAINED)]
     openmmlab = [name for name in versions if name not in maintained]
     if maintained and openmmlab:
         raise ImportError(
             f"two families of the toolbox are installed and overwrite each other's files, "
-            f'{_listed(maintained, versions)} and {_listed(openmmlab, versions)}; mend it with: '
+            f'{_listed(maintained, versions)} and {_listed(openmmlab, versions)}; fix it with: '
             f'{_reinstall(versions, MAINTAINED)}'
         )
 
@@ -88,29 +90,30 @@ def check_toolbox(versions: Mapping[str, str] | None = None) -> None:
     if 'mmcv-lite' in versions and 'mmcv' not in versions:
         raise ImportError(
             f"mmcv-lite {versions['mmcv-lite']} is installed, but OpenMMLab's mmsegmentation "
-            f'needs the compiled operators of mmcv; mend it with: pip uninstall -y mmcv-lite && '
+            f'needs the compiled operators of mmcv; fix it with: pip uninstall -y mmcv-lite && '
             f'{_install(prefix)}'
         )
     missing = [prefix + part for part in PARTS if prefix + part not in versions]
     if missing:
         raise ImportError(
-            f'{_listed(versions, versions)} is installed without {", ".join(missing)}; add what is '
-            f'missing with: {_install(prefix)}'
+            f'{_listed(versions, versions)} is installed without {", ".join(missing)}; install the '
+            f'missing packages with: {_install(prefix)}'
         )
     for part in PARTS:
         name = prefix + part
         if not SpecifierSet(SUPPORTED[name], prereleases=True).contains(versions[name]):
             raise ImportError(
-                f'{name} {versions[name]} is installed, but mmseg_encnet works with {name} '
-                f'{SUPPORTED[name]}; mend it with: {_install(prefix)}'
+                f'{name} {versions[name]} is installed, but mmseg_encnet needs {name} '
+                f'{SUPPORTED[name]}; fix it with: {_install(prefix)}'
             )
 
 
 def import_toolbox() -> None:
-    """Import the checked toolbox, so that what breaks inside it is told in one sentence.
+    """Import the toolbox, after :func:`check_toolbox`.
 
     Raises:
-        ImportError: If the toolbox itself cannot be imported.
+        ImportError: The toolbox itself fails to import; the message is one sentence with the
+            command that fixes it.
     """
     try:
         import mmseg.models  # noqa: F401
@@ -122,21 +125,21 @@ def import_toolbox() -> None:
             ) from error
         versions = installed_versions()
         prefix = MAINTAINED if MAINTAINED + PARTS[0] in versions else ''
-        reason = traceback.format_exception_only(error)[-1].splitlines()[0]
         raise ImportError(
-            f'the installed toolbox ({_listed(versions, versions)}) cannot be imported, {reason}; '
-            f'reinstall it with: {_reinstall(versions, prefix)}'
+            f'the installed toolbox ({_listed(versions, versions)}) cannot be imported '
+            f'({type_and_first_line(error)}); reinstall it with: '
+            f'{_reinstall(versions, prefix)}'
         ) from error
 
 
 def _install(prefix: str) -> str:
-    """The command that brings a family whole and into the supported versions."""
+    """Return the command that installs the supported versions of a family."""
     mmcv, *pure = (f'"{prefix}{part}{SUPPORTED[prefix + part]}"' for part in PARTS)
     if prefix == MAINTAINED:
         return f'pip install {mmcv} {" ".join(pure)}'
-    # mmcv's setup.py needs the pkg_resources of old setuptools, and skips the operators where it
-    # sees no torch: in an isolated build, whose result pip keeps in its cache. mmsegmentation
-    # imports ftfy and regex without declaring them.
+    # mmcv's setup.py needs the pkg_resources of old setuptools and skips the operators if it cannot
+    # import torch, as in an isolated build, whose result pip then caches. mmsegmentation imports
+    # ftfy and regex without declaring them.
     return (
         f'pip install "setuptools<80" wheel {" ".join(pure)} ftfy regex && '
         f'pip install --no-cache-dir --no-build-isolation {mmcv}'
@@ -144,8 +147,8 @@ def _install(prefix: str) -> str:
 
 
 def _reinstall(versions: Iterable[str], prefix: str) -> str:
-    # Uninstalled first: pip leaves alone what it believes to be installed already, and forcing it
-    # would fetch another torch as well.
+    # Uninstall first: pip skips what its records call installed, and --force-reinstall would
+    # download torch again.
     return f'pip uninstall -y {" ".join(versions)} && {_install(prefix)}'
 
 

@@ -9,38 +9,40 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import mmengine.runner.checkpoint as toolbox_checkpoint
-import torch
 from mmengine.runner import CheckpointLoader
 
 from mmseg_encnet.checkpoints.plain_loading import (
+    FORCED,
     REFUSED,
     UnreadableFileError,
-    allow_plain_data,
-    load_plain,
+    environment,
+    is_trusted,
+    load_from_local,
+    plain_data,
+    trust,
 )
 from mmseg_encnet.checkpoints.whole_files import check_undamaged
 
+__all__ = ['CHANGES', 'Change', 'apply', 'declined', 'guard_process', 'replaced', 'revert', 'trust']
+
 SWITCH = 'MMSEG_ENCNET_TOOLBOX_CHANGES'
-TRUSTED = 'MMSEG_ENCNET_TRUSTED_CHECKPOINTS'
-_FORCED = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change, for the documentation.
+    """One change, as documented in ``docs/toolbox_changes.md``.
 
     Attributes:
         what: What is changed.
         when: What applies it.
-        why: What it is for.
+        why: Its purpose.
     """
 
     what: str
@@ -51,23 +53,23 @@ class Change:
 CHANGES = (
     Change(
         '`CheckpointLoader.load_checkpoint` reads plain data only, from files and addresses',
-        'import',
+        'importing `mmseg_encnet`',
         'a checkpoint from a stranger cannot run code',
     ),
     Change(
         "the loader of local checkpoint files checks the archive's checksums first",
-        'import',
+        'importing `mmseg_encnet`',
         'a damaged file is refused instead of read as other weights',
     ),
     Change(
-        f'`{_FORCED}=1`, so that every `torch.load` reads plain data only',
-        'the tools in `tools/`, for their own process',
+        f'`{FORCED}=1`, so that every `torch.load` reads plain data only',
+        'the programs in `tools/`, for their own process',
         'a checkpoint from a stranger cannot run code',
     ),
     Change(
         '`CheckpointHook` becomes `ResumableCheckpointHook` in any config',
         '`EncNetRunner`',
-        'a killed training resumes bit for bit',
+        'an interrupted training resumes bit for bit',
     ),
     Change(
         '`InfiniteSampler` becomes `SeededInfiniteSampler` in any config',
@@ -77,17 +79,17 @@ CHANGES = (
     Change(
         '`OPENCV_FFMPEG_LOGLEVEL=-8` unless it is set',
         'opening a video',
-        'a broken video is reported in one sentence instead of a log of its decoder',
+        'a broken video is reported in one sentence instead of the log of its decoder',
     ),
 )
 
-# By the toolbox's name, what has the same arguments and keeps more.
+# Toolbox types and our extensions of them, which take the same arguments.
 _REPLACED = {
     'CheckpointHook': 'ResumableCheckpointHook',
     'InfiniteSampler': 'SeededInfiniteSampler',
 }
-_before: dict[str, Any] = {}
-_trusted: set[Path] = set()
+# What apply() replaced, by name, with the replacement.
+_applied: dict[str, tuple[Any, Any]] = {}
 
 
 def declined() -> bool:
@@ -104,46 +106,40 @@ def declined() -> bool:
 
 def apply() -> None:
     """Guard the toolbox's loading of checkpoints, unless the environment declines it."""
-    if _before or declined():
+    if _applied or declined():
         return
-    _before['load_checkpoint'] = CheckpointLoader.__dict__['load_checkpoint']
-    _before['local'] = CheckpointLoader._schemes.get('')
-    CheckpointLoader.load_checkpoint = classmethod(_guarded(_before['load_checkpoint'].__func__))
-    CheckpointLoader.register_scheme(prefixes='', loader=_load_local, force=True)
+    load = CheckpointLoader.__dict__['load_checkpoint']
+    _applied['load_checkpoint'] = load, classmethod(_guarded(load.__func__))
+    CheckpointLoader.load_checkpoint = _applied['load_checkpoint'][1]
+    local = CheckpointLoader._schemes.get('')
+    _applied['local'] = local, _checked(local)
+    CheckpointLoader.register_scheme(prefixes='', loader=_applied['local'][1], force=True)
     if hasattr(toolbox_checkpoint, 'get_torch_safe_globals'):
-        _before['safe_globals'] = toolbox_checkpoint.get_torch_safe_globals
-        # What it allows comes in addition to what is allowed here, and is taken away afterwards.
+        # The toolbox adds these names to those of plain_data(), among them the real getattr.
+        _applied['safe_globals'] = toolbox_checkpoint.get_torch_safe_globals, list
         toolbox_checkpoint.get_torch_safe_globals = list
 
 
 def revert() -> None:
-    """Give the toolbox back what :func:`apply` replaced."""
-    if not _before:
-        return
-    CheckpointLoader.load_checkpoint = _before['load_checkpoint']
-    if _before['local'] is not None:
-        CheckpointLoader.register_scheme(prefixes='', loader=_before['local'], force=True)
-    if 'safe_globals' in _before:
-        toolbox_checkpoint.get_torch_safe_globals = _before['safe_globals']
-    _before.clear()
+    """Undo :func:`apply`, except where another package has replaced the replacement since."""
+    applied, nothing = dict(_applied), (None, None)
+    _applied.clear()
+    before, ours = applied.get('load_checkpoint', nothing)
+    if ours is not None and CheckpointLoader.__dict__['load_checkpoint'] is ours:
+        CheckpointLoader.load_checkpoint = before
+    before, ours = applied.get('local', nothing)
+    if ours is not None and CheckpointLoader._schemes.get('') is ours:
+        CheckpointLoader.register_scheme(prefixes='', loader=before, force=True)
+    before, ours = applied.get('safe_globals', nothing)
+    if ours is not None and toolbox_checkpoint.get_torch_safe_globals is ours:
+        toolbox_checkpoint.get_torch_safe_globals = before
 
 
 def guard_process() -> None:
-    """Have every ``torch.load`` of this process read plain data only, whatever its caller asks."""
-    if declined():
-        return
-    # torch honours this over its caller's weights_only=False.
-    os.environ[_FORCED] = '1'
-    allow_plain_data()
-
-
-def trust(path: str | Path) -> None:
-    """Allow one checkpoint file to be unpickled in full, which can run any code in it.
-
-    The environment variable ``MMSEG_ENCNET_TRUSTED_CHECKPOINTS`` does the same for the tools: one
-    or more files, separated as in ``PATH``.
-    """
-    _trusted.add(Path(path).expanduser().resolve())
+    """Make every ``torch.load`` of this process read plain data only, whatever its caller asks."""
+    if not declined():
+        # torch gives it precedence over the caller's weights_only=False.
+        os.environ[FORCED] = '1'
 
 
 def replaced(cfg: Any) -> Any:
@@ -155,46 +151,30 @@ def replaced(cfg: Any) -> Any:
     return cfg if name is None else dict(cfg, type=f'mmengine.{name}')
 
 
-def _is_trusted(path: Path) -> bool:
-    listed = filter(None, os.environ.get(TRUSTED, '').split(os.pathsep))
-    return path.resolve() in {*_trusted, *(Path(entry).expanduser().resolve() for entry in listed)}
+def _checked(load: Callable) -> Callable:
+    """Return the loader of local files to use in place of one that is registered."""
+    if load is toolbox_checkpoint.load_from_local:
+        return load_from_local
 
+    # A loader of another package stays in charge.
+    @functools.wraps(load)
+    def load_checked(filename: str, *args: Any, **kwargs: Any) -> Any:
+        path = Path(filename).expanduser()
+        if path.is_file():
+            check_undamaged(path)
+        return load(filename, *args, **kwargs)
 
-def _load_local(filename: str, map_location: Any) -> Any:
-    """Load a local file that is what was written, in place of the toolbox's loader."""
-    path = Path(filename).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'{filename} can not be found.')
-    check_undamaged(path)
-    if _is_trusted(path):
-        with _environment(_FORCED, None):
-            return torch.load(path, map_location=map_location, weights_only=False)
-    return load_plain(path, map_location)
+    return load_checked
 
 
 def _guarded(load: Callable) -> Callable:
     @functools.wraps(load)
-    def load_checkpoint(cls, filename, *args, **kwargs):
-        allow_plain_data()
-        with _environment(_FORCED, '1'):
+    def load_checkpoint(cls: type, filename: str, *args: Any, **kwargs: Any) -> Any:
+        with environment(FORCED, None if is_trusted(filename) else '1'), plain_data():
             try:
                 return load(cls, filename, *args, **kwargs)
             except UnpicklingError as error:
-                # Files name themselves, addresses end here.
+                # From an address; load_from_local reports files itself.
                 raise UnreadableFileError(filename, REFUSED) from error
 
     return load_checkpoint
-
-
-@contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    """Set or, with None, unset an environment variable for a while."""
-    before = os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before

@@ -1,4 +1,4 @@
-"""What tests of several parts share: a clean toolbox state, and a tiny data set with its config."""
+"""Fixtures for all tests: a clean toolbox state, and a tiny data set with its config."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ import mmseg_encnet  # noqa: F401  (registers the parts)
 
 @pytest.fixture(autouse=True)
 def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give each test the toolbox's process-wide registers as a fresh process has them."""
-    # Tools set it for their process; what a test sets is taken back.
+    """Reset the toolbox's process-wide state for each test."""
+    # The tools set it for their process.
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    # A run writes its config seven times; making it pretty is most of a tiny run's time.
+    # A run writes its config seven times; formatting it takes most of the time of a tiny run.
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
     threads = torch.get_num_threads()
     clear_toolbox_state()
@@ -35,7 +35,7 @@ def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def draw_photographs(root: Path, split: str, count: int, num_classes: int = 21) -> None:
-    """Draw images of two rectangles of class colours, with their labels, as MSRC-21 lies."""
+    """Draw images of two rectangles in class colours, with labels, in the layout of MSRC-21."""
     rng = np.random.default_rng(count)
     palette = rng.integers(0, 256, (num_classes, 3))
     for kind in ('images', 'labels'):
@@ -63,13 +63,13 @@ def tiny_data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_options(tiny_data: Path) -> dict:
-    """Options that shrink ``encnet_r18_msrc21`` and put it on :func:`tiny_data`."""
+    """Options that shrink ``encnet_r18_msrc21`` for :func:`tiny_data`."""
     return dict(SHRUNK, data_root=str(tiny_data))
 
 
 @pytest.fixture
 def tiny_config(tmp_path: Path, tiny_options: dict) -> Callable[..., Config]:
-    """Load the shrunk config, with more options, into a work dir of this test."""
+    """Load the shrunk config, with further options and a work dir of this test."""
     from mmseg_encnet.configuration.loading import load_config
 
     def load(options: dict | None = None, work_dir: str = 'work') -> Config:
@@ -81,7 +81,7 @@ def tiny_config(tmp_path: Path, tiny_options: dict) -> Callable[..., Config]:
 
 
 class ToolResult(NamedTuple):
-    """How a tool ended: its exit status and what it wrote."""
+    """Exit status and output of a tool."""
 
     status: int
     out: str
@@ -89,7 +89,7 @@ class ToolResult(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """The one sentence that a mistake ends in; asserts that there is nothing else."""
+        """The error sentence; asserts that there is exactly one and no traceback."""
         assert self.status == 2, self.out + self.err
         assert 'Traceback' not in self.out + self.err
         last = self.err.strip().splitlines()[-1]
@@ -110,7 +110,7 @@ def run_tool(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path: Path) -> Callable
             argv += ['--cfg-options', *option_strings(options)]
         monkeypatch.setattr(sys, 'argv', argv)
         capfd.readouterr()
-        # Loggers made before write to a stream that pytest has closed.
+        # Earlier loggers write to a stream that pytest has closed.
         clear_toolbox_state()
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(tool), run_name='__main__')
@@ -123,5 +123,5 @@ def run_tool(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path: Path) -> Callable
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """Environment of a tool that is started as a process of its own."""
+    """Environment for a tool that runs in a separate process."""
     return dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHON=sys.executable)

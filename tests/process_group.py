@@ -1,4 +1,4 @@
-"""Several processes of a distributed run, forked from the test: no second import of the toolbox."""
+"""Run a function in several processes, forked from the test to import the toolbox once."""
 
 from __future__ import annotations
 

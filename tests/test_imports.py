@@ -18,9 +18,16 @@ ALLOWED = {'mmseg_encnet', 'mmseg', 'mmengine', 'mmcv', 'packaging', 'prettytabl
 
 def test_loads_nothing_heavy_that_the_toolbox_does_not_load():
     # The toolbox prints to the same stream.
-    loaded = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', PROGRAM], capture_output=True, text=True, check=True
-    ).stdout.splitlines()[-1].split()
+    loaded = (
+        subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', PROGRAM],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        .stdout.splitlines()[-1]
+        .split()
+    )
     foreign = {
         name
         for name in loaded

@@ -1,4 +1,4 @@
-"""What a person with a missing, mixed or unfit toolbox is told."""
+"""Errors about a missing, mixed or unsupported toolbox, and what works without one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
-import packaging
 import pytest
 from packaging.requirements import Requirement
 
@@ -27,9 +27,13 @@ INSTALL_OPENMMLAB = (
     'pip install "setuptools<80" wheel "mmengine>=0.10.0,<1" "mmsegmentation>=1.2.0,<1.3" '
     'ftfy regex && pip install --no-cache-dir --no-build-isolation "mmcv>=2.0.0,<2.2.0"'
 )
+NOT_INSTALLED = (
+    'mmseg_encnet needs the MMSegmentation toolbox, which is not installed; install it '
+    f'with: {INSTALL_MAINTAINED}'
+)
 UNINSTALL_MAINTAINED = 'pip uninstall -y onedl-mmcv onedl-mmengine onedl-mmsegmentation'
 
-# Installed versions, a part of the explanation, and the whole command that ends it.
+# Installed versions, a part of the message, and the complete command that fixes it.
 BROKEN = {
     'nothing': ({}, 'toolbox, which is not installed', INSTALL_MAINTAINED),
     'both families': (
@@ -91,7 +95,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(('versions', 'explanation', 'command'), BROKEN.values(), ids=BROKEN)
-def test_a_broken_toolbox_is_told_with_the_command_that_mends_it(versions, explanation, command):
+def test_a_broken_toolbox_is_reported_with_the_command_that_fixes_it(
+    versions, explanation, command
+):
     with pytest.raises(ImportError) as caught:
         toolbox.check_toolbox(versions)
     message = str(caught.value)
@@ -145,12 +151,13 @@ def test_extras_and_commands_name_the_same_versions(extra, command):
 
 
 @pytest.fixture
-def bare_import(tmp_path: Path):
-    """Import the package in an environment that holds the given distributions and modules."""
+def bare_run(tmp_path: Path):
+    """Run a program where only the package and the given distributions and modules exist."""
     (tmp_path / 'mmseg_encnet').symlink_to(ROOT / 'mmseg_encnet')
-    (tmp_path / 'packaging').symlink_to(Path(packaging.__file__).parent)
 
-    def run(versions: dict[str, str], modules: dict[str, str]) -> subprocess.CompletedProcess:
+    def run(
+        program: str, versions: dict[str, str], modules: dict[str, str]
+    ) -> subprocess.CompletedProcess:
         for name, version in versions.items():
             folder = tmp_path / f'{name.replace("-", "_")}-{version}.dist-info'
             folder.mkdir()
@@ -159,8 +166,8 @@ def bare_import(tmp_path: Path):
             )
         for name, source in modules.items():
             (tmp_path / f'{name}.py').write_text(source)
-        # -I -S: nothing but the standard library, whatever this environment has.
-        program = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); import mmseg_encnet'
+        # -I -S: only the standard library, whatever this environment has.
+        program = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}'
         return subprocess.run(
             [sys.executable, '-I', '-S', '-B', '-c', program], capture_output=True, text=True
         )
@@ -168,34 +175,107 @@ def bare_import(tmp_path: Path):
     return run
 
 
+def link_distributions(into: Path, *names: str) -> None:
+    """Link the installed files of distributions and of what they require into a folder."""
+    for name in names:
+        distribution = metadata.distribution(name)
+        for entry in {file.parts[0] for file in distribution.files} - {'..', '__pycache__'}:
+            path = into / entry
+            if not path.exists():
+                path.symlink_to(distribution.locate_file(entry))
+        requirements = map(Requirement, distribution.requires or ())
+        link_distributions(
+            into,
+            *(
+                requirement.name
+                for requirement in requirements
+                if (requirement.marker is None or requirement.marker.evaluate({'extra': ''}))
+                and not list(into.glob(f'{requirement.name.replace("-", "_")}-*.dist-info'))
+            ),
+        )
+
+
+CORE = """
+import importlib.util, torch
+for name in ('mmcv', 'mmengine', 'mmseg'):
+    assert importlib.util.find_spec(name) is None
+import mmseg_encnet
+from mmseg_encnet.nn import ContextEncoding, Encoding
+from mmseg_encnet.ops import encode
+
+x = torch.randn(2, 8, 5, 5, requires_grad=True)
+layer = Encoding(channels=8, num_codes=4)
+assert torch.equal(layer(x), encode(x, layer.codewords, layer.scale))
+layer(x).sum().backward()
+assert x.grad.isfinite().all()
+block = ContextEncoding(8, num_codes=4)
+assert block(x).features.shape == x.shape
+assert not {'mmcv', 'mmengine', 'mmseg'} & set(sys.modules)
+
+missing = []
+for use in (
+    lambda: mmseg_encnet.get_encnet,
+    lambda: mmseg_encnet.models,
+    lambda: importlib.import_module('mmseg_encnet.models'),
+    lambda: importlib.import_module('mmseg_encnet.running.runner'),
+    lambda: importlib.import_module('mmseg_encnet.datasets.msrc21'),
+):
+    try:
+        use()
+    except ImportError as error:
+        missing.append(str(error))
+assert len(missing) == 5, missing
+assert len(set(missing)) == 1, missing
+print(missing[0])
+"""
+
+
+def test_ops_and_nn_work_with_torch_alone(bare_run, tmp_path):
+    link_distributions(tmp_path, 'torch')
+    (tmp_path / 'program.py').write_text(f'import sys\n{CORE}')
+    result = bare_run('import program', {}, {})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == NOT_INSTALLED
+
+
+@pytest.mark.parametrize('use', ['mmseg_encnet.get_encnet', 'mmseg_encnet.models', 'from_import'])
+def test_the_rest_raises_the_sentence_without_a_toolbox(bare_run, use):
+    use = use if use != 'from_import' else 'from mmseg_encnet import hub'
+    result = bare_run(f'import mmseg_encnet; {use}', {}, {})
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f'ImportError: {NOT_INSTALLED}'
+
+
+def test_the_import_succeeds_without_a_toolbox(bare_run):
+    result = bare_run('import mmseg_encnet; print(mmseg_encnet.__version__)', {}, {})
+    assert result.returncode == 0, result.stderr
+    result = bare_run('import mmseg_encnet; mmseg_encnet.nothing', {}, {})
+    assert result.stderr.splitlines()[-1].startswith('AttributeError')
+
+
 @pytest.mark.parametrize(
     ('versions', 'modules', 'sentence'),
     [
         (
-            {},
-            {},
-            f'mmseg_encnet needs the MMSegmentation toolbox, which is not installed; install '
-            f'it with: {INSTALL_MAINTAINED}',
-        ),
-        (
             MAINTAINED | {'mmcv': '2.1.0'},
             {},
-            f"two families of the toolbox are installed and overwrite each other's files, onedl-mmcv "
-            f'2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation 1.4.2 and mmcv 2.1.0; mend it with: '
-            f'{UNINSTALL_MAINTAINED} mmcv && {INSTALL_MAINTAINED}',
+            "two families of the toolbox are installed and overwrite each other's files, "
+            'onedl-mmcv 2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation 1.4.2 and '
+            f'mmcv 2.1.0; fix it with: {UNINSTALL_MAINTAINED} mmcv && {INSTALL_MAINTAINED}',
         ),
         (
             OPENMMLAB | {'mmcv': '2.2.0'},
             {},
-            f'mmcv 2.2.0 is installed, but mmseg_encnet works with mmcv >=2.0.0,<2.2.0; mend it with: '
+            f'mmcv 2.2.0 is installed, but mmseg_encnet needs mmcv >=2.0.0,<2.2.0; fix it with: '
             f'{INSTALL_OPENMMLAB}',
         ),
         (
             OPENMMLAB,
             {'mmseg': 'import mmcv._ext', 'mmcv': ''},
-            f'the installed toolbox (mmcv 2.1.0, mmengine 0.10.7, mmsegmentation 1.2.2) cannot be '
-            f"imported, ModuleNotFoundError: No module named 'mmcv._ext'; 'mmcv' is not a package; "
-            f'reinstall it with: pip uninstall -y mmcv mmengine mmsegmentation && {INSTALL_OPENMMLAB}',
+            'the installed toolbox (mmcv 2.1.0, mmengine 0.10.7, mmsegmentation 1.2.2) cannot be '
+            "imported (ModuleNotFoundError: No module named 'mmcv._ext'; 'mmcv' is not a "
+            'package); reinstall it with: pip uninstall -y mmcv mmengine mmsegmentation && '
+            f'{INSTALL_OPENMMLAB}',
         ),
         (
             MAINTAINED,
@@ -205,15 +285,16 @@ def bare_import(tmp_path: Path):
         (
             MAINTAINED,
             {'mmseg': 'assert False'},
-            f'the installed toolbox (onedl-mmcv 2.3.6, onedl-mmengine 0.10.12, onedl-mmsegmentation '
-            f'1.4.2) cannot be imported, AssertionError; reinstall it with: {UNINSTALL_MAINTAINED} && '
-            f'{INSTALL_MAINTAINED}',
+            'the installed toolbox (onedl-mmcv 2.3.6, onedl-mmengine 0.10.12, '
+            'onedl-mmsegmentation 1.4.2) cannot be imported (AssertionError); reinstall it with: '
+            f'{UNINSTALL_MAINTAINED} && {INSTALL_MAINTAINED}',
         ),
     ],
-    ids=['nothing', 'both families', 'too new', 'mmcv without operators', 'no torch', 'broken'],
+    ids=['both families', 'too new', 'mmcv without operators', 'no torch', 'broken'],
 )
-def test_the_import_ends_with_the_sentence(bare_import, versions, modules, sentence):
-    result = bare_import(versions, modules)
+def test_the_import_ends_with_the_sentence(bare_run, tmp_path, versions, modules, sentence):
+    link_distributions(tmp_path, 'packaging')
+    result = bare_run('import mmseg_encnet', versions, modules)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == f'ImportError: {sentence}'
 

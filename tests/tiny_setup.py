@@ -1,4 +1,4 @@
-"""Where the project lies, and its smallest config on photographs, shrunk further."""
+"""Root of the project, and options that shrink its smallest config on photographs."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ SHRUNK = {
 
 
 def option_strings(options: dict) -> list[str]:
-    """Config options as they are typed after ``--cfg-options``."""
+    """Return config options in the form of ``--cfg-options``."""
     return [f'{key}={value}'.replace(' ', '') for key, value in options.items()]

@@ -1,4 +1,4 @@
-"""The toolbox's process-wide registers."""
+"""Reset the toolbox's process-wide state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmseg.visualization import SegLocalVisualizer
 
 
 def clear_toolbox_state() -> None:
-    """Forget the loggers, visualisers and default scopes of the runs so far."""
+    """Forget the loggers, visualizers and default scopes of previous runs."""
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
         manager._instance_dict.clear()
     init_default_scope('mmseg')

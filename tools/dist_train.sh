@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Usage: tools/dist_train.sh CONFIG GPUS [ARGS of tools/train.py]
-# Without GPUs, GPUS is the number of processes; they talk over gloo.
-# Several nodes: NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 PORT=29500, NODE_RANK=1 on the other one.
-# MAX_RESTARTS=N starts the job again after a failure, up to N times, from its last checkpoint; the
-# work dir has to be one that all nodes share. tools/torchrun.sh says more.
+# Without GPUs, GPUS is the number of processes, which communicate over gloo.
+# Several nodes: NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 PORT=29500, NODE_RANK=1 on the other node.
+# MAX_RESTARTS=N restarts a failed job from its last checkpoint, up to N times; all nodes must share
+# the work dir. See tools/torchrun.sh for details.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 

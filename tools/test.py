@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: mIoU, pixel accuracy and whatever else the config measures."""
+"""Evaluate a checkpoint: mIoU, pixel accuracy and the other metrics of the config."""
 
 import argparse
 
@@ -26,16 +26,16 @@ def parse_args() -> argparse.Namespace:
     scales.add_argument(
         '--published-tta',
         action='store_true',
-        help='windows over several scales and flips, as the published figures of '
-        "EncNet were measured; the config's published_tta_model",
+        help='evaluate windows at several scales and flips, as for the published results of '
+        "EncNet, with the config's published_tta_model",
     )
     parser.add_argument(
-        '--out', metavar='DIR', help='write predictions here, one PNG of class indices an image'
+        '--out', metavar='DIR', help='write predictions here, one PNG of class indices per image'
     )
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
-        help='draw truth and prediction over every image, into this folder',
+        help='draw ground truth and prediction over every image, into this folder',
     )
     add_run_arguments(parser)
     return parser.parse_args()

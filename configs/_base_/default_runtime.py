@@ -11,6 +11,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    label_check=dict(type='LabelCheckHook'),
     loss_check=dict(type='LossCheckHook'),
     checkpoint=dict(
         type='ResumableCheckpointHook',

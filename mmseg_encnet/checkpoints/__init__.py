@@ -1,4 +1,4 @@
-"""Weights: other frameworks' files, plain loading, whole files."""
+"""Checkpoint files: safe loading, complete writing, and conversion from other frameworks."""
 
 from mmseg_encnet.toolbox import require_toolbox
 

@@ -1,9 +1,9 @@
-"""Which EncNet a state dict belongs to, read off its names and shapes."""
+"""Infer the architecture of an EncNet from the names and shapes in its state dict."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmseg_encnet.configuration.shipped import config_dir
 from mmseg_encnet.errors import UserError
 
-# Residual blocks of each stage. The depths whose blocks have three convolutions.
+# Residual blocks of each stage, for the depths with bottleneck blocks.
 _DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
 
@@ -47,26 +47,26 @@ class Architecture:
 
     @classmethod
     def of_original(cls, state_dict: Mapping[str, Tensor]) -> Architecture:
-        """Read the switches off a state dict of PyTorch-Encoding or FastFCN."""
+        """Infer the switches from a state dict of PyTorch-Encoding or FastFCN."""
         depth = resnet_depth(state_dict, 'pretrained.')
         missing = [key for key in (_CODEWORDS, _CLASSIFIER, _BOTTLENECK) if key not in state_dict]
         if missing:
-            raise UserError(f'it lacks {", ".join(missing)}; take a complete checkpoint.')
+            raise UserError(f'it lacks {", ".join(missing)}; use a complete checkpoint.')
         return cls(
             depth=depth,
             num_classes=state_dict[_CLASSIFIER].shape[0],
             num_codes=state_dict[_CODEWORDS].shape[0],
-            lateral=_has(state_dict, 'head.connect.', 'head.fusion.'),
-            se_loss=_has(state_dict, 'head.encmodule.selayer.'),
-            aux=_has(state_dict, 'auxlayer.'),
-            jpu=_has(state_dict, 'jpu.'),
+            lateral=has_entries(state_dict, 'head.connect.', 'head.fusion.'),
+            se_loss=has_entries(state_dict, 'head.encmodule.selayer.'),
+            aux=has_entries(state_dict, 'auxlayer.'),
+            jpu=has_entries(state_dict, 'jpu.'),
             bottleneck_kernel_size=state_dict[_BOTTLENECK].shape[-1],
-            backbone='ResNet' if _has(state_dict, 'pretrained.conv1.weight') else 'ResNetV1s',
+            backbone='ResNet' if 'pretrained.conv1.weight' in state_dict else 'ResNetV1s',
         )
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """A description for people."""
         switches = [
             word
             for word, on in (
@@ -85,7 +85,7 @@ class Architecture:
         )
 
     def model_config(self) -> ConfigDict:
-        """Config of the segmentor, from the shipped base of its kind."""
+        """Return the config of the segmentor, built on the shipped base config."""
         base = 'encnet_r50_jpu' if self.jpu else 'encnet_r50'
         model = Config.fromfile(config_dir() / '_base_' / 'models' / f'{base}.py').model
         weights = None
@@ -93,7 +93,7 @@ class Architecture:
             weights = dict(type='Pretrained', checkpoint=f'pytorch-encoding://resnet{self.depth}s')
         model.backbone.update(type=self.backbone, depth=self.depth, init_cfg=weights)
         if self.backbone == 'ResNet':
-            # What ResNetV1s has by default.
+            # The defaults of ResNetV1s.
             model.backbone.update(contract_dilation=True, zero_init_residual=False)
             if not self.jpu:
                 model.backbone.update(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
@@ -111,14 +111,14 @@ class Architecture:
         return model
 
     def shapes(self) -> dict[str, torch.Size]:
-        """Shape of every entry of the segmentor's state dict."""
+        """Return the shape of every entry of the segmentor's state dict."""
         with torch.device('meta'):
             model = build(self.model_config())
         return {key: value.shape for key, value in model.state_dict().items()}
 
 
 def build(cfg: dict) -> nn.Module:
-    """Build a model of the toolbox's registry, whatever scope is the process's own."""
+    """Build a model from the toolbox's registry, whatever the process's default scope."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         return MODELS.build(cfg)
 
@@ -129,10 +129,10 @@ _BOTTLENECK = 'head.conv5.0.weight'
 
 
 def resnet_depth(state_dict: Mapping[str, Tensor], prefix: str) -> int:
-    """Layers of the ResNet whose stages are ``PREFIXlayer1`` to ``PREFIXlayer4``.
+    """Return the depth of the ResNet whose stages are ``PREFIXlayer1`` to ``PREFIXlayer4``.
 
     Raises:
-        UserError: If the counts of blocks belong to no ResNet of 50, 101 or 152 layers.
+        UserError: The numbers of blocks are not those of a ResNet-50, 101 or 152.
     """
     blocks: list[set[str]] = [set(), set(), set(), set()]
     for key in state_dict:
@@ -141,13 +141,14 @@ def resnet_depth(state_dict: Mapping[str, Tensor], prefix: str) -> int:
             blocks[int(match.group(1)) - 1].add(match.group(2))
     counts = tuple(map(len, blocks))
     if counts not in _DEPTHS:
-        known = ', '.join(f'{depth} has {blocks}' for blocks, depth in _DEPTHS.items())
+        known = ', '.join(f'ResNet-{depth} has {blocks}' for blocks, depth in _DEPTHS.items())
         raise UserError(
-            f'its backbone has {counts} blocks in {prefix}layer1 to {prefix}layer4, '
-            f'a ResNet of depth {known}; take a complete checkpoint of one of these.'
+            f'its backbone has {counts} blocks in {prefix}layer1 to {prefix}layer4, but '
+            f'{known}; use a complete checkpoint of one of these.'
         )
     return _DEPTHS[counts]
 
 
-def _has(state_dict: Mapping[str, Tensor], *prefixes: str) -> bool:
+def has_entries(state_dict: Iterable[str], *prefixes: str) -> bool:
+    """Return whether any name in a state dict starts with one of the prefixes."""
     return any(key.startswith(prefixes) for key in state_dict)

@@ -1,7 +1,7 @@
-"""From the EncNet checkpoints of other frameworks to ours.
+"""Convert EncNet checkpoints of other frameworks.
 
-Read are PyTorch-Encoding (EncNets and ImageNet backbones), FastFCN and MMSegmentation. Which it
-is follows from the names in the file. What is not known or not whole is refused.
+Supported are PyTorch-Encoding (EncNets and ImageNet backbones), FastFCN and MMSegmentation,
+recognised by the names in the file. Unknown or incomplete files are refused.
 """
 
 from __future__ import annotations
@@ -14,24 +14,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmseg_encnet.checkpoints.architecture import Architecture, build, resnet_depth
+from mmseg_encnet.checkpoints.architecture import (
+    Architecture,
+    build,
+    has_entries,
+    resnet_depth,
+)
 from mmseg_encnet.checkpoints.files import read_checkpoint, write_checkpoint
-from mmseg_encnet.checkpoints.layouts import backbone_key, from_original, original_key
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.checkpoints.layouts import (
+    from_original,
+    original_backbone_key,
+    original_key,
+)
+from mmseg_encnet.errors import UserError, about
 
 
 @dataclass
 class Conversion:
-    """Weights under our names, and what became of every entry of the source.
+    """Converted weights, with an account of every entry of the source.
 
     Attributes:
-        source: The framework the weights come from.
-        content: What they are, in words.
-        state_dict: The weights under the names of our model.
-        used: Names in the source and what they became.
-        left: Names in the source that were not used, and why.
-        added: Our names that the source lacks without being incomplete, and what they were set to.
-        architecture: The switches of the network, where the source tells all of them.
+        source: Framework the weights come from.
+        content: Description of the network.
+        state_dict: Weights with the names of our model.
+        used: Our name of each used entry, by its name in the source.
+        left: Reason why an entry was not used, by its name in the source.
+        added: Value of each entry that older sources lack, by our name.
+        architecture: Switches of the network, if the source determines all of them.
     """
 
     source: str
@@ -43,7 +52,7 @@ class Conversion:
     architecture: Architecture | None = None
 
     def report(self) -> Iterator[str]:
-        """Lines that account for every entry of the source, by layer where all of it was used."""
+        """Yield lines that account for every entry of the source, one per layer."""
         yield f'{self.source}: {self.content}'
         layers: dict[tuple[str, str], list[str]] = {}
         for theirs, ours in self.used.items():
@@ -52,7 +61,7 @@ class Conversion:
         yield f'{len(self.used)} entries used:'
         for (layer, new_layer), entries in layers.items():
             yield f'  {layer} ({", ".join(entries)}) -> {new_layer}'
-        for title, entries in (('left', self.left), ('added', self.added)):
+        for title, entries in (('not used', self.left), ('added', self.added)):
             yield f'{len(entries)} entries {title}{":" if entries else ""}'
             for key, reason in entries.items():
                 yield f'  {key}: {reason}'
@@ -61,24 +70,24 @@ class Conversion:
 def convert_checkpoint(
     source: str | Path, target: str | Path, dataset_meta: Mapping[str, Any] | None = None
 ) -> Conversion:
-    """Convert a file. The target is written whole, or not at all.
+    """Convert a file. The target is written completely or not at all.
 
     Args:
         source: Checkpoint of PyTorch-Encoding, FastFCN or MMSegmentation.
-        target: Checkpoint to write, for ``tools/test.py`` and ``load_from``; of an ImageNet
+        target: Checkpoint to write, for ``tools/test.py`` and ``load_from``; for an ImageNet
             backbone, for ``init_cfg=dict(type='Pretrained', checkpoint=target)``.
-        dataset_meta: ``classes`` and ``palette`` of the data set it was trained on, if the source
-            does not tell. The toolbox's inferencer names and colours its predictions after them.
+        dataset_meta: ``classes`` and ``palette`` of the training data, used if the source does not
+            hold them. The toolbox's inferencer names and colours its predictions with them.
 
     Raises:
-        UserError: If the source cannot be read, is unknown, or lacks something.
+        UserError: The source cannot be read, is not a recognised EncNet, or is incomplete.
     """
     source, target = Path(source), Path(target)
     conversion, meta = _convert_file(source)
     meta = dict(meta, source=conversion.source, content=conversion.content)
     if dataset_meta is not None:
         meta.setdefault('dataset_meta', dict(dataset_meta))
-    # mmsegmentation before 1.0 wrote the class names under the names of the class attributes.
+    # mmsegmentation before 1.0 stored the class names under the names of the class attributes.
     if 'dataset_meta' not in meta and {'CLASSES', 'PALETTE'} <= meta.keys():
         meta['dataset_meta'] = dict(classes=meta['CLASSES'], palette=meta['PALETTE'])
     write_checkpoint(target, dict(meta=meta, state_dict=conversion.state_dict))
@@ -91,36 +100,34 @@ def load_converted(source: str | Path) -> Conversion:
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor]) -> Conversion:
-    """Convert a state dict of any known framework.
+    """Convert a state dict of any supported framework.
 
     Raises:
-        UserError: If it is unknown, or lacks something.
+        UserError: It is not a recognised EncNet, or is incomplete.
     """
-    for is_it, convert in _KINDS:
-        if is_it(state_dict):
+    for prefixes, convert in _KINDS:
+        if all(has_entries(state_dict, prefix) for prefix in prefixes):
             return convert(state_dict)
     shown = ', '.join(list(state_dict)[:5])
     raise UserError(
-        f'it is no EncNet that is known: its {len(state_dict)} names start with {shown}; known are '
-        'PyTorch-Encoding and FastFCN (it lacks pretrained.* and head.encmodule.*), MMSegmentation '
-        "(it lacks backbone.* and decode_head.enc_module.*) and PyTorch-Encoding's ImageNet "
-        'backbones (it lacks conv1.0.weight and layer1.*).'
+        f'it is not a recognised EncNet checkpoint, its {len(state_dict)} entries start with '
+        f'{shown}; expected the entries of PyTorch-Encoding or FastFCN (pretrained.* and '
+        'head.encmodule.*), of MMSegmentation (backbone.* and decode_head.enc_module.*) or of a '
+        'PyTorch-Encoding backbone (conv1.0.weight and layer1.*).'
     )
 
 
 def _convert_file(source: Path) -> tuple[Conversion, dict[str, Any]]:
     state_dict, meta = read_checkpoint(source)
-    try:
+    with about(f'checkpoint {source} cannot be converted:'):
         return convert_state_dict(state_dict), meta
-    except UserError as error:
-        raise UserError(f'checkpoint {source} cannot be converted: {error}') from error
 
 
 def _convert_original(state_dict: Mapping[str, Tensor]) -> Conversion:
-    if any(key.startswith('jpu.jum_') for key in state_dict):
+    if has_entries(state_dict, 'jpu.jum_'):
         raise UserError(
             "it has FastFCN's JPU_X neck (jpu.jum_1.*), which MMSegmentation lacks; "
-            'take a checkpoint with the JPU neck.'
+            'use a checkpoint with the JPU neck.'
         )
     architecture = Architecture.of_original(state_dict)
     framework = 'FastFCN' if architecture.jpu else 'PyTorch-Encoding'
@@ -136,7 +143,7 @@ def _convert_backbone(state_dict: Mapping[str, Tensor]) -> Conversion:
     with torch.device('meta'):
         backbone = build(dict(type='ResNetV1s', depth=depth))
     shapes = {key: value.shape for key, value in backbone.state_dict().items()}
-    conversion = _rename(state_dict, shapes, backbone_key)
+    conversion = _rename(state_dict, shapes, original_backbone_key)
     conversion.source = 'PyTorch-Encoding'
     conversion.content = f'ImageNet backbone ResNetV1s-{depth}'
     return conversion
@@ -147,24 +154,24 @@ def _rename(
     shapes: Mapping[str, torch.Size],
     source_key: Callable[[str], str],
 ) -> Conversion:
-    """Fill the entries of our model from the source, and account for all of both."""
+    """Fill the entries of our model from the source, and account for every entry of both."""
     converted, used, added, wrong = {}, {}, {}, []
     for key, shape in shapes.items():
         theirs = source_key(key)
         if theirs in state_dict:
             value = from_original(key, state_dict[theirs])
             if value.shape != shape:
-                wrong.append(f'{theirs} of shape {tuple(shape)} (it has {tuple(value.shape)})')
+                wrong.append(f'{theirs} of shape {tuple(shape)} (got {tuple(value.shape)})')
             converted[key], used[theirs] = value, key
         elif key.endswith('num_batches_tracked'):
-            # PyTorch before 0.4.1 did not count; the count only serves norms without momentum.
-            converted[key], added[key] = torch.tensor(0), 'zero, PyTorch did not count it yet'
+            # Only norms without momentum use it.
+            converted[key], added[key] = torch.tensor(0), 'zero, absent before PyTorch 0.4.1'
         else:
             wrong.append(theirs)
     if wrong:
         raise UserError(
-            f'it lacks {len(wrong)} of {len(shapes)} entries: {", ".join(wrong)}; take '
-            'a complete checkpoint.'
+            f'it lacks {len(wrong)} of {len(shapes)} entries: {", ".join(wrong)}; use a complete '
+            'checkpoint.'
         )
     left = {key: _why_left(key) for key in state_dict if key not in used}
     return Conversion('', '', converted, used, left, added)
@@ -172,42 +179,42 @@ def _rename(
 
 def _why_left(key: str) -> str:
     if key.removeprefix('pretrained.').startswith('fc.'):
-        return 'classifier of ImageNet, which segmentation does not use'
-    return 'no part of this EncNet reads it'
+        return 'ImageNet classifier, not used for segmentation'
+    return 'not part of this EncNet'
 
 
 def _pass_mmseg(state_dict: Mapping[str, Tensor]) -> Conversion:
     missing = [key for key in _expected_in_mmseg(state_dict) if key not in state_dict]
     if missing:
         raise UserError(
-            f'it lacks {len(missing)} entries: {", ".join(missing)}; take a complete checkpoint.'
+            f'it lacks {len(missing)} entries: {", ".join(missing)}; use a complete checkpoint.'
         )
     num_classes = state_dict['decode_head.conv_seg.weight'].shape[0]
     return Conversion(
         source='MMSegmentation',
-        content=f'EncNet of {num_classes} classes, whose names are ours',
+        content=f'EncNet with {num_classes} classes, names unchanged',
         state_dict=dict(state_dict),
         used={key: key for key in state_dict},
     )
 
 
 def _expected_in_mmseg(state_dict: Mapping[str, Tensor]) -> list[str]:
-    """What has to be there. Only a ResNet as EncNet's own configs have it is known to the last."""
+    """Return the required entries; those of the backbone only for EncNet's own ResNets."""
     has = state_dict.keys()
     residual = {'backbone.stem.0.weight', 'backbone.layer1.0.conv2.weight'} <= has and not any(
         '.downsample.2.' in key for key in has
     )
-    bottleneck = residual and any(key.startswith('backbone.layer1.0.conv3.') for key in has)
+    bottleneck = residual and has_entries(has, 'backbone.layer1.0.conv3.')
     expected = Architecture(
         depth=resnet_depth(state_dict, 'backbone.') if bottleneck else 50,
         num_classes=1,
-        lateral=any(key.startswith(('decode_head.lateral', 'decode_head.fusion')) for key in has),
-        se_loss=any(key.startswith('decode_head.se_layer.') for key in has),
+        lateral=has_entries(has, 'decode_head.lateral', 'decode_head.fusion'),
+        se_loss=has_entries(has, 'decode_head.se_layer.'),
         aux=False,
-        jpu=any(key.startswith('neck.dilation_layers.') for key in has),
+        jpu=has_entries(has, 'neck.dilation_layers.'),
     ).shapes()
     prefixes = ('decode_head.', 'neck.') + ('backbone.',) * bottleneck
-    # A layer's norm is named after its type, and group norm has no running statistics.
+    # The names of norms contain their type, and group norm has no running statistics.
     norm = '.gn.' if 'decode_head.bottleneck.gn.weight' in has else '.bn.'
     return [
         key.replace('.bn.', norm)
@@ -218,15 +225,9 @@ def _expected_in_mmseg(state_dict: Mapping[str, Tensor]) -> list[str]:
     ]
 
 
-def _any_starts(*prefixes: str) -> Callable[[Mapping[str, Tensor]], bool]:
-    return lambda state_dict: all(
-        any(key.startswith(prefix) for key in state_dict) for prefix in prefixes
-    )
-
-
-# Tests of what the names are, and what then to do.
+# Prefixes that a framework's names start with, and the conversion to use.
 _KINDS = (
-    (_any_starts('pretrained.', 'head.encmodule.'), _convert_original),
-    (_any_starts('backbone.', 'decode_head.enc_module.'), _pass_mmseg),
-    (_any_starts('conv1.0.', 'layer1.'), _convert_backbone),
+    (('pretrained.', 'head.encmodule.'), _convert_original),
+    (('backbone.', 'decode_head.enc_module.'), _pass_mmseg),
+    (('conv1.0.', 'layer1.'), _convert_backbone),
 )

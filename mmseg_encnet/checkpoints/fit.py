@@ -1,9 +1,9 @@
-"""Refusing a model that does not fit its checkpoint or its data, before either is half used."""
+"""Refuse weights that do not belong to a model, before half of them are loaded."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,38 +11,81 @@ from torch import Tensor, nn
 from mmseg_encnet.errors import UserError
 
 
+class UnfitWeightsError(UserError):
+    """Weights cannot be used.
+
+    The message starts with a verb; the caller puts the file in front.
+    """
+
+
 def plain_state_dict(checkpoint: Any) -> dict[str, Tensor]:
-    """The weights in a loaded checkpoint, by the names that an unwrapped model gives them.
+    """Return the weights in a loaded checkpoint, with the names of an unwrapped model.
 
     Raises:
-        UserError: If it holds anything else.
+        UnfitWeightsError: The checkpoint holds something else.
     """
     weights = checkpoint
     if isinstance(weights, Mapping):
         weights = weights.get('state_dict', weights)
     if not isinstance(weights, Mapping):
-        raise UserError(
-            f'it holds a {type(weights).__name__} instead of weights by name; take a '
-            'checkpoint that a training wrote.'
+        raise UnfitWeightsError(
+            f'holds a {type(weights).__name__}, expected weights by name; use a checkpoint that a '
+            'training wrote.'
         )
     return {re.sub(r'^module\.', '', str(key)): value for key, value in weights.items()}
 
 
-def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) -> None:
-    """Check that a state dict belongs to a model.
+def nonfinite_entries(state_dict: Mapping[str, Any], buffers: Collection[str] = ()) -> list[str]:
+    """Return the names of the entries that hold NaN or infinite values.
 
-    The toolbox loads what fits and logs the rest as a warning, so a network with the wrong
-    classifier goes on with a random one.
+    Args:
+        state_dict: Weights by name; entries that are not floating-point tensors are skipped.
+        buffers: Names of buffers. Except for running statistics, infinities are allowed in them:
+            masks hold some on purpose.
+    """
+    return [
+        name
+        for name, value in state_dict.items()
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and not (
+            ~value.isnan()
+            if name in buffers and not name.endswith(('running_mean', 'running_var'))
+            else value.isfinite()
+        ).all()
+    ]
+
+
+def check_finite(state_dict: Mapping[str, Any], buffers: Collection[str] = ()) -> None:
+    """Check that no weight or running statistic is NaN or infinite, see `nonfinite_entries`.
+
+    Raises:
+        UnfitWeightsError: One is; the message names the first.
+    """
+    wrong = nonfinite_entries(state_dict, buffers)
+    if wrong:
+        entries = f'{len(wrong)} entries' if len(wrong) > 1 else 'an entry'
+        raise UnfitWeightsError(
+            f'holds {entries} with NaN or infinite values, the first is {wrong[0]}; use an earlier '
+            'checkpoint of its training.'
+        )
+
+
+def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) -> None:
+    """Check that a state dict belongs to a model and is finite.
+
+    The toolbox loads what fits and logs the rest as a warning, which leaves a network with the
+    wrong classifier at its random initialisation.
 
     Args:
         model: The segmentor.
-        state_dict: What is about to be loaded, from :func:`plain_state_dict`.
-        whole: Whether every parameter has to be there (a test), or missing ones keep their
-            initial value (training that starts from other weights). Auxiliary heads may be
-            missing in both cases: they only serve training.
+        state_dict: Weights to load, from :func:`plain_state_dict`.
+        whole: Whether every parameter is required (testing) or missing ones keep their initial
+            values (training that starts from other weights). Auxiliary heads may be missing in
+            both cases: only training uses them.
 
     Raises:
-        UserError: Naming the first key that does not fit.
+        UnfitWeightsError: The first entry that is missing, has another shape, or is not finite.
     """
     expected = model.state_dict()
     for key, value in expected.items():
@@ -50,16 +93,16 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
         if found is None or found.shape == value.shape:
             continue
         if re.search(r'(conv_seg|se_layer)\.(weight|bias)$', key):
-            raise UserError(
-                f"it is for {found.shape[0]} classes, the config's model has {value.shape[0]} "
-                f'({key}); take the checkpoint of this config, set num_classes of its heads, or '
-                'keep only the backbone with --cfg-options load_from=None '
+            raise UnfitWeightsError(
+                f'is for {found.shape[0]} classes, but the model of the config has '
+                f'{value.shape[0]} ({key}); use the checkpoint of this config, set num_classes of '
+                'its heads, or keep only the backbone with --cfg-options load_from=None '
                 'model.backbone.init_cfg.type=Pretrained '
                 'model.backbone.init_cfg.checkpoint=FILE model.backbone.init_cfg.prefix=backbone.'
             )
-        raise UserError(
-            f"its {key} has shape {tuple(found.shape)}, the config's model has "
-            f'{tuple(value.shape)}; take the checkpoint that was trained with this config.'
+        raise UnfitWeightsError(
+            f'has {key} of shape {tuple(found.shape)}, but the model of the config expects '
+            f'{tuple(value.shape)}; use a checkpoint that was trained with this config.'
         )
     missing = [
         key
@@ -69,7 +112,9 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
         and not key.endswith('num_batches_tracked')
     ]
     if missing and (whole or len(missing) == len(expected)):
-        raise UserError(
-            f"it lacks {len(missing)} of the model's {len(expected)} entries, the first is "
-            f'{missing[0]}; take the checkpoint that was trained with this config.'
+        raise UnfitWeightsError(
+            f"lacks {len(missing)} of the model's {len(expected)} entries, the first is "
+            f'{missing[0]}; use a checkpoint that was trained with this config.'
         )
+    loaded = {key: state_dict[key] for key in expected if key in state_dict}
+    check_finite(loaded, dict(model.named_buffers()))

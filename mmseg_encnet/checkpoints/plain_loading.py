@@ -1,16 +1,21 @@
-"""Loading checkpoints without letting them run code.
+"""Load checkpoint files without letting them run code.
 
-A pickle from a stranger can run anything. PyTorch can refuse whatever is not plain data, but the
-toolbox's own checkpoints hold, beside the weights, the histories of the training log and numpy's
-arrays and scalars. The toolbox therefore allows ``getattr`` and numpy's constructors in all of
-them, which is as good as allowing everything: ``getattr`` leads to ``exec``, and an array of
-objects made from bytes to any address in memory. Where even that does not suffice it falls back to
-full unpickling. Here each of these names stands for something that can make plain data alone.
+Unpickling a file can run anything. PyTorch can refuse whatever is not plain data, but the
+toolbox's own checkpoints also hold the histories of the training log and numpy arrays and scalars.
+For their sake the toolbox allows ``getattr`` and numpy's constructors, which amounts to allowing
+everything: ``getattr`` leads to ``exec``, and an object array built from bytes points anywhere in
+memory. If even that is not enough, it falls back to full unpickling. Here each of these names is
+replaced by something that can only build plain data, and full unpickling is limited to files that
+:func:`trust` names.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -18,24 +23,28 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.checkpoints.whole_files import check_undamaged
+from mmseg_encnet.errors import UserError, type_and_first_line
 
+TRUSTED = 'MMSEG_ENCNET_TRUSTED_CHECKPOINTS'
+FORCED = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+REFUSED = (
+    'is not a checkpoint or holds more than plain data, and loading it could run code; use another '
+    f'file or, if you trust this one, set {TRUSTED} to its path.'
+)
 _PLAIN_TYPE = re.compile(r'[biufcSU]\d{0,4}')
 # numpy's NPY_ITEM_REFCOUNT and NPY_LIST_PICKLE.
 _HOLDS_OBJECTS = 0b11
-REFUSED = (
-    'is not a checkpoint, or holds more than plain weights; loading it could run code, so it is '
-    'refused. If you trust it, set MMSEG_ENCNET_TRUSTED_CHECKPOINTS to its path.'
-)
 _STATISTICS = ('mean', 'min', 'max', 'current')
+_trusted: set[Path] = set()
 
 
 class UnreadableFileError(UserError):
-    """A file of weights cannot be read as plain data.
+    """A checkpoint file cannot be read as plain data.
 
     Args:
-        path: The file.
-        reason: What is wrong with it, from the verb on.
+        path: File or address.
+        reason: What is wrong with it, starting with a verb.
     """
 
     def __init__(self, path: Any, reason: str) -> None:
@@ -43,8 +52,67 @@ class UnreadableFileError(UserError):
         self.reason = reason
 
 
-def allow_plain_data() -> None:
-    """Let ``torch.load(weights_only=True)`` read the plain data that training logs consist of."""
+def trust(path: str | Path) -> None:
+    """Allow one local checkpoint file to be unpickled in full, which can run any code in it.
+
+    The environment variable ``MMSEG_ENCNET_TRUSTED_CHECKPOINTS`` does the same for the tools: one
+    or more files, separated as in ``PATH``.
+    """
+    _trusted.add(_resolved(path))
+
+
+def is_trusted(path: str | Path) -> bool:
+    """Return whether :func:`trust` or the environment names a file."""
+    listed = filter(None, os.environ.get(TRUSTED, '').split(os.pathsep))
+    return _resolved(path) in {*_trusted, *map(_resolved, listed)}
+
+
+def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
+    """Load a local checkpoint: plain data, or anything if the file is trusted.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        DamagedFileError: The file does not match its checksums.
+        UnreadableFileError: The file is not a checkpoint, or holds more than plain data.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{filename} does not exist.')
+    check_undamaged(path)
+    if is_trusted(path):
+        with environment(FORCED, None):
+            return torch.load(path, map_location=map_location, weights_only=False)
+    try:
+        with plain_data():
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except (PermissionError, MemoryError):
+        raise
+    except UnpicklingError as error:
+        raise UnreadableFileError(path, REFUSED) from error
+    except Exception as error:
+        # Bytes that are not a pickle are taken for its instructions and can fail in any way.
+        raise UnreadableFileError(
+            path,
+            f'cannot be read ({type_and_first_line(error)}); it is truncated or not a checkpoint.',
+        ) from error
+
+
+@contextmanager
+def environment(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable for a while; None unsets it."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def plain_data() -> torch.serialization.safe_globals:
+    """Return the context in which ``weights_only`` loads accept the plain data of training logs."""
     names = {
         'mmengine.logging.history_buffer.HistoryBuffer': _History,
         'builtins.bytes': _no_bytes,
@@ -52,41 +120,23 @@ def allow_plain_data() -> None:
         'numpy.ndarray': _Array,
         'numpy.dtype': _PlainDtype,
     }
-    # The second one is how numpy before 2.0 calls it.
+    # The second is its name before numpy 2.0.
     for core in ('numpy._core', 'numpy.core'):
         names[f'{core}.multiarray._reconstruct'] = _empty_array
         names[f'{core}.multiarray.scalar'] = _scalar
-    torch.serialization.add_safe_globals([slice, *((made, name) for name, made in names.items())])
+    made = [(value, name) for name, value in names.items()]
+    return torch.serialization.safe_globals([slice, *made])
 
 
-def load_plain(path: Any, map_location: Any = None) -> Any:
-    """``torch.load`` of a file, as plain data alone.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UnreadableFileError: If it is damaged, no checkpoint, or holds more than plain data.
-    """
-    allow_plain_data()
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except (FileNotFoundError, PermissionError, MemoryError):
-        raise
-    except UnpicklingError as error:
-        raise UnreadableFileError(path, REFUSED) from error
-    except Exception as error:
-        # What is no pickle at all can fail in any way: its bytes are taken for instructions.
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip('.')
-        raise UnreadableFileError(
-            path,
-            f'cannot be read: {type(error).__name__}: {reason}; it is truncated or no checkpoint.',
-        ) from error
+def _resolved(path: str | Path) -> Path:
+    return Path(path).expanduser().resolve()
 
 
 class _History:
-    """Becomes a ``HistoryBuffer`` once its state is known to be numbers."""
+    """Placeholder that becomes a ``HistoryBuffer`` once its state is known to be numbers."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The state also holds the table of statistics, shared by all histories of the process.
+        # The rest of the state is the table of statistics, which all histories of a process share.
         self.__dict__ = dict(
             max_length=int(state['max_length']),
             _log_history=_plain_array(state['_log_history']),
@@ -97,29 +147,29 @@ class _History:
 
 
 def _statistics_method(owner: Any, name: str) -> str:
-    """In place of ``getattr``, by which a history pickles its methods."""
+    """Replacement for ``getattr``, by which a history pickles its methods."""
     if owner is not _History or name not in _STATISTICS:
-        raise UnpicklingError(f'getattr of {name!r} is refused')
+        raise UnpicklingError(f'getattr of {name!r} is not allowed')
     return name
 
 
 class _PlainDtype:
-    """In place of ``numpy.dtype``: numbers and text, never objects, whatever state follows."""
+    """Replacement for ``numpy.dtype``: numbers and text, never objects, whatever state follows."""
 
     def __init__(self, name: str, *_: Any) -> None:
         if not isinstance(name, str) or not _PLAIN_TYPE.fullmatch(name):
-            raise UnpicklingError(f'arrays of {name!r} are refused')
+            raise UnpicklingError(f'arrays of {name!r} are not allowed')
         self.value = np.dtype(name)
 
     def __setstate__(self, state: tuple) -> None:
         _, order, *structure, _, _, flags = state
         if any(part is not None for part in structure) or flags & _HOLDS_OBJECTS:
-            raise UnpicklingError('arrays of structures or objects are refused')
+            raise UnpicklingError('arrays of structures or objects are not allowed')
         self.value = self.value.newbyteorder(order)
 
 
 class _Array(np.ndarray):
-    """In place of ``numpy.ndarray``; pickled again it is a plain one."""
+    """Replacement for ``numpy.ndarray``; pickles as a plain array."""
 
     def __new__(cls, *_: Any) -> _Array:
         return super().__new__(cls, (0,))
@@ -137,7 +187,7 @@ class _Array(np.ndarray):
 
 def _plain_array(value: Any) -> np.ndarray:
     if not isinstance(value, _Array):
-        raise UnpicklingError(f'a history of {type(value).__name__} is refused')
+        raise UnpicklingError(f'got a history of {type(value).__name__}, expected an array')
     return value.view(np.ndarray)
 
 
@@ -154,18 +204,18 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 def _dtype(value: Any) -> np.dtype:
     if not isinstance(value, _PlainDtype):
-        raise UnpicklingError(f'{type(value).__name__} is no type of numbers')
+        raise UnpicklingError(f'got {type(value).__name__}, expected a numeric type')
     return value.value
 
 
 def _no_bytes(*arguments: Any) -> bytes:
-    """In place of ``bytes``, by which pickle's second protocol writes an empty one."""
+    """Replacement for ``bytes``, by which pickle's protocol 2 writes empty bytes."""
     if arguments:
-        raise UnpicklingError('bytes of something are refused')
+        raise UnpicklingError('bytes with arguments are not allowed')
     return b''
 
 
 def _plain_bytes(data: Any) -> bytes:
     if not isinstance(data, bytes):
-        raise UnpicklingError(f'{type(data).__name__} came for the bytes of an array')
+        raise UnpicklingError(f'got {type(data).__name__}, expected the bytes of an array')
     return data

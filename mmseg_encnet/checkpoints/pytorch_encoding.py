@@ -1,9 +1,8 @@
-"""Weights that PyTorch-Encoding publishes: four EncNets, and the backbones they started from.
+"""Weights that PyTorch-Encoding publishes: four EncNets and the backbones they started from.
 
 Each is a zip file with one ``.pth``, whose SHA-1 is published in that project's
-``encoding/models/model_store.py``. The ImageNet weights are the only ones that exist for the
-64-64-128 stem. Importing this module registers the checkpoint scheme ``pytorch-encoding://`` with
-mmengine, so a config can say
+``encoding/models/model_store.py``. No other ImageNet weights exist for the 64-64-128 stem.
+Importing this module registers the checkpoint scheme ``pytorch-encoding://`` with mmengine, for
 ``init_cfg=dict(type='Pretrained', checkpoint='pytorch-encoding://resnet50s')``, or
 ``pytorch-encoding://FOLDER/resnet50s`` to keep the weights in a folder.
 """
@@ -23,6 +22,7 @@ from mmengine.dist import barrier, get_rank
 from mmengine.runner import CheckpointLoader
 
 from mmseg_encnet.checkpoints.conversion import convert_checkpoint
+from mmseg_encnet.checkpoints.layouts import rename_backbone
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
 
@@ -42,28 +42,26 @@ ENCNET_SHA1 = {
 
 
 def cache_dir() -> Path:
-    """Folder for downloads and converted weights, under the toolbox's own cache (TORCH_HOME)."""
+    """Return the folder for downloads and converted weights, below ``TORCH_HOME``."""
     return Path(torch.hub.get_dir()) / 'checkpoints' / 'mmseg_encnet'
 
 
 def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, torch.Tensor]:
-    """State dict of an ImageNet backbone with the keys of :class:`ResNetV1s`.
+    """Load an ImageNet backbone as a state dict of :class:`ResNetV1s`.
 
-    Fetches the published zip file unless ``root`` holds it (or the ``.pth`` from inside it)
-    already, checks the SHA-1, and keeps only the checked ``.pth``.
+    Downloads the published zip file unless ``root`` holds it or the ``.pth`` inside it, checks the
+    SHA-1, and keeps only the ``.pth``.
 
     Args:
         name: ``resnet50s``, ``resnet101s`` or ``resnet152s``.
-        root: Folder of the downloads; :func:`cache_dir` if not given.
+        root: Folder for the downloads. Default: :func:`cache_dir`.
 
     Raises:
-        UserError: If no such weights are published, the file cannot be fetched, or it is not the
-            published one.
+        UserError: The name is unknown, the file cannot be downloaded, or its SHA-1 is wrong.
     """
     if name not in IMAGENET_SHA1:
         raise UserError(
-            f'no ImageNet weights named {name!r} are published by PyTorch-Encoding; '
-            f'there are: {", ".join(IMAGENET_SHA1)}.'
+            f'unknown PyTorch-Encoding backbone {name!r}; choose one of {", ".join(IMAGENET_SHA1)}.'
         )
     weights_file, data = _fetch(
         name,
@@ -72,12 +70,11 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
         ', or train from scratch with --cfg-options model.backbone.init_cfg=None',
     )
     try:
-        # weights_only: a file from the network never runs code here.
         source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     except UnpicklingError as error:
         raise UserError(
-            f'{weights_file} holds more than plain weights; loading it could run code, '
-            'so it is refused.'
+            f'{weights_file} holds more than plain weights, and loading it could run code; '
+            'delete the file and try again.'
         ) from error
     return rename_backbone(source)
 
@@ -85,15 +82,15 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
 def convert_published_encnet(
     name: str, root: Path | None = None, dataset_meta: Mapping[str, Any] | None = None
 ) -> Path:
-    """Path of a published EncNet, converted; fetched and checked unless ``root`` holds it.
+    """Return the path of a published EncNet, converted; download it unless ``root`` holds it.
 
     Args:
-        name: A name of ``ENCNET_SHA1``.
-        root: Folder of the download and of the converted file; :func:`cache_dir` if not given.
+        name: A key of ``ENCNET_SHA1``.
+        root: Folder for the download and the converted file. Default: :func:`cache_dir`.
         dataset_meta: See :func:`convert_checkpoint`.
 
     Raises:
-        UserError: If the file cannot be fetched, or is not the published one.
+        UserError: The file cannot be downloaded, or its SHA-1 is wrong.
     """
     root = cache_dir() if root is None else Path(root)
     sha1 = ENCNET_SHA1[name]
@@ -104,30 +101,11 @@ def convert_published_encnet(
     return target
 
 
-def rename_backbone(source: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the keys of a PyTorch-Encoding ResNet-S to those of :class:`ResNetV1s`.
-
-    Its stem is ``conv1`` (a sequence that lacks the last norm) followed by ``bn1``; ours is the
-    one sequence ``stem``. The ImageNet classifier ``fc`` is dropped.
-    """
-    target = {}
-    for key, value in source.items():
-        part, _, rest = key.partition('.')
-        if part == 'fc':
-            continue
-        if part == 'conv1':
-            key = f'stem.{rest}'
-        elif part == 'bn1':
-            key = f'stem.7.{rest}'
-        target[key] = value
-    return target
-
-
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
     """Load ``pytorch-encoding://NAME`` or ``pytorch-encoding://FOLDER/NAME`` for mmengine."""
     root, _, name = filename.removeprefix(SCHEME).rpartition('/')
-    # One process fetches, the others find the file in place.
+    # One process downloads the file, the others find it in place.
     if get_rank() != 0:
         barrier()
     state_dict = load_imagenet_backbone(name, Path(root).expanduser() if root else None)
@@ -136,29 +114,29 @@ def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
     return dict(state_dict=state_dict, meta={})
 
 
-def _fetch(name: str, sha1: str, root: Path | None, way_out: str) -> tuple[Path, bytes]:
-    """Path and content of a published ``.pth``, its SHA-1 checked, fetched if it has to be."""
+def _fetch(name: str, sha1: str, root: Path | None, alternative: str) -> tuple[Path, bytes]:
+    """Return path and content of a published ``.pth``, downloaded if necessary and checked."""
     stem = f'{name}-{sha1[:8]}'
     root = cache_dir() if root is None else Path(root)
     weights_file = root / f'{stem}.pth'
     if not weights_file.is_file():
         archive = root / f'{stem}.zip'
         if not archive.is_file():
-            _download(name, archive, way_out)
+            _download(name, archive, alternative)
         data = _read_member(archive)
         _check_sha1(data, sha1, archive)
         write_whole(weights_file, data)
-        # Another process may have come as far at the same time.
+        # Another process may do the same at the same time.
         archive.unlink(missing_ok=True)
     data = weights_file.read_bytes()
     _check_sha1(data, sha1, weights_file)
     return weights_file, data
 
 
-def _download(name: str, archive: Path, way_out: str) -> None:
+def _download(name: str, archive: Path, alternative: str) -> None:
     url = BASE_URL + archive.name
     try:
-        # Imported here: only a download needs it.
+        # Imported here because only a download needs it.
         import pooch
 
         pooch.retrieve(
@@ -166,8 +144,8 @@ def _download(name: str, archive: Path, way_out: str) -> None:
         )
     except Exception as error:
         raise UserError(
-            f'the weights {name} cannot be fetched ({type(error).__name__}); download '
-            f'{url} and put it at {archive}{way_out}'
+            f'the weights {name} cannot be downloaded ({type(error).__name__}); download '
+            f'{url} and put it at {archive}{alternative}'
         ) from error
 
 
@@ -180,8 +158,7 @@ def _read_member(archive: Path) -> bytes:
     except zipfile.BadZipFile as error:
         raise UserError(f'{archive} is not an intact zip file; delete it and try again.') from error
     raise UserError(
-        f'{archive} holds {len(members)} .pth files, exactly one was expected; '
-        'delete it and try again.'
+        f'{archive} holds {len(members)} .pth files, expected exactly one; delete it and try again.'
     )
 
 
@@ -189,6 +166,5 @@ def _check_sha1(data: bytes, sha1: str, path: Path) -> None:
     found = hashlib.sha1(data).hexdigest()
     if found != sha1:
         raise UserError(
-            f'{path} holds weights with SHA-1 {found}, published is {sha1}; delete '
-            'the file and try again.'
+            f'{path} has SHA-1 {found}, expected {sha1}; delete the file and try again.'
         )

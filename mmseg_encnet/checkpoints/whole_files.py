@@ -1,4 +1,4 @@
-"""Files of weights that are whole or not there: writing them, and finding out if one is damaged."""
+"""Write checkpoint files completely or not at all, and detect damaged ones."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from zipfile import ZIP_STORED, ZipFile
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, first_line
 
 WHOLE_FILES = 'whole-files'
 ZIP_MAGIC = b'PK\x03\x04'
 _FOLDER = 0x10
+_RESTORE = 'write or download it again'
 _LEFTOVER = re.compile(r'.+\.\d+\.part')
 
 
 class DamagedFileError(UserError):
-    """A file's content is not what was written."""
+    """The content of a file is not what was written."""
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Write aside and rename, so that a killed process never leaves half a file.
+    """Write to a temporary file and rename it, so that a killed process never leaves half a file.
 
-    Whatever was at ``path`` stays until the new content is on the disk.
+    A previous file at ``path`` stays until the new content is on the disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f'{path.name}.{os.getpid()}.part')
@@ -36,7 +37,7 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    # The rename too has to survive a power failure.
+    # The rename has to survive a power failure, too.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -45,10 +46,7 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed in :func:`write_whole` left in a folder.
-
-    A folder that does not exist holds none.
-    """
+    """Remove the temporary files of processes that were killed in :func:`write_whole`."""
     for path in folder.glob('*.part'):
         if _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -56,7 +54,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @register_backend(WHOLE_FILES)
 class WholeFileBackend(LocalBackend):
-    """The toolbox's local files, written whole or not at all."""
+    """The toolbox's backend for local files, which writes them completely or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         write_whole(Path(filepath), obj)
@@ -66,13 +64,14 @@ class WholeFileBackend(LocalBackend):
 
 
 def check_undamaged(path: str | Path) -> None:
-    """Hold the records of a checkpoint to the checksums that ``torch.save`` wrote beside them.
+    """Check the records of a checkpoint against the checksums that ``torch.save`` stored.
 
-    ``torch.load`` does not: a flipped bit in a weight is read as another weight. Files of PyTorch
-    before 1.6 have no checksums, and are left to ``torch.load`` as everything that is no archive.
+    ``torch.load`` does not: it reads a flipped bit in a weight as another weight. Files of PyTorch
+    before 1.6 have no checksums; they and everything else that is not an archive are left to
+    ``torch.load``.
 
     Raises:
-        DamagedFileError: Naming the file and what is wrong with it.
+        DamagedFileError: The file is truncated or damaged.
     """
     path = Path(path)
     with path.open('rb') as file:
@@ -80,8 +79,8 @@ def check_undamaged(path: str | Path) -> None:
             return
     try:
         with ZipFile(path) as archive:
-            # Unpacking a compressed record could fill the memory; of one that is marked as a
-            # folder torch reads nothing, and leaves its tensor as the memory was.
+            # Unpacking a compressed record could exhaust the memory. torch does not read a record
+            # marked as a folder and leaves its tensor uninitialised.
             strange = [
                 info.filename
                 for info in archive.infolist()
@@ -91,19 +90,17 @@ def check_undamaged(path: str | Path) -> None:
     except MemoryError:
         raise
     except Exception as error:
-        # zipfile fails in many ways, all of them about what the bytes say.
-        reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
+        # Damaged bytes make zipfile fail in many ways.
         raise DamagedFileError(
-            f'checkpoint {path} is truncated or damaged: {reason}; write or fetch it again.'
+            f'checkpoint {path} is truncated or damaged ({first_line(error)}); {_RESTORE}.'
         ) from error
     if strange:
         raise DamagedFileError(
-            f'checkpoint {path} is damaged or no checkpoint: its record '
-            f'{strange[0]} is marked as compressed or as a folder, which '
-            'torch.save never does; write or fetch it again.'
+            f'checkpoint {path} is damaged or not a checkpoint: its record {strange[0]} is marked '
+            f'as compressed or as a folder, which torch.save never does; {_RESTORE}.'
         )
     if broken is not None:
         raise DamagedFileError(
-            f'checkpoint {path} is damaged: its record {broken} does not match '
-            'its checksum; write or fetch it again.'
+            f'checkpoint {path} is damaged: its record {broken} does not match its checksum; '
+            f'{_RESTORE}.'
         )

@@ -1,1 +1,1 @@
-"""Configs: the shipped ones, reading and checking them, and what options change."""
+"""Configs: find the shipped ones, load and check them, and apply command-line options."""

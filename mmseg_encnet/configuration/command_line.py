@@ -10,26 +10,26 @@ from mmseg_encnet.errors import UserError
 
 
 class _OptionsAction(DictAction):
-    """The toolbox's ``KEY=VALUE`` options; it fails on anything else without saying so."""
+    """The toolbox's ``KEY=VALUE`` options, with an error for anything else."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         for value in values:
             if '=' not in value:
                 raise UserError(
-                    f'{option_string} {value} came, expected KEY=VALUE; lists as '
+                    f'got {option_string} {value}, expected KEY=VALUE; write lists as '
                     'KEY="[a,b]", without white space.'
                 )
         super().__call__(parser, namespace, values, option_string)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every tool which runs a config has."""
-    parser.add_argument('config', help='config file, or the name of a shipped one')
+    """Add the arguments of all tools that run a config."""
+    parser.add_argument('config', help='config file, or name of a shipped config')
     add_options_argument(parser)
 
 
 def add_options_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that overrides entries of a config."""
+    """Add the option that overrides entries of a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -37,19 +37,19 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
         default={},
         metavar='KEY=VALUE',
         help='override entries of the config, e.g. data_root=DIR train_cfg.max_iters=100; '
-        'lists as key="[a,b]", without white space',
+        'write lists as key="[a,b]", without white space',
     )
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of tools that leave logs and that a distributed launcher can start."""
+    """Add the arguments of tools that write logs and support distributed launchers."""
     parser.add_argument(
-        '--work-dir', help='folder for logs and checkpoints; work_dirs/CONFIG if not given'
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)'
     )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='what started the processes',
+        help='launcher that started the processes (default: none)',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

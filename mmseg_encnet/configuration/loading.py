@@ -1,4 +1,4 @@
-"""From a config file and command-line overrides to a checked config."""
+"""Load a config file, apply command-line overrides and check the result."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ def load_config(
     work_dir: str | None = None,
     launcher: str = 'none',
 ) -> Config:
-    """Read a config file and apply what the command line changes.
+    """Load a config file and apply command-line overrides.
 
     Args:
-        path: A config file, or the name of a shipped one.
+        path: Config file, or name of a shipped config.
         options: Overrides by dotted key. A step of a pipeline is given by its type, as in
             ``train_dataloader.dataset.pipeline.RandomCrop.crop_size``, or its position.
-            ``data_root`` alone moves every data set of the config that lay in its ``data_root``.
-        work_dir: Folder for logs and checkpoints; ``work_dirs/NAME`` if neither this nor the
-            config says.
-        launcher: What started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+            ``data_root`` alone moves every data set of the config that is in its ``data_root``.
+        work_dir: Folder for logs and checkpoints. Default: the config's, or ``work_dirs/NAME``.
+        launcher: Launcher that started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Raises:
-        UserError: If there is no such config, it cannot be read, an option does not fit it, or it
-            names a type that is not registered.
+        UserError: The config does not exist or cannot be read, an option does not fit it, or it
+            uses a type that is not registered.
     """
     if not Path(path).is_file():
         if Path(path).name != path:
@@ -41,10 +40,10 @@ def load_config(
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        # A failed import goes on with all of sys.path.
+        # The message of a failed import ends with all of sys.path.
         reason = ' '.join(str(error).partition(', the current sys.path')[0].split())
         raise UserError(
-            f'config file {path} cannot be read: {type(error).__name__}: {reason}; '
+            f'config file {path} cannot be read ({type(error).__name__}: {reason}); '
             'correct the file.'
         ) from error
     _override(cfg, options or {})
@@ -57,7 +56,7 @@ def load_config(
 def _override(cfg: Config, options: dict[str, Any]) -> None:
     if 'data_root' in options:
         _move_data_root(cfg, options['data_root'])
-    # One by one, to name the one that does not fit; what empties an entry goes first.
+    # One by one, to name the one that does not fit; deletions go first.
     for key in sorted(options, key=lambda key: not key.endswith('._delete_')):
         _open_empty_entries(cfg, key)
         try:
@@ -86,7 +85,7 @@ def _with_step_numbers(cfg: Config, key: str) -> str:
 
 
 def _open_empty_entries(cfg: Config, key: str) -> None:
-    """Let an option reach into an entry that the config has set to None, such as ``init_cfg``."""
+    """Let an option set keys below an entry that is None in the config, such as ``init_cfg``."""
     node = cfg
     for name in key.split('.')[:-1]:
         if not isinstance(node, (dict, Config)) or name not in node:
@@ -97,12 +96,12 @@ def _open_empty_entries(cfg: Config, key: str) -> None:
 
 
 def _move_data_root(cfg: Config, data_root: str) -> None:
-    """Put the data sets that lie in the config's data root into another one."""
+    """Change the data root of the data sets that use the config's."""
     former = cfg.get('data_root')
     if former is None:
         raise UserError(
-            f'--cfg-options data_root={data_root} came, but the config has no '
-            'data_root: its data sets do not lie in one folder.'
+            f'got --cfg-options data_root={data_root}, but the config has no data_root; set the '
+            'data_root of each of its data sets.'
         )
 
     def move(node: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where the shipped configs lie, wherever the package is installed."""
+"""Find the shipped configs, wherever the package is installed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def config_dir() -> Path:
-    """Folder of the shipped configs: in the package of a wheel, beside it in a clone."""
+    """Return the folder of the shipped configs: inside a wheel's package, beside it in a clone."""
     packaged = _PACKAGE / '.mim' / 'configs'
     return packaged if packaged.is_dir() else _PACKAGE.parent / 'configs'
 
 
 def config_file(name: str) -> str:
-    """Path of a shipped config, for use as a base of one's own.
+    """Return the path of a shipped config, for use as the base of another.
 
     In a config file outside the clone::
 
@@ -27,12 +27,14 @@ def config_file(name: str) -> str:
         name: File name, with or without ``.py``.
 
     Raises:
-        UserError: If there is no such config.
+        UserError: No config of this name is shipped.
     """
     path = config_dir() / f'{name.removesuffix(".py")}.py'
     if not path.is_file():
         names = sorted(p.stem for p in config_dir().glob('*.py'))
         close = difflib.get_close_matches(path.stem, names, n=3)
-        hint = f'did you mean {" or ".join(close)}?' if close else f'there are: {", ".join(names)}.'
-        raise UserError(f'no config named {name!r} is shipped; {hint}')
+        hint = (
+            f'did you mean {" or ".join(close)}?' if close else f'choose one of {", ".join(names)}.'
+        )
+        raise UserError(f'unknown config {name!r}; {hint}')
     return str(path)

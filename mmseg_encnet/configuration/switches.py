@@ -1,4 +1,4 @@
-"""What the tools' options switch in a config."""
+"""Changes that the options of the tools make to a config."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from mmseg_encnet.errors import UserError
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """Switch a config's training to automatic mixed precision.
+    """Switch the training of a config to automatic mixed precision.
 
     Raises:
-        UserError: Without a GPU, where the toolbox has no mixed precision.
+        UserError: There is no GPU, which the toolbox needs for mixed precision.
     """
     if not torch.cuda.is_available():
         raise UserError(
-            '--amp came, but mixed precision needs a GPU and none is here; leave --amp out.'
+            'got --amp, but mixed precision needs a GPU and none is available; omit --amp.'
         )
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def use_test_time_augmentation(cfg: Config, prefix: str = '') -> None:
-    """Switch a config's test to its ``tta_model`` and ``tta_pipeline``.
+    """Switch the test of a config to its ``tta_model`` and ``tta_pipeline``.
 
     Args:
-        cfg: The config, changed in place.
-        prefix: ``published_`` for the pair of that prefix: the evaluation of the published figures.
+        cfg: Config, changed in place.
+        prefix: ``published_`` for the pair with this prefix, the evaluation of the published
+            figures.
 
     Raises:
-        UserError: If the config has none.
+        UserError: The config lacks one of them.
     """
     keys = f'{prefix}tta_model', f'{prefix}tta_pipeline'
     missing = [key for key in keys if key not in cfg]
     if missing:
         option = f'--{prefix}tta'.replace('_', '-')
         raise UserError(
-            f'{option} came, but the config has no {" and no ".join(missing)}; inherit '
-            'from one of the shipped data set bases.'
+            f'got {option}, but the config has no {" and no ".join(missing)}; inherit from one of '
+            'the shipped data set bases.'
         )
     model, pipeline = (cfg[key] for key in keys)
     cfg.test_dataloader.dataset.pipeline = pipeline
@@ -46,7 +47,7 @@ def use_test_time_augmentation(cfg: Config, prefix: str = '') -> None:
 
 
 def save_predictions(cfg: Config, out_dir: str) -> None:
-    """Have the test write its predictions, one PNG of class indices an image, to a folder."""
+    """Write the predictions of a test to a folder, one PNG of class indices per image."""
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         if evaluator['type'] == 'IoUMetric':
@@ -54,8 +55,8 @@ def save_predictions(cfg: Config, out_dir: str) -> None:
 
 
 def draw_predictions(cfg: Config, out_dir: str) -> None:
-    """Have the test draw truth and prediction over every image, into a folder."""
+    """Draw ground truth and prediction over every image of a test, into a folder."""
     cfg.default_hooks.visualization = dict(type='SegVisualizationHook', draw=True)
     cfg.visualizer.save_dir = out_dir
-    # Under the name of one that exists already the process would go on with that one's folder.
+    # A visualizer of an existing name would keep that one's folder.
     cfg.visualizer.name = f'draw into {out_dir}'

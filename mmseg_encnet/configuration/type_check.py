@@ -1,4 +1,4 @@
-"""Finding a misspelt type in a config before anything is built."""
+"""Find misspelt types in a config before anything is built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmengine.registry import Registry
 
 from mmseg_encnet.errors import UserError
 
-# Whatever else a config holds under other names belongs to its author.
+# Other top-level entries belong to the author of the config.
 _BUILT_KEYS = (
     'model',
     'train_dataloader',
@@ -36,24 +36,24 @@ _BUILT_KEYS = (
 
 
 def check_types(cfg: Mapping[str, Any]) -> None:
-    """Check that every ``type`` in a config names something registered.
+    """Check that every ``type`` in a config is registered.
 
-    Deep inside the toolbox an unknown name surfaces under another one, or as ``None``.
+    The toolbox's own errors for an unknown type name another one, or ``None``.
 
     Raises:
-        UserError: Naming the key, the value and what it may have been meant to be.
+        UserError: One is not; the message suggests the closest name.
     """
     registries = _registries()
     known = {name for registry in registries for name in registry.module_dict}
     for key in _BUILT_KEYS:
         for path, name in _types(cfg.get(key), key):
-            # A name with a scope belongs to another toolbox, which resolves it by itself.
+            # A name with a scope belongs to another toolbox, which resolves it itself.
             if name not in known and '.' not in name:
                 raise UserError(_unknown(path, name, known))
 
 
 def _registries() -> list[Registry]:
-    """The toolbox's registries, with everything registered that they would find when asked."""
+    """Return the toolbox's registries, with their parts imported."""
     found = {}
     for module in (mmseg.registry, mmengine.registry):
         for value in vars(module).values():
@@ -82,5 +82,5 @@ def _unknown(path: str, name: str, known: set[str]) -> str:
             'pip install --no-cache-dir --no-build-isolation onedl-mmcv'
         )
     close = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f'did you mean {close[0]!r}?' if close else 'nothing of a similar name is registered.'
-    return f'{path}={name!r} in the config names nothing that is registered; {hint}'
+    hint = f'did you mean {close[0]!r}?' if close else 'check the name and custom_imports.'
+    return f'{path}={name!r} in the config is not registered; {hint}'

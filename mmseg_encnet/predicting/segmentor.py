@@ -20,7 +20,7 @@ from mmseg.structures import SegDataSample
 
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.datasets.checked import what_is_broken
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, about
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 
 
@@ -134,12 +134,10 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     model = MODELS.build(cfg.model)
-    try:
+    with about(f'checkpoint {checkpoint}'):
         state_dict = plain_state_dict(content)
         _check_se_branch(model, state_dict)
         check_fits(model, state_dict, whole=True)
-    except UserError as error:
-        raise UserError(f'checkpoint {checkpoint} does not fit: {error}') from error
     model.load_state_dict(state_dict, strict=False)
 
     dataset_cfg = _leaf(cfg.test_dataloader.dataset)
@@ -176,7 +174,7 @@ def _check_se_branch(model: BaseSegmentor, state_dict: Mapping[str, Any]) -> Non
         and any(name.startswith('decode_head.') for name in state_dict)
     ):
         raise UserError(
-            f"it has no SE branch ({key}), but the config's model has one; use a checkpoint of "
+            f"has no SE branch ({key}), but the config's model has one; use a checkpoint of "
             'this config, or predict without presence: '
             '--cfg-options model.decode_head.use_se_loss=False'
         )

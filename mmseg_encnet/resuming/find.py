@@ -1,4 +1,4 @@
-"""Find the checkpoint with which an interrupted training continues."""
+"""Choose the checkpoint that an interrupted training resumes from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mmseg_encnet.checkpoints.whole_files import ZIP_MAGIC, DamagedFileError, ch
 
 
 def resume_training(cfg: Config) -> None:
-    """Have a training go on from the last checkpoint in its work dir.
+    """Make a config resume from the last checkpoint in its work dir.
 
-    Without one it starts as the config says. The toolbox would go on from ``load_from``, at the
-    iteration at which the training ended that wrote those weights.
+    Without one, the training starts as the config says. The toolbox would resume from
+    ``load_from`` instead, at the iteration at which the training of those weights ended.
     """
     cfg.resume = cfg.get('load_from') is None or find_latest_checkpoint(cfg.work_dir) is not None
     if cfg.resume:
@@ -24,23 +24,24 @@ def resume_training(cfg: Config) -> None:
 
 
 def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | None:
-    """The checkpoint with which an interrupted training goes on.
+    """Return the checkpoint that an interrupted training resumes from.
 
-    It is the last one written. Is that damaged or gone, it is the newest one before it that is
-    not: resuming is exact, so this costs time and changes no result.
+    It is the last one written or, if that is damaged or missing, the newest intact one before it.
+    Because resuming is exact, falling back costs time and does not change the result.
 
     Args:
         work_dir: Folder of the training.
-        warn: Called with a sentence about a checkpoint that cannot be used.
+        warn: Called with a sentence if there is no checkpoint, or the last one cannot be used.
 
     Returns:
-        The file, or None if nothing was written yet.
+        The file, or None if none was written yet.
 
     Raises:
-        DamagedFileError: If none of those written is whole.
+        DamagedFileError: No checkpoint is intact.
     """
     last = find_latest_checkpoint(str(work_dir))
     if not last:
+        warn(f'No checkpoint in {work_dir} to resume from; training starts at the beginning.')
         return None
     path = Path(last)
     if not path.is_file():
@@ -51,30 +52,31 @@ def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | N
         return str(path)
     for earlier in _earlier(path):
         if _problem(earlier) is None:
-            warn(f'{problem} Training goes on from the checkpoint before it, {earlier}.')
+            warn(f'{problem}; training resumes from the one before it, {earlier}.')
             return str(earlier)
     raise DamagedFileError(
-        f'{problem} There is no whole checkpoint before it in {path.parent} to '
-        'resume from; train without --resume to start over.'
+        f'{problem}, and {path.parent} holds no intact checkpoint before it; train without '
+        '--resume to start over.'
     )
 
 
 def _problem(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None."""
     if not path.is_file():
-        return f'The last checkpoint {path} is missing.'
+        return f'the last checkpoint {path} is missing'
     try:
         check_undamaged(path)
     except DamagedFileError as error:
-        return str(error)
+        return str(error).rpartition(';')[0]
     with path.open('rb') as file:
-        # The other format that torch.load reads starts with a pickle.
+        # torch.load also reads another format, without checksums.
         if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
             return None
-    return f'checkpoint {path} is damaged: it is empty or does not start as a checkpoint does.'
+    return f'checkpoint {path} is damaged: it is empty or does not start like a checkpoint'
 
 
 def _earlier(path: Path) -> list[Path]:
-    """The checkpoints of the same series before one, newest first."""
+    """Return the earlier checkpoints of the same series, newest first."""
     match = re.fullmatch(r'(.*?)(\d+)(\D*)', path.name)
     if match is None or not path.parent.is_dir():
         return []

@@ -1,4 +1,4 @@
-"""The states of the random number generators of a process."""
+"""Capture, restore and seed the random number generators of a process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 
 def capture_states() -> dict[str, Any]:
-    """The states of Python's, numpy's and PyTorch's generators, as plain data and tensors.
+    """Return the states of Python's, numpy's and PyTorch's generators.
 
-    Checkpoints hold them, and are read as plain data alone.
+    They consist of plain data and tensors, because checkpoints are read as plain data only.
     """
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()
@@ -35,7 +35,7 @@ def capture_states() -> dict[str, Any]:
 
 
 def restore_states(states: dict[str, Any]) -> None:
-    """Put the generators back to where :func:`capture_states` saw them."""
+    """Restore the states that :func:`capture_states` returned."""
     version, words, gauss = states['python']
     random.setstate((version, tuple(words.tolist()), gauss))
     kind, keys, *rest = states['numpy']
@@ -47,16 +47,16 @@ def restore_states(states: dict[str, Any]) -> None:
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Draw random numbers on the CPU from a seed of their own, and leave no trace.
+    """Seed the CPU generators inside the context and restore them afterwards.
 
     Args:
-        *entropy: Non-negative integers; each combination gives other numbers.
+        *entropy: Non-negative integers; each combination gives other random numbers.
     """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     first, second, third, fourth = np.random.SeedSequence(entropy).generate_state(4).tolist()
     random.seed(first)
     np.random.seed(second)
-    # torch.manual_seed would reseed the GPUs as well.
+    # torch.manual_seed would also seed the GPUs.
     torch.default_generator.manual_seed(third << 32 | fourth)
     try:
         yield

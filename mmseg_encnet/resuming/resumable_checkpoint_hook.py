@@ -1,4 +1,4 @@
-"""Checkpoints that survive what kills a training, and from which it goes on as if nothing was."""
+"""Checkpoints that survive a kill at any moment and from which a training resumes exactly."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
-from torch import nn
 
 from mmseg_encnet.checkpoints.whole_files import WHOLE_FILES, remove_leftovers, write_whole
+from mmseg_encnet.resuming.process_state import (
+    capture_process,
+    restore_process,
+    warn_of_other_threads,
+)
 from mmseg_encnet.resuming.random_states import capture_states, restore_states
+from mmseg_encnet.resuming.seeded_infinite_sampler import continue_order
 
-# Not starting with 'val', or the toolbox would log it as a metric.
+# The toolbox logs what starts with 'val' as a metric.
 _VALIDATED = 'last_validation'
 
 
 @HOOKS.register_module()
 class ResumableCheckpointHook(CheckpointHook):
-    """The toolbox's ``CheckpointHook``, whose checkpoints are always whole and complete.
+    """The toolbox's ``CheckpointHook`` with checkpoints that are always complete.
 
-    - A file is written aside and renamed; those that it replaces (``max_keep_ckpts``, the former
-      best one) are removed afterwards. A process killed at any moment leaves the last checkpoint
-      readable, and what it was writing is cleaned up by the next run.
-    - A checkpoint also holds the random states of every process and, in the midst of a gradient
-      accumulation, the gradients, so that a resumed run continues bit for bit on the CPU.
-    - What a validation draws at random is not missed by the training, and one that the
-      interruption cut off is made up for.
+    - A file is written under a temporary name and renamed; the files that it replaces
+      (``max_keep_ckpts``, the former best one) are removed afterwards. A process killed at any
+      moment leaves the last checkpoint readable, and the next run removes the temporary file.
+    - A checkpoint also holds the random states of every process and, during gradient accumulation,
+      the gradients, so that a resumed run continues bit for bit on the CPU.
+    - Random numbers drawn in a validation do not affect the training, and a validation that an
+      interruption cut off is repeated.
 
-    Args: as of :class:`mmengine.hooks.CheckpointHook`.
+    Takes the arguments of :class:`mmengine.hooks.CheckpointHook`.
     """
 
     _states: list[dict[str, Any]] | None = None
@@ -54,22 +57,18 @@ class ResumableCheckpointHook(CheckpointHook):
         if local and is_main_process():
             remove_leftovers(Path(self.out_dir))
         if self.max_keep_ckpts > 0:
-            # The outdated one is listed until it is removed, so no limit here.
+            # Without a limit: the outdated checkpoint stays in the list until it is removed.
             self.keep_ckpt_ids = deque(self.keep_ckpt_ids)
-        _continue_data_of(runner)
+        continue_order(runner)
 
     def before_train_epoch(self, runner) -> None:
         if self._resumed is not None and _validation_missed(runner):
             runner.val_loop.run()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
-        # Here, because starting to load data draws random numbers too.
+        # Not earlier, because starting the data loader draws random numbers.
         if self._resumed is not None:
-            restore_states(self._resumed['random'])
-            for name, parameter in _unwrapped(runner.model).named_parameters():
-                gradient = self._resumed['gradients'].get(name)
-                if gradient is not None:
-                    parameter.grad = gradient.to(parameter.device)
+            restore_process(runner, self._resumed)
             self._resumed = None
 
     def before_val(self, runner) -> None:
@@ -80,7 +79,7 @@ class ResumableCheckpointHook(CheckpointHook):
             restore_states(self._before_validation)
         runner.message_hub.update_info(_VALIDATED, runner.iter)
         super().after_val_epoch(runner, metrics)
-        # The checkpoint of this iteration is from before the validation.
+        # The checkpoint of this iteration was written before the validation.
         if self._saved_step == runner.iter != self._saved_validated and not self.by_epoch:
             self._save_checkpoint_with_step(
                 runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter)
@@ -94,14 +93,13 @@ class ResumableCheckpointHook(CheckpointHook):
         states = checkpoint.get('process_states') if runner._resume else None
         if states and get_rank() < len(states):
             self._resumed = states[get_rank()]
+            warn_of_other_threads(runner, self._resumed)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
-        self._states = all_gather_object(
-            dict(random=capture_states(), gradients=_pending_gradients(runner))
-        )
+        self._states = all_gather_object(capture_process(runner))
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             self.keep_ckpt_ids.append(step)
-            # With the one that is removed below: killed before that, the resumed run removes it.
+            # Includes the one removed below: if killed before that, the resumed run removes it.
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
 
         filename = self.filename_tmpl.format(step)
@@ -135,7 +133,7 @@ class ResumableCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _removing_afterwards(self) -> Iterator[None]:
-        """Let the toolbox's code remove files only once what replaces them is written."""
+        """Delay removals by the toolbox's code until the replacements are written."""
         backend, self.file_backend = self.file_backend, _DeferredRemoval(self.file_backend)
         try:
             yield
@@ -152,7 +150,7 @@ class ResumableCheckpointHook(CheckpointHook):
 
 
 class _DeferredRemoval:
-    """A file backend that only notes what is to be removed."""
+    """A file backend that only records removals."""
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend
@@ -171,44 +169,12 @@ def _remove(backend: Any, path: str) -> None:
     if backend.isfile(path):
         backend.remove(path)
     elif backend.isdir(path):
-        # Checkpoints that deepspeed saves are folders.
+        # Deepspeed's checkpoints are folders.
         backend.rmtree(path)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
-
-
-def _pending_gradients(runner) -> dict[str, Any]:
-    """What was accumulated and not yet applied: nothing, apart from gradient accumulation."""
-    optim_wrapper = runner.optim_wrapper
-    if not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper.should_update():
-        return {}
-    return {
-        name: parameter.grad.cpu()
-        for name, parameter in _unwrapped(runner.model).named_parameters()
-        if parameter.grad is not None
-    }
-
-
-def _continue_data_of(runner) -> None:
-    """Draw the samples in the order of the resumed run.
-
-    The data loader is built before the checkpoint with the seed of that run is read.
-    """
-    loop = runner.train_loop
-    sampler = getattr(loop.dataloader, 'sampler', None)
-    if getattr(sampler, 'seed', runner.seed) == runner.seed:
-        return
-    sampler.seed = runner.seed
-    if hasattr(sampler, '_indices_of_rank'):
-        sampler.indices = sampler._indices_of_rank()
-    if isinstance(loop, IterBasedTrainLoop):
-        loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
-
-
 def _validation_missed(runner) -> bool:
-    """Whether the run was interrupted between an iteration and the validation that it was due."""
+    """Return whether the run was interrupted between an iteration and its validation."""
     loop = runner.train_loop
     if not isinstance(loop, IterBasedTrainLoop) or runner.val_loop is None or not loop.iter:
         return False

@@ -1,4 +1,4 @@
-"""An endless order of samples in which each is augmented the same way whoever prepares it."""
+"""An endless order of samples, each augmented the same way whichever process prepares it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmseg_encnet.resuming.random_states import seeded
 
 
 class Draw(int):
-    """The index of a sample, with the seeds of the random numbers of its augmentation."""
+    """The index of a sample, with the seeds for its augmentation."""
 
     seeds: tuple[int, ...]
 
@@ -26,7 +27,7 @@ class Draw(int):
 
 
 class _SeededReader:
-    """Prepares the samples of a batch, each with random numbers of its own."""
+    """Prepares the samples of a batch, each from its own seeds."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -44,18 +45,18 @@ class _SeededReader:
 
 @DATA_SAMPLERS.register_module()
 class SeededInfiniteSampler(InfiniteSampler):
-    """The toolbox's ``InfiniteSampler``, in the same order, which also seeds the augmentation.
+    """The toolbox's ``InfiniteSampler``, with the same order, which also seeds the augmentation.
 
-    The random numbers of a sample follow from the seed of the run and from its place in the order
-    over all processes. So neither the number of workers, nor an interruption, nor how a batch is
-    divided among processes changes what a training sees.
+    The random numbers of a sample depend only on the seed of the run and the sample's position in
+    the order over all processes. Neither the number of workers, nor an interruption, nor the
+    division of a batch among processes changes what a training sees.
 
     Args:
-        dataset: The data set; its ``__getitems__``, which PyTorch's loader prefers for a batch, is
-            set.
+        dataset: Data set. Its ``__getitems__``, which PyTorch's loader prefers for batches, is
+            replaced.
         shuffle: Whether to shuffle.
-        seed: Seed of the order and of the augmentation; a random one, the same in every process,
-            if not given.
+        seed: Seed of the order and the augmentation. Default: a random one, the same in every
+            process.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
@@ -65,3 +66,19 @@ class SeededInfiniteSampler(InfiniteSampler):
     def _indices_of_rank(self) -> Iterator[Draw]:
         for step, index in enumerate(super()._indices_of_rank()):
             yield Draw(index, (self.seed, self.rank + step * self.world_size))
+
+
+def continue_order(runner: Runner) -> None:
+    """Draw the samples of a resumed run in the order of its seed.
+
+    The toolbox builds the data loader before it reads the seed from the checkpoint.
+    """
+    loop = runner.train_loop
+    sampler = getattr(loop.dataloader, 'sampler', None)
+    if getattr(sampler, 'seed', runner.seed) == runner.seed:
+        return
+    sampler.seed = runner.seed
+    if hasattr(sampler, '_indices_of_rank'):
+        sampler.indices = sampler._indices_of_rank()
+    if isinstance(loop, IterBasedTrainLoop):
+        loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)

@@ -1,4 +1,4 @@
-"""Running a config: the runner, its hooks, its processes and its one-sentence errors."""
+"""Run a config: the runner, its hooks, its processes and its one-sentence errors."""
 
 from mmseg_encnet.toolbox import require_toolbox
 

@@ -1,8 +1,7 @@
-"""Turning the toolbox's exceptions into the one sentence a person needs.
+"""Turn exceptions that a user can fix into one sentence.
 
-The tools run their ``main`` under :func:`exit_with_one_sentence`. What it recognises as a mistake
-of the person is printed without a traceback, with exit status 2; anything else is a defect of the
-program and keeps its traceback.
+The tools decorate their ``main`` with :func:`exit_with_one_sentence`. It prints recognised errors
+without a traceback and exits with status 2; anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _WORKER_SENTENCE = re.compile(r'errors\.UserError: (.+)\Z', re.DOTALL)
 
 
 def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., None]:
-    """Decorate a tool's ``main``: mistakes of the person become a sentence and status 2."""
+    """Decorate a tool's ``main`` to report errors that the user can fix in one sentence."""
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> None:
@@ -41,7 +40,7 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
             sentence = explain(error)
             if sentence is None:
                 raise
-            if not _told(sentence):
+            if not _reported(sentence):
                 print(f'error: {sentence}', file=sys.stderr)
             status = 2
         sys.exit(status)
@@ -49,12 +48,12 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
     return run
 
 
-def _told(sentence: str) -> bool:
-    """Whether another process that torchrun started on this machine has told the same already."""
+def _reported(sentence: str) -> bool:
+    """Return whether another process of torchrun on this machine has printed the sentence."""
     error_file = os.environ.get('TORCHELASTIC_ERROR_FILE')
     if not error_file:
         return False
-    # One folder a process, in one of this attempt.
+    # A folder per process, inside one per attempt.
     folder = Path(error_file).parents[1]
     try:
         (folder / hashlib.sha256(sentence.encode()).hexdigest()).touch(exist_ok=False)
@@ -66,35 +65,35 @@ def _told(sentence: str) -> bool:
 
 
 def explain(error: BaseException) -> str | None:
-    """The sentence for an exception, or None if it is not a mistake of the person."""
+    """Return the sentence for an exception, or None if it is a bug."""
     message = str(error.args[0]) if error.args else str(error)
     if isinstance(error, UserError):
-        # Raised in a data loading worker, the sentence comes at the end of the worker's traceback.
+        # From a data loading worker, the sentence is the end of the worker's traceback.
         in_worker = _WORKER_SENTENCE.search(message)
         return (in_worker.group(1) if in_worker else message).strip()
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f'{error.filename or "a file"} cannot be written: {error.strerror}; free space on '
-            'its disk.'
+            f'{error.filename or "a file"} cannot be written ({error.strerror}); free space on its '
+            'disk.'
         )
     if isinstance(error, TypeError):
         match = _UNEXPECTED_ARGUMENT.search(message)
         if match:
             owner, argument = match.groups()
             return (
-                f'{argument!r} is not an argument that {owner} knows; correct the key in the '
-                'config or in --cfg-options.'
+                f'{argument!r} is not an argument of {owner}; correct the key in the config or in '
+                '--cfg-options.'
             )
         match = _MISSING_ARGUMENT.search(message)
         if match:
             owner, arguments = match.groups()
-            return f'{owner} lacks {arguments}; add it in the config or with --cfg-options.'
+            return f'{owner} needs {arguments}; add it to the config or with --cfg-options.'
     if isinstance(error, KeyError):
-        # The check before building leaves names with a scope to the toolbox that they name.
+        # check_types leaves names with a scope to their toolbox.
         match = _UNREGISTERED.search(message)
         if match:
             return (
-                f'type={match.group(1)!r} in the config names nothing in the registry '
-                f'{match.group(2)}; correct it.'
+                f'type={match.group(1)!r} in the config is not in the registry {match.group(2)}; '
+                'correct it.'
             )
     return None

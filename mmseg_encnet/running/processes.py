@@ -1,4 +1,4 @@
-"""Run a config in one process or in several."""
+"""Run a config in one or several processes."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ from torch import distributed
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
 
-# What gloo says, on the way or while connecting.
+# Messages of gloo, while running or connecting.
 _LOST_PROCESS = re.compile(
     r'Connection (closed|reset) by peer|Broken pipe|Timed out waiting|timeout caused pair closure|'
     r'[Cc]onnect(FullMesh)? .*(failed|timeout)|client socket has (failed|timed out)'
 )
-_SECONDS_TO_BE_ENDED = 3.0
+_SECONDS_UNTIL_LAUNCHER_ENDS_US = 3.0
 
 
 def start_process_group(launcher: str, timeout: float | None = None) -> None:
     """Join the processes of a distributed run on a machine without GPUs.
 
-    mmengine selects a GPU unconditionally when it joins; a group that exists is left alone.
+    mmengine always selects a GPU when it joins a process group, but keeps an existing group.
 
     Args:
-        launcher: What started the processes.
-        timeout: Seconds after which a process that waits for another one gives up; PyTorch's half
-            an hour if not given.
+        launcher: Launcher that started the processes.
+        timeout: Seconds that a process waits for another one. Default: PyTorch's half hour.
 
     Raises:
-        UserError: For launchers other than ``pytorch`` where there is no GPU.
+        UserError: The launcher is not ``pytorch`` and there is no GPU.
     """
     if launcher == 'none' or torch.cuda.is_available() or distributed.is_initialized():
         return
     if launcher != 'pytorch':
         raise UserError(
-            f'launcher {launcher!r} needs a GPU in every process and none is here; on '
-            'machines without GPUs start with tools/dist_train.sh.'
+            f'launcher {launcher!r} needs a GPU for every process, and none is available; without '
+            'GPUs, start with tools/dist_train.sh.'
         )
     distributed.init_process_group(
         'gloo', timeout=None if timeout is None else timedelta(seconds=timeout)
@@ -49,7 +48,7 @@ def start_process_group(launcher: str, timeout: float | None = None) -> None:
 
 
 def run_training(cfg: Config) -> None:
-    """Train a config to its end."""
+    """Train a config."""
     with _process_group(cfg):
         EncNetRunner.from_cfg(cfg).train()
 
@@ -64,10 +63,10 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
 
 @contextmanager
 def _process_group(cfg: Config) -> Iterator[None]:
-    """The process group of a run, if it has several processes.
+    """Join the process group of a run, if it has several processes, and leave it afterwards.
 
     Raises:
-        UserError: If another process of the run has ended, or does not answer.
+        UserError: Another process of the run has ended or does not answer.
     """
     try:
         start_process_group(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
@@ -75,12 +74,12 @@ def _process_group(cfg: Config) -> Iterator[None]:
     except RuntimeError as error:
         if not _LOST_PROCESS.search(str(error)):
             raise
-        # On the same machine the launcher ends this process meanwhile, and only what the other
-        # one said remains to be read.
-        time.sleep(_SECONDS_TO_BE_ENDED)
+        # On the same machine, the launcher ends this process meanwhile, which leaves only the error
+        # of the other process in the output.
+        time.sleep(_SECONDS_UNTIL_LAUNCHER_ENDS_US)
         raise UserError(
-            'this process lost another process of the run, which ended or does not answer; look '
-            'for its error in the output of its machine.'
+            'another process of the run has ended or does not answer; look for its error in the '
+            'output of its machine.'
         ) from error
     if distributed.is_initialized():
         distributed.destroy_process_group()

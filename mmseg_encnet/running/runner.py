@@ -1,4 +1,4 @@
-"""The toolbox's runner, made to work on a CPU-only machine and to name what is broken."""
+"""The toolbox's runner, extended to CPU-only machines, exact resuming and precise errors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils.data import DataLoader
 
 from mmseg_encnet import toolbox_changes
+from mmseg_encnet.checkpoints.fit import UnfitWeightsError, check_finite
 from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
-from mmseg_encnet.checkpoints.whole_files import DamagedFileError
 from mmseg_encnet.datasets.checked import build_checked_dataset
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, first_line, type_and_first_line
 from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.running.explain import explain
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
+from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -46,41 +47,43 @@ _WHILE_BUILDING = (
 
 
 def _built_from(part: str) -> Callable[[Callable], Callable]:
-    """Decorate what builds a part of the config: what fails there names the part."""
+    """Decorate a method that builds a part of the config, to name that part in its errors."""
 
     def decorate(build: Callable) -> Callable:
         @functools.wraps(build)
-        def build_or_tell(*args, **kwargs) -> Any:
+        def build_or_explain(*args, **kwargs) -> Any:
             try:
                 return build(*args, **kwargs)
             except _WHILE_BUILDING as error:
-                # Of several processes another one may be the reason.
+                # With several processes, the cause may be in another one.
                 lost = isinstance(error, RuntimeError) and torch.distributed.is_initialized()
                 if lost or explain(error) is not None:
                     raise
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 raise UserError(
-                    f'{part} of the config cannot be built: {type(error).__name__}: '
-                    f'{" ".join(_first_line(error).split())} ({Path(place.filename).name}, line '
-                    f'{place.lineno}); correct it in the config or in --cfg-options.'
+                    f'{part} of the config cannot be built: '
+                    f'{" ".join(type_and_first_line(error).split())} '
+                    f'({Path(place.filename).name}, line {place.lineno}); correct it in the '
+                    'config or in --cfg-options.'
                 ) from error
 
-        return build_or_tell
+        return build_or_explain
 
     return decorate
 
 
 class EncNetRunner(Runner):
-    """:class:`mmengine.runner.Runner` with the edges of this project.
+    """:class:`mmengine.runner.Runner` with the checks and extensions of this project.
 
     - Every sample and every checkpoint is checked, see
       :mod:`mmseg_encnet.datasets.checked` and :mod:`mmseg_encnet.checkpoints.fit`.
-    - In a process group without GPUs the model is wrapped for the CPU, and synchronised batch
+    - In a process group without GPUs, the model is wrapped for the CPU, and synchronised batch
       norm, which PyTorch cannot train there, falls back to plain batch norm with a warning.
-    - Training survives being killed, resumes exactly and stops at a loss that is no number, in
-      any config, see :mod:`.hooks`; a full disk ends it in one sentence.
+    - With any config, training survives a kill and resumes exactly, see
+      :mod:`mmseg_encnet.resuming`, and stops at a non-finite loss or if no pixel is labelled, see
+      :mod:`mmseg_encnet.running.hooks`. A full disk ends it in one sentence.
     - The resolved config is written as ``config.py``: under its own name it would be a second
-      file of that name in an editable install, and ``mim`` refuses to choose between two.
+      file of that name in an editable install, and ``mim`` refuses to choose between the two.
     """
 
     from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
@@ -117,35 +120,30 @@ class EncNetRunner(Runner):
                 for name, hook in default_hooks.items()
             }
         super().register_hooks(default_hooks, custom_hooks)
-        self.register_hook(FitCheckHook())
-        if not any(isinstance(hook, LossCheckHook) for hook in self.hooks):
-            self.register_hook(LossCheckHook())
+        for hook in (FitCheckHook, LabelCheckHook, LossCheckHook):
+            if not any(isinstance(registered, hook) for registered in self.hooks):
+                self.register_hook(hook())
 
     def build_logger(self, *args, **kwargs) -> Any:
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                # It would print a traceback for each line that does not fit on the disk.
-                handler.handleError = _raise_as_it_is
+                # The default prints a traceback for each line that does not fit on the disk.
+                handler.handleError = _reraise
         return logger
 
     def train(self) -> nn.Module:
         if self._resume and self._load_from is None:
             self._load_from = find_resumable(self.work_dir, self.logger.warning)
-            if self._load_from is None:
-                self.logger.warning(
-                    f'No checkpoint in {self.work_dir} to resume from; training '
-                    'starts at the beginning.'
-                )
-                self._resume = False
+            self._resume = self._load_from is not None
         try:
             return super().train()
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise
             raise UserError(
-                f'work dir {self.work_dir} cannot be written: {error.strerror}; free space there '
-                'and go on from the last checkpoint with --resume.'
+                f'work dir {self.work_dir} cannot be written ({error.strerror}); free space there '
+                'and continue from the last checkpoint with --resume.'
             ) from error
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -153,8 +151,8 @@ class EncNetRunner(Runner):
             return super().wrap_model(model_wrapper_cfg, model)
         if any(isinstance(module, SyncBatchNorm) for module in model.modules()):
             self.logger.warning(
-                'SyncBatchNorm cannot train on the CPU in a process group; every '
-                'process now normalises over its own part of the batch.'
+                'SyncBatchNorm cannot train on the CPU in a process group; every process '
+                'normalises over its own part of the batch instead.'
             )
             model = revert_sync_batchnorm(model)
         return MMDistributedDataParallel(
@@ -164,64 +162,58 @@ class EncNetRunner(Runner):
         )
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
-        with _broken_file_named(f'checkpoint {filename}'):
-            try:
-                checkpoint = super().load_checkpoint(filename, *args, **kwargs)
-            except (DamagedFileError, UnreadableFileError):
-                raise
-            except UserError as error:
-                raise UserError(f'checkpoint {filename} does not fit: {error}') from error
-        # Resuming runs the program text there, which can come from anyone.
+        with _explaining(f'checkpoint {filename}'):
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        # Resuming would execute the config there, which can be from anyone.
         if isinstance(checkpoint.get('meta'), dict):
             checkpoint['meta'].pop('config', None)
         return checkpoint
 
     def _init_model_weights(self) -> None:
         if self._resume:
-            # Everything is about to be restored; fetching ImageNet weights first would make a
-            # resumed run depend on the network.
+            # All weights will be restored; downloading ImageNet weights first would make a resumed
+            # run depend on the network.
             return
         entry = next(_pretrained_entries(self.cfg.model, 'model'), None)
         if entry is None:
             super()._init_model_weights()
             return
         key, name = entry
-        with _broken_file_named(f'the file of pretrained weights {name} named by {key}'):
+        with _explaining(f'the file of pretrained weights {name} named by {key}'):
             try:
                 super()._init_model_weights()
             except (URLError, ConnectionError, TimeoutError) as error:
                 raise UserError(_how_to_get_weights(key, name, error)) from error
+            check_finite(self.model.state_dict(), dict(self.model.named_buffers()))
 
     @master_only
     def dump_config(self) -> None:
         self.cfg.dump(str(Path(self.work_dir) / 'config.py'))
 
 
-def _raise_as_it_is(record: logging.LogRecord) -> None:
-    # Called while the error is handled.
+def _reraise(record: logging.LogRecord) -> None:
+    # Called in the except clause of the error.
     raise
 
 
 @contextmanager
-def _broken_file_named(file: str) -> Iterator[None]:
-    """Turn the ways in which reading a file of weights fails into sentences that name it."""
+def _explaining(file: str) -> Iterator[None]:
+    """Turn errors in reading a file of weights into sentences that name it."""
     try:
         yield
     except UnreadableFileError as error:
         raise UserError(f'{file} {error.reason}') from error
+    except UnfitWeightsError as error:
+        raise UserError(f'{file} {error}') from error
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f'{file} does not exist; check the path.') from error
     except (RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        # What is read fits neither the model nor the state of a training.
+        # The content matches neither the model nor the state of a training.
         raise UserError(
-            f'{file} cannot be read: {_first_line(error)}; it is truncated or no checkpoint.'
+            f'{file} cannot be read ({first_line(error)}); it is truncated or not a checkpoint.'
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip('.')
 
 
 def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
@@ -232,14 +224,14 @@ def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
         url = f'https://download.openmmlab.com/{url}'
     place = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name
     return (
-        f'the weights {name!r} named by {key} cannot be fetched ({_first_line(error)}); '
+        f'the weights {name!r} named by {key} cannot be downloaded ({first_line(error)}); '
         f'download {url} and put it at {place}, or train from scratch with --cfg-options '
         f'{key}=None'
     )
 
 
 def _pretrained_entries(cfg: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the config key and the name of every set of pretrained weights in a model config."""
+    """Yield config key and name of all pretrained weights in a model config."""
     if isinstance(cfg, dict):
         if cfg.get('type') == 'Pretrained':
             yield path, cfg['checkpoint']

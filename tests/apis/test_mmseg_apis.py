@@ -1,4 +1,4 @@
-"""The toolbox's own inference interfaces, with a config and a checkpoint of this project."""
+"""The toolbox's own inference interfaces with a config and a checkpoint of this project."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PALETTE = MSRC21Dataset.METAINFO['palette']
 
 @pytest.fixture
 def trained(tiny_config) -> dict[str, str]:
-    """Config and checkpoint as a training leaves them."""
-    # The toolbox keeps one visualizer per name and process, with the folder it began with.
+    """Config and checkpoint that a training writes."""
+    # The toolbox keeps one visualizer per name and process, with its first folder.
     cfg = tiny_config({'visualizer.name': 'apis'})
     run_training(cfg)
     return dict(
@@ -41,7 +41,7 @@ def test_inferencer_has_our_classes_and_colours(trained, photograph, tmp_path):
     inferencer = MMSegInferencer(
         trained['config'], trained['checkpoint'], device='cpu', show_progress=False
     )
-    # Its fallback, the classes of Cityscapes, ends at 18.
+    # Its fallback, the classes of Cityscapes, has indices up to 18.
     for index in (0, 18, 19, 20):
         bias = inferencer.model.decode_head.conv_seg.bias.data
         bias.zero_()

@@ -1,4 +1,4 @@
-"""Weights of other frameworks, made up from the definitions of their networks."""
+"""Synthetic weights of other frameworks, from the definitions of their networks."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def encnet(
 
 
 def fill(entries: Iterator[tuple[str, tuple[int, ...]]]) -> dict[str, torch.Tensor]:
-    """Another number for every entry, without memory for its elements."""
+    """Return a different number for every entry, without memory for its elements."""
     return {
         key: torch.tensor(index) if shape == () else torch.tensor(index / 1e4).expand(shape)
         for index, (key, shape) in enumerate(entries, start=1)

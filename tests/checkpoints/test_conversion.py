@@ -1,17 +1,16 @@
-"""Checkpoints of other frameworks: told apart, converted, accounted for, or refused."""
+"""Checkpoints of other frameworks: recognised, converted, accounted for, or refused."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from original_weights import backbone, encnet, fill
+from pickled_code import Payload
 from torch import Tensor
 
 from mmseg_encnet.checkpoints import convert_checkpoint, convert_state_dict
@@ -76,7 +75,7 @@ def test_the_shipped_config_has_that_network(config, name):
 
 
 def fastfcn_neck(stages: list[Tensor], weights: dict[str, Tensor]) -> Tensor:
-    """FastFCN's neck, written down from the paper's figure 3 in the order of its code."""
+    """FastFCN's neck, from figure 3 of the paper, in the order of its code."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         mean, var, weight, bias = (
@@ -148,8 +147,8 @@ def test_what_is_left_and_added_is_told():
         'PyTorch-Encoding: EncNet on ResNetV1s-50, 3 classes',
         'head.conv5.1 (weight, ',
         '-> decode_head.bottleneck.bn',
-        'criterion.weight: no part',
-        '2 entries left',
+        'criterion.weight: not part',
+        '2 entries not used',
     ):
         assert words in lines
 
@@ -212,7 +211,7 @@ def test_mmsegmentation_passes_as_it_is(options, tmp_path):
     conversion = convert_checkpoint(tmp_path / 'source.pth', tmp_path / 'target.pth')
     assert conversion.source == 'MMSegmentation'
     assert conversion.left == {}
-    content = torch.load(tmp_path / 'target.pth', weights_only=False)
+    content = CheckpointLoader.load_checkpoint(str(tmp_path / 'target.pth'))
     assert content['meta']['dataset_meta']['classes'] == list('abcde')
     ours = MODELS.build(small_encnet(type='EncodingHead', loss_se_decode=None, **options))
     ours.load_state_dict(content['state_dict'], strict=True)
@@ -220,14 +219,6 @@ def test_mmsegmentation_passes_as_it_is(options, tmp_path):
     del state_dict['decode_head.enc_module.fc.0.bias']
     with pytest.raises(UserError, match=r'lacks 1 entries: decode_head\.enc_module\.fc\.0\.bias'):
         convert_state_dict(state_dict)
-
-
-class Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
 
 
 def without(*starts: str) -> dict[str, Tensor]:
@@ -251,7 +242,7 @@ REFUSED = {
     'a missing block': (lambda: without('pretrained.layer3.5'), ['(3, 4, 5, 3) blocks']),
     'another width': (
         lambda: dict(without(), **{'head.conv5.1.bias': torch.zeros(7)}),
-        ['head.conv5.1.bias of shape (512,) (it has (7,))'],
+        ['head.conv5.1.bias of shape (512,) (got (7,))'],
     ),
     'another neck': (
         lambda: dict(without(), **{'jpu.jum_1.conv_l.0.weight': torch.zeros(7)}),
@@ -259,12 +250,16 @@ REFUSED = {
     ),
     'another network': (
         lambda: {'conv1.weight': torch.zeros(64, 3, 7, 7), 'fc.bias': torch.zeros(3)},
-        ['no EncNet that is known', 'conv1.weight, fc.bias', 'head.encmodule.*'],
+        ['not a recognised EncNet', 'conv1.weight, fc.bias', 'head.encmodule.*'],
     ),
-    'no head at all': (lambda: without('head.'), ['no EncNet that is known']),
-    'no names': (lambda: [torch.zeros(3)], ['instead of weights by name']),
-    'no tensors': (lambda: dict(epoch=3), ["'epoch' is no tensor"]),
+    'no head at all': (lambda: without('head.'), ['not a recognised EncNet']),
+    'no names': (lambda: [torch.zeros(3)], ['holds a list, expected weights by name']),
+    'no tensors': (lambda: dict(epoch=3), ["'epoch' is not a tensor"]),
     'nothing': (dict, ['it is empty']),
+    'weights that are not finite': (
+        lambda: dict(without(), **{'head.conv5.1.running_var': torch.full((512,), torch.nan)}),
+        ['holds an entry with NaN or infinite values', 'head.conv5.1.running_var'],
+    ),
 }
 
 
@@ -281,7 +276,7 @@ def test_refused_with_what_is_missing_and_nothing_written(name, tmp_path):
 
 @pytest.mark.parametrize(
     'content, words',
-    [(None, 'does not exist'), (b'<html>sign in</html>', 'no checkpoint'), (b'', 'truncated')],
+    [(None, 'does not exist'), (b'<html>sign in</html>', 'not a checkpoint'), (b'', 'truncated')],
 )
 def test_files_that_are_no_checkpoints(content, words, tmp_path):
     source = tmp_path / 'source.pth'
@@ -301,7 +296,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_their_training_in_progress(tmp_path):
-    """As their trainers write it: with the optimizer, and a score that is a numpy number."""
+    """Their training checkpoints hold an optimiser, and a score that is a numpy scalar."""
     state_dict = {
         f'module.{key}': torch.zeros(1).expand(value.shape) if value.dim() else value
         for key, value in without().items()
@@ -324,7 +319,7 @@ def test_tool(run_tool, tmp_path):
     result = run_tool('model_converters/convert', 'source.pth', 'target.pth')
     assert result.status == 0, result.err
     assert 'PyTorch-Encoding: EncNet' in result.out
-    assert 'written to target.pth' in result.out
+    assert 'wrote target.pth' in result.out
     torch.save(without('head.encmodule.fc.'), tmp_path / 'source.pth')
     sentence = run_tool('model_converters/convert', 'source.pth', 'other.pth').sentence
     assert 'head.encmodule.fc.0.weight' in sentence

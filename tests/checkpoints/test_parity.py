@@ -1,4 +1,4 @@
-"""Outputs of PyTorch-Encoding's own code, against the same weights converted."""
+"""Converted weights give the outputs of PyTorch-Encoding's own code."""
 
 from __future__ import annotations
 

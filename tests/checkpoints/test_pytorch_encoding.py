@@ -1,4 +1,4 @@
-"""ImageNet weights of PyTorch-Encoding, fetched from a server of the test's own."""
+"""ImageNet weights of PyTorch-Encoding, downloaded from a local server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
+from pickled_code import Payload
 
 from mmseg_encnet.checkpoints import load_imagenet_backbone, pytorch_encoding
 from mmseg_encnet.errors import UserError
@@ -39,7 +40,7 @@ def published_keys() -> list[str]:
 
 
 def our_key(key: str) -> str:
-    """The layer of our backbone at the place of one of theirs, read off the order of the stem."""
+    """The name in our backbone of an entry of theirs, by the order of the layers in the stem."""
     stem = {
         'conv1.0': 'stem.0',
         'conv1.1': 'stem.1',
@@ -54,7 +55,7 @@ def our_key(key: str) -> str:
 
 @pytest.fixture(scope='module')
 def source() -> dict[str, torch.Tensor]:
-    """Weights of that layout, at a sixteenth of the widths."""
+    """Weights of that layout, at a sixteenth of its width."""
     backbone = MODELS.build(
         dict(type='mmseg.ResNetV1s', depth=50, base_channels=4, stem_channels=8)
     )
@@ -85,7 +86,7 @@ def archive(**members: bytes) -> bytes:
 
 
 class Server:
-    """What the server offers, and what was asked of it."""
+    """The files that a server offers, and the requests it received."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -121,7 +122,7 @@ def server(tmp_path, monkeypatch):
 
 
 def publish(monkeypatch, weights: bytes) -> str:
-    """Make the SHA-1 of these weights the published one; the stem of their file names."""
+    """Make the SHA-1 of these weights the published one, and return the stem of their files."""
     digest = hashlib.sha1(weights).hexdigest()
     monkeypatch.setitem(pytorch_encoding.IMAGENET_SHA1, NAME, digest)
     return f'{NAME}-{digest[:8]}'
@@ -204,7 +205,7 @@ BAD_ARCHIVES = {
         archive(a__pth=GOOD).replace(GOOD[100:110], b'0' * 10),
         ['intact zip file', 'delete'],
     ),
-    'nothing there': (None, ['cannot be fetched', 'put it at', 'init_cfg=None']),
+    'nothing there': (None, ['cannot be downloaded', 'put it at', 'init_cfg=None']),
 }
 
 
@@ -234,7 +235,7 @@ def test_weights_placed_by_hand_are_checked(content, words, server, monkeypatch)
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r'resnet18s.*resnet50s, resnet101s, resnet152s'):
+    with pytest.raises(UserError, match=r"'resnet18s'; choose one of resnet50s, resnet101s"):
         load_imagenet_backbone('resnet18s')
 
 
@@ -274,14 +275,6 @@ def test_processes_that_fetch_at_once_do_not_disturb_each_other(server, source, 
     monkeypatch.setattr(pytorch_encoding, '_read_member', read_while_another_finishes)
     assert 'stem.0.weight' in load_imagenet_backbone(NAME)
     assert files() == {f'{stem}.pth'}
-
-
-class Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
 
 
 def test_code_in_the_published_file_does_not_run(server, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Seconds from a fault in one process of a job to the end of all of it."""
+"""Measure the time from a fault in one process to the end of the whole job."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _config_with_a_defect(folder: Path, rank: int) -> Path:
 if __name__ == '__main__':
     record.run(
         'A process of a distributed training fails',
-        f'Whatever ends one process ends the whole job within {LIMIT} s with the error shown; a '
-        'mistake of the person is told in one sentence, however many processes meet it.',
+        f'If any process ends, the whole job ends within {LIMIT} s and shows the error; an error '
+        'that the user can fix is one sentence, however many processes raise it.',
         measure,
     )

@@ -1,4 +1,4 @@
-"""Training and evaluation in several processes against the same in one."""
+"""Compare training and evaluation in several processes with a single one."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def _evaluation(folder: Path) -> dict[str, str]:
 if __name__ == '__main__':
     record.run(
         'Distributed training and evaluation',
-        'Processes with a part of the batch each log the losses and reach the weights of one '
-        'process with the whole batch, to 1e-5 in float64 with unevenly many ignored pixels; and '
-        'any number of processes measures the same metrics, also where it does not divide the '
+        'Processes that share a batch log the same losses and reach the same weights as one '
+        'process with the whole batch, to 1e-5 in float64 with unevenly distributed ignored '
+        'pixels; any number of processes measures the same metrics, even if it does not divide the '
         'number of images.',
         measure,
     )

@@ -1,4 +1,4 @@
-"""Interrupt a training after every iteration, resume each, and compare the ends bit for bit."""
+"""Interrupt a training after every iteration, resume each, and compare the results bit for bit."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def measure() -> record.Figures:
 if __name__ == '__main__':
     record.run(
         'Exact resume',
-        'On the CPU a training that was interrupted and resumed ends with '
-        'the same weights, optimiser, scheduler, random states, histories and log as one '
-        'that was not, bit for bit, whatever the number of workers.',
+        'On the CPU, with the same number of threads, an interrupted and resumed training ends '
+        'with the same weights, optimiser, scheduler, random states, histories and log as an '
+        'uninterrupted one, bit for bit, whatever the number of workers.',
         measure,
     )

@@ -1,4 +1,4 @@
-"""Flip every bit of a small checkpoint, and random ones of a trained one."""
+"""Flip every bit of a small checkpoint, and random bits of a trained one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def measure() -> record.Figures:
 if __name__ == '__main__':
     record.run(
         'Flipped bits',
-        'A checkpoint in which a bit has flipped is refused in one sentence '
-        'that names it, or is read with the weights that were written.',
+        'A checkpoint with a flipped bit is refused in one sentence that names it, or loads the '
+        'weights that were written.',
         measure,
     )

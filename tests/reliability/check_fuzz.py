@@ -1,4 +1,4 @@
-"""Try 10,000 cases of bad input: the fuzz tests of ``make test``, twenty times as long."""
+"""Run the fuzz tests of ``make test`` with twenty times as many cases, 10,000."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ if __name__ == '__main__':
     record.run(
         'Bad input',
         'Label maps, image sizes, shapes, config options, and damaged images, labels, '
-        'checkpoints and JSON give a finite result or one clear error that names the culprit; a '
+        'checkpoints and JSON give a finite result or one clear error that names the cause; a '
         'damaged checkpoint, PNG or label is refused or read as it was written.',
         measure,
     )

@@ -1,4 +1,4 @@
-"""Kill a training over and over, at random moments and inside the writing of its checkpoints.
+"""Kill a training repeatedly, at random moments and while it writes checkpoints.
 
 Each round starts ``tools/train.py --resume`` in a forked process. Half of the rounds are killed
 from outside after a random time. In the others the process sends the signal to itself: after a
@@ -40,7 +40,7 @@ MOMENTS = ('open', 'bytes', 'os.rename', 'last_checkpoint', 'os.remove')
 
 
 class Training:
-    """One training of the embedded data set that is killed and resumed.
+    """A training on the embedded data set that is killed and resumed.
 
     Args:
         folder: Where it works.
@@ -118,7 +118,7 @@ def kill_self() -> None:
 
 
 def kill_at(moment: str, count: int, cut: float) -> Callable[[], None]:
-    """A preparation that lets a process kill itself at the ``count``-th such moment."""
+    """Return a function that makes a process kill itself at the ``count``-th such moment."""
     left = count
 
     def reached() -> bool:
@@ -234,8 +234,8 @@ if __name__ == '__main__':
     else:
         record.run(
             'Killed training',
-            'A training killed at any moment, also while it writes a checkpoint, goes on with '
-            '`--resume` and ends with the very weights of one that was never killed; no '
+            'A training killed at any moment, even while it writes a checkpoint, resumes with '
+            '`--resume` and ends with exactly the weights of a training that was never killed; no '
             'checkpoint is ever unreadable.',
             measure,
         )

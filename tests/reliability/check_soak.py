@@ -1,4 +1,4 @@
-"""Train for two thousand iterations on the embedded data set and watch what the processes hold."""
+"""Monitor the resources of the processes over a training of two thousand iterations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TOLERATED_GROWTH = 5 * _MEBIBYTE
 
 
 class Sample(NamedTuple):
-    """What the training and its workers hold at one iteration."""
+    """Resources of the training and its workers at one iteration."""
 
     iteration: int
     memory: int
@@ -39,7 +39,7 @@ class Sample(NamedTuple):
 
 
 class WatchHook(Hook):
-    """Takes a :class:`Sample` now and then."""
+    """Takes a :class:`Sample` at regular intervals."""
 
     def __init__(self) -> None:
         self.samples: list[Sample] = []
@@ -116,7 +116,7 @@ def measure() -> record.Figures:
 if __name__ == '__main__':
     record.run(
         'Soak',
-        'A long training with workers, validations and checkpoints holds after its '
-        'warm-up no more memory, processes, open files or threads than before.',
+        'After its warm-up, a long training with workers, validations and checkpoints does not '
+        'accumulate memory, processes, open files or threads.',
         measure,
     )

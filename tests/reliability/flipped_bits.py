@@ -1,4 +1,4 @@
-"""Flipping bits in a checkpoint and seeing what becomes of it."""
+"""Flip bits in a checkpoint and classify the outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmseg_encnet.errors import UserError
 
 
 class Outcome(enum.Enum):
-    """What a flipped bit led to."""
+    """The outcome of a flipped bit."""
 
     REFUSED = 'refused in one sentence'
     SAME_WEIGHTS = 'read, with the very weights that were written'
@@ -23,7 +23,7 @@ class Outcome(enum.Enum):
 
 
 def small_checkpoint(path: Path) -> Path:
-    """Write a checkpoint of a few kilobytes with everything a checkpoint has."""
+    """Write a checkpoint of a few kilobytes with all kinds of entries."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     torch.save(

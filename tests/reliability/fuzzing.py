@@ -1,4 +1,4 @@
-"""How many cases a fuzz test tries, and damage to the bytes of a file."""
+"""Number of cases of fuzz tests, and damage to the bytes of a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOTAL = int(os.environ.get('FUZZ_CASES', TOTAL_IN_TESTS))
 
 
 def cases(share: int) -> Callable:
-    """Settings of a fuzz test that gets this many of the 500 cases of ``make test``.
+    """Return settings of a fuzz test with this many of the 500 cases of ``make test``.
 
     The cases are the same in every run: what fails once fails again.
     """
@@ -29,7 +29,7 @@ def cases(share: int) -> Callable:
 
 @st.composite
 def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """Ways in which a file breaks: cut off, bits flipped, a stretch overwritten or left out."""
+    """Damage to a file: truncation, flipped bits, overwritten or missing ranges."""
     kind = draw(st.sampled_from(['cut', 'flip', 'overwrite', 'leave out', 'other']))
     places = draw(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4))
     stretch = draw(st.binary(min_size=1, max_size=64))

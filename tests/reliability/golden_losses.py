@@ -1,4 +1,4 @@
-"""The losses of three trainings of 20 iterations, in double precision.
+"""Losses of three trainings of 20 iterations in double precision.
 
 ``python tests/reliability/golden_losses.py`` writes them to ``golden/losses.json``; do so only with
 a change that is meant to change the arithmetic, and say so in its message.
@@ -68,7 +68,7 @@ CASES: dict[str, tuple[str, dict[str, Any], bool]] = {
 
 
 def train(name: str, folder: Path) -> dict[str, list[float]]:
-    """The losses and the rates of one of :data:`CASES`, by iteration."""
+    """Return losses and learning rates of one of :data:`CASES`, by iteration."""
     torch.set_num_threads(1)
     cfg = _load(name, folder)
     runner = EncNetRunner.from_cfg(cfg)
@@ -107,7 +107,7 @@ def _load(name: str, folder: Path) -> Config:
 
 
 def _draw(folder: Path) -> None:
-    """Six images of noise over blocks of colour, their blocks as labels, some pixels without."""
+    """Write six images of noisy blocks of colour, labelled by block, with some ignored pixels."""
     rng = np.random.RandomState(0)
     for kind in ('images', 'labels'):
         (folder / kind).mkdir(parents=True)
@@ -121,7 +121,7 @@ def _draw(folder: Path) -> None:
 
 
 class _GoldenHook(Hook):
-    """Starts the network from numpy's numbers in double precision, and keeps its losses."""
+    """Initialises the network with numpy in double precision, and records its losses."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}

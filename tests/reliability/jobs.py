@@ -1,4 +1,4 @@
-"""Jobs of several processes, started as a person starts them, and the ways to hurt them."""
+"""Jobs of several processes, started from the command line, and ways to disturb them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tiny_setup import MSRC21, ROOT, SHRUNK, option_strings
 
-# A training that goes on until something ends it, with a process that loads data.
+# A training that runs until something ends it, with a data loading process.
 ENDLESS = {
     **SHRUNK,
     'train_cfg.max_iters': 100_000,
@@ -28,7 +28,7 @@ _MARK = 'MMSEG_ENCNET_TEST_JOB'
 
 
 class Job:
-    """A command with all that it started, also in other sessions.
+    """A command with all processes that it started, also in other sessions.
 
     Args:
         command: What to run.
@@ -66,7 +66,7 @@ class Job:
 
     @property
     def errors(self) -> list[str]:
-        """The sentences for a person in what it wrote."""
+        """The error sentences in its output."""
         return [line for line in self.output.splitlines() if line.startswith('error: ')]
 
     def pids(self) -> dict[int, dict[str, str]]:
@@ -125,7 +125,7 @@ class Job:
 def train_command(
     data: Path, work_dir: Path, processes: int, options: dict, config: Path = MSRC21
 ) -> list[object]:
-    """Training of the smallest network through ``dist_train.sh``."""
+    """Return the command that trains the smallest network through ``dist_train.sh``."""
     return [
         ROOT / 'tools' / 'dist_train.sh',
         config,
@@ -138,7 +138,7 @@ def train_command(
 
 
 def free_port() -> str:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return str(probe.getsockname()[1])
@@ -148,7 +148,7 @@ def free_port() -> str:
 def job(
     command: Sequence[object], log: Path, environment: dict[str, str], cwd: Path
 ) -> Iterator[Job]:
-    """A :class:`Job` of which nothing is left behind."""
+    """Start a :class:`Job` and end all of it afterwards."""
     started = Job(command, log, environment, cwd)
     try:
         yield started

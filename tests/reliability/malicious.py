@@ -1,9 +1,8 @@
-"""Files as someone writes them who wants a machine to run, write or fill what they choose."""
+"""Malicious files, which run code, write outside their folder or exhaust the disk."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import stat
 import struct
@@ -15,18 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pickled_code import Payload
 
 HISTORY = 'mmengine.logging.history_buffer HistoryBuffer'
-
-
-class Payload:
-    """Loading its pickle makes a folder."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = str(marker)
-
-    def __reduce__(self):
-        return os.mkdir, (self.marker,)
 
 
 def _global(name: str) -> bytes:
@@ -151,7 +141,7 @@ CHECKPOINTS: dict[str, Callable[[Path, Any, Payload], None]] = {
 
 
 def write_program_text(path: Path, content: Any, marker: Path) -> None:
-    """A checkpoint of plain data, with programs where trainings keep the text of their config."""
+    """A checkpoint of plain data with a program in place of the text of the config."""
     program = f'import os\nos.mkdir({str(marker)!r})\n'
     meta = dict(content.get('meta', {}), cfg=program, config=program)
     hub = dict(

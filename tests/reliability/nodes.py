@@ -1,4 +1,4 @@
-"""Two machines in one: network namespaces with a cable between them."""
+"""Two machines in one: network namespaces with a virtual cable between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INTERFACE = 'lan'
 
 
 class NoNamespacesError(Exception):
-    """This machine does not let us make network namespaces."""
+    """Network namespaces cannot be created on this machine."""
 
 
 class TwoNodes:
@@ -83,7 +83,7 @@ class TwoNodes:
 
 @contextmanager
 def two_nodes(folder: Path) -> Iterator[TwoNodes]:
-    """Make :class:`TwoNodes`, and remove them.
+    """Create :class:`TwoNodes` and remove them afterwards.
 
     Raises:
         NoNamespacesError: Where that is not possible; it takes ``ip`` and the rights of root.

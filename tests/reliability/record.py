@@ -1,13 +1,13 @@
-"""The results of the long checks, and the page that is written from them.
+"""Results of the long checks, and the page that is generated from them.
 
 A long check is a script ``tests/reliability/check_*.py`` that measures one promise and ends in::
 
     if __name__ == '__main__':
         record.run('Killed training', 'One sentence: what is promised.', measure)
 
-``measure()`` returns the figures, a row of the page each, and raises ``AssertionError`` where the
-promise does not hold. The result goes to ``docs/reliability/NAME.json``, and
-``docs/reliability.md`` is rendered from these files alone. ``tools/analysis_tools/reliability.py``
+``measure()`` returns the figures, one row of the page each, and raises ``AssertionError`` if the
+promise does not hold. The result is written to ``docs/reliability/NAME.json``, and
+``docs/reliability.md`` is generated from these files alone. ``tools/analysis_tools/reliability.py``
 runs the checks.
 """
 
@@ -33,10 +33,10 @@ PAGE = ROOT / 'docs' / 'reliability.md'
 Figures = Mapping[str, 'str | int | float']
 _HEAD = """# Reliability
 
-What this project promises under faults, and what was measured. Each check is a script under
-`tests/reliability/`; `python tools/analysis_tools/reliability.py` runs all of them and writes this
-page from their results (`docs/reliability/*.json`), `python tools/analysis_tools/reliability.py
-NAME ...` some of them. Shorter versions of most are part of `make test`.
+What this project promises under faults, and the measurements that support it. Each check is a
+script in `tests/reliability/`. `python tools/analysis_tools/reliability.py` runs all of them, or
+those given as arguments, and generates this page from their results (`docs/reliability/*.json`).
+Shorter versions of most checks are part of `make test`.
 """
 
 
@@ -46,12 +46,12 @@ class CheckResult(NamedTuple):
     Attributes:
         name: Name of its script without ``check_``.
         title: Heading on the page.
-        promise: What is promised, one sentence.
+        promise: The promise, in one sentence.
         held: Whether the promise held.
-        figures: What was measured, label to value; units are in the labels or values.
-        seconds: How long it took.
-        day: When it ran, ISO date.
-        setting: On what: Python, PyTorch, processors.
+        figures: Measurements by label; units are in the labels or values.
+        seconds: Duration.
+        day: ISO date.
+        setting: Python, PyTorch and processors.
     """
 
     name: str
@@ -65,7 +65,7 @@ class CheckResult(NamedTuple):
 
 
 def run(title: str, promise: str, measure: Callable[[], Figures]) -> None:
-    """Run a check as the script that was started, write its result, and exit by whether it held."""
+    """Run a check, write its result, and exit with status 1 if it did not hold."""
     name = Path(sys.argv[0]).stem.removeprefix('check_')
     start = time.monotonic()
     try:
@@ -84,19 +84,19 @@ def run(title: str, promise: str, measure: Callable[[], Figures]) -> None:
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f'{name}.json'
-    path.write_text(json.dumps(result._asdict(), indent=2) + '\n')
+    path.write_text(json.dumps(result._asdict(), indent=2, allow_nan=False) + '\n')
     print(_section(result))
     sys.exit(not held)
 
 
 def stored() -> list[CheckResult]:
-    """The results that were last written, by title."""
+    """Return the stored results, sorted by title."""
     results = [CheckResult(**json.loads(path.read_text())) for path in RESULTS.glob('*.json')]
     return sorted(results, key=lambda result: result.title)
 
 
 def render(results: Iterable[CheckResult]) -> str:
-    """The page ``docs/reliability.md``."""
+    """Return the text of ``docs/reliability.md``."""
     return '\n'.join([_HEAD, *map(_section, results)])
 
 

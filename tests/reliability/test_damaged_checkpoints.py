@@ -1,4 +1,4 @@
-"""A bit that flipped in a checkpoint is found before anything goes on with it."""
+"""Damaged checkpoints are refused before they are used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path):
 
 
 def test_a_record_marked_as_a_folder_is_refused(tmp_path):
-    """The one bit of the archive's directory that checksums miss and torch obeys."""
+    """The one bit of the archive's directory that checksums do not cover and torch reads."""
     path = small_checkpoint(tmp_path / 'small.pth')
     with ZipFile(path) as archive:
         start = archive.start_dir
@@ -48,7 +48,7 @@ def flip_weight(path: Path) -> None:
 
 @pytest.fixture
 def damaged(tiny_options, tmp_path) -> Path:
-    """Weights of the tiny network with one bit flipped, which torch reads without a word."""
+    """Weights of the tiny network with one flipped bit, which torch does not notice."""
     model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
     path = tmp_path / 'weights.pth'
     torch.save(dict(meta={}, state_dict=model.state_dict()), path)

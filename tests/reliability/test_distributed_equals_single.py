@@ -1,4 +1,4 @@
-"""Several processes with a part of the batch each train and measure what one does."""
+"""Several processes that share a batch train and measure the same as one process."""
 
 from __future__ import annotations
 

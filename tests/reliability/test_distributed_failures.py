@@ -1,4 +1,4 @@
-"""What becomes of a job of several processes when one of them, or a whole node, ends."""
+"""A job of several processes ends or recovers when one process or a whole node ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiny_setup import ROOT, SHRUNK
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
-# The promise is 30 s; the suite may run on a machine that does three other things.
+# The promise is 30 s; the machine that runs the tests may be busy.
 SECONDS = 90
 
 
@@ -91,7 +91,7 @@ def test_a_node_that_comes_back_resumes_the_job(nodes, tiny_data, tmp_path):
                 running.seconds_to_end(2 * SECONDS)
                 assert running.process.returncode == 0, running.output
     assert first.output.count('resumed epoch: 0, iter: ') == 1
-    assert 'lost another process' in first.errors[0]
+    assert 'another process of the run has ended' in first.errors[0]
     assert (tmp_path / 'work' / 'iter_24.pth').is_file()
 
 

@@ -1,4 +1,4 @@
-"""Damaged images, labels, checkpoints and JSON are read as they were, or named and refused."""
+"""Damaged images, labels, checkpoints and JSON are read correctly or refused by name."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def folder(tmp_path_factory) -> Path:
 @cases(40)
 @given(damages())
 def test_damaged_labels(folder, damage):
-    """PNG has checksums: what is read is what was written."""
+    """PNG has checksums: its content is read as it was written."""
     label = damage(LABEL_FILE)
     assume(label != LABEL_FILE)
     try:
@@ -175,7 +175,7 @@ STRANGE = st.one_of(
 
 @st.composite
 def changed(draw: st.DrawFn, content: Any) -> Any:
-    """The content with one or two of its values replaced or left out, wherever they are."""
+    """Return the content with one or two values replaced or removed, at any depth."""
     content = json.loads(json.dumps(content))
     for _ in range(draw(st.integers(1, 2))):
         node = content

@@ -1,4 +1,4 @@
-"""Whatever label map and feature map comes, the numbers stay numbers."""
+"""Any label map and feature map gives finite results."""
 
 from __future__ import annotations
 

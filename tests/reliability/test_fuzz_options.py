@@ -1,4 +1,4 @@
-"""A mistaken ``--cfg-options`` ends in one sentence that names it, or in something that works."""
+"""Random ``--cfg-options`` either work or end in one sentence that names them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ MEMORY = 6 << 30
 
 
 def keys(node: Any, path: str) -> Iterator[str]:
-    """The options that change one entry each."""
+    """Return options that change one entry each."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
         yield f'{path}.{key}'
@@ -73,7 +73,7 @@ def keys(node: Any, path: str) -> Iterator[str]:
 
 @pytest.fixture
 def limited_memory() -> Iterator[None]:
-    """Have an allocation beyond reason fail in this process alone."""
+    """Make unreasonable allocations fail in this process only."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))

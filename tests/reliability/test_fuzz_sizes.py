@@ -1,4 +1,4 @@
-"""Images of any size train and are labelled, from a single pixel to a long strip."""
+"""Training and prediction work on images of any size, from a single pixel to a long strip."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def config(root: Path):
 
 
 def vanishes(size: tuple[int, int]) -> bool:
-    """Whether nothing is left of the short side once the long one is resized to 64 pixels."""
+    """Return whether the short side vanishes when the long one is resized to 64 pixels."""
     return 64 * min(size) / max(size) < 0.5
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of training does not drift unnoticed."""
+"""The losses of a training stay the same between versions."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(run_tool, s
     last = find_resumable(work_dir, pytest.fail)
     assert last == str(max(checkpoints, key=lambda path: int(path.stem.removeprefix('iter_'))))
 
-    # As the sentence says: make room, and go on.
+    # As the sentence says: free space and continue.
     for path in checkpoints:
         if str(path) != last:
             path.unlink()
@@ -85,6 +85,6 @@ def test_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(run_tool, s
 def test_full_disk_before_training_ends_in_a_sentence():
     error = OSError(errno.ENOSPC, 'No space left on device', 'out/0.png')
     assert explain(error) == (
-        'out/0.png cannot be written: No space left on device; free space on its disk.'
+        'out/0.png cannot be written (No space left on device); free space on its disk.'
     )
     assert explain(OSError(errno.EIO, 'Input/output error', 'out/0.png')) is None

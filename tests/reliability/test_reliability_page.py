@@ -1,4 +1,4 @@
-"""The page of measured promises says what the checks wrote, and nothing else."""
+"""The reliability page is generated from the stored results, and all of them held."""
 
 from __future__ import annotations
 

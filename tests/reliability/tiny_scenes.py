@@ -1,4 +1,4 @@
-"""The embedded data set with an EncNet small enough to train a hundred iterations in seconds."""
+"""The embedded data set, and an EncNet that trains a hundred iterations on it in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process with the whole batch and several with parts of it: what they train and measure."""
+"""Train and measure in one process with the whole batch, and in several with parts of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ AVERAGE_OF_AVERAGES = {
 
 
 class Training(NamedTuple):
-    """What a training in float64 left in one process.
+    """Results of a training in float64 in one process.
 
     Attributes:
         losses: By name, the values that were logged, one an iteration.
@@ -97,7 +97,7 @@ def draw_images(root: Path) -> Path:
 def train(
     network: str, data: Path, work_dir: Path, world_size: int, options: dict | None = None
 ) -> list[Training]:
-    """Train a network ten iterations, the batch spread over some processes; a result of each."""
+    """Train a network for ten iterations in several processes; return the result of each."""
     config, own = NETWORKS[network]
     options = {
         **OPTIONS,
@@ -149,7 +149,7 @@ def _train(config: str, options: dict, work_dir: str) -> Training:
 
 
 class _Order(BaseMetric):
-    """Which images there were."""
+    """Records the images that were evaluated."""
 
     default_prefix = 'order'
 

@@ -1,9 +1,10 @@
-"""Every mistake ends in one sentence that names the file or the key, and in exit status 2."""
+"""Every mistake ends in one sentence that names the file or key, with exit status 2."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import os
+import math
 import re
 import socket
 import urllib.error
@@ -16,12 +17,14 @@ import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
+from pickled_code import Payload
 from PIL import Image
 from tiny_setup import MSRC21
 from torch import nn
 
 from mmseg_encnet.checkpoints import pytorch_encoding
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.ops.encode import BACKENDS
 
 TRAIN_LABEL, VAL_LABEL = 'labels/train/1.png', 'labels/val/1.png'
 TRAIN_IMAGE = 'images/train/1.jpg'
@@ -154,10 +157,16 @@ MISTAKEN_OPTIONS = {
     'argument of the checkpoint hook': ({'default_hooks.checkpoint.every': 9}, ['every']),
     'entry of a list': ({'model.decode_head.in_index.9': 3}, ['model.decode_head.in_index.9=3']),
     'entry of a number': ({'model.decode_head.channels.x': 3}, ['model.decode_head.channels.x=3']),
-    'depth': ({'model.backbone.depth': 20}, ['depth=20', '18, 34, 50, 101, 152']),
+    'depth': ({'model.backbone.depth': 20}, ['got 20', '18, 34, 50, 101, 152']),
     'fewer outputs than classes': (
         {'model.auxiliary_head.num_classes': 20},
         ['auxiliary_head.num_classes=20', '21 classes'],
+    ),
+    'encoder backend': (
+        {
+            'model.decode_head.encoder.backend': 'tritn',
+        },
+        ["'tritn'", 'triton'],
     ),
     'groups': (
         {'model.decode_head.norm_cfg.type': 'GN', 'model.decode_head.norm_cfg.num_groups': 8},
@@ -180,6 +189,19 @@ def test_norm_without_its_operators(run_tool, tiny_options, monkeypatch):
     sentence = run_tool('train', MSRC21, options=options).sentence
     assert 'model.decode_head.norm_cfg.type' in sentence
     assert 'pip install --no-cache-dir --no-build-isolation onedl-mmcv' in sentence
+
+
+def test_encoder_backend_that_cannot_run_here(run_tool, tiny_options, monkeypatch):
+    refusing = dataclasses.replace(
+        BACKENDS['mmcv'], refusal=lambda *tensors: 'the operators are not compiled; compile them'
+    )
+    monkeypatch.setitem(BACKENDS, 'mmcv', refusing)
+    options = {
+        **tiny_options,
+        'model.decode_head.encoder.backend': 'mmcv',
+    }
+    sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=options).sentence
+    assert "'mmcv'" in sentence and 'the operators are not compiled' in sentence
 
 
 def test_data_root_of_a_config_without_one(run_tool):
@@ -217,16 +239,6 @@ def model_of(config: Path, options: dict) -> nn.Module:
     return MODELS.build(load_config(str(config), options).model)
 
 
-class Payload:
-    """What a malicious pickle looks like: loading it would make a folder."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
-
-
 def other_classes(path: Path, options: dict) -> None:
     options = {**options, 'model.decode_head.num_classes': 7}
     torch.save(dict(state_dict=model_of(MSRC21, options).state_dict()), path)
@@ -252,13 +264,41 @@ def truncated(path: Path, options: dict) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def not_finite(path: Path, options: dict) -> None:
+    state_dict = model_of(MSRC21, options).state_dict()
+    for value, key in (
+        (math.nan, 'decode_head.conv_seg.weight'),
+        (math.inf, 'decode_head.conv_seg.bias'),
+        (-math.inf, 'auxiliary_head.conv_seg.bias'),
+    ):
+        state_dict[key][-1] = value
+    torch.save(dict(state_dict=state_dict), path)
+
+
+def not_finite_statistics(path: Path, options: dict) -> None:
+    state_dict = model_of(MSRC21, options).state_dict()
+    state_dict['backbone.layer1.0.bn1.running_var'][0] = math.nan
+    torch.save(dict(state_dict=state_dict), path)
+
+
 CHECKPOINTS = {
+    'NaN and infinite weights': (
+        not_finite,
+        [
+            'holds 3 entries with NaN or infinite values, the first is',
+            'decode_head.conv_seg.weight',
+        ],
+    ),
+    'NaN running statistics': (
+        not_finite_statistics,
+        ['holds an entry with NaN', 'backbone.layer1.0.bn1.running_var; use an earlier'],
+    ),
     'other classes': (other_classes, ['7 classes', '21', 'decode_head.conv_seg.weight']),
     'other network': (other_network, ['backbone.stem.0.weight', '(4, 3, 3, 3)', '(8, 3, 3, 3)']),
     'part of the network': (part_of_the_network, ['lacks', 'backbone.stem.0.weight']),
     'truncated': (truncated, ['truncated']),
-    'text': (lambda path, _: path.write_text('hello'), ['no checkpoint']),
-    'empty': (lambda path, _: path.write_bytes(b''), ['no checkpoint']),
+    'text': (lambda path, _: path.write_text('hello'), ['not a checkpoint']),
+    'empty': (lambda path, _: path.write_bytes(b''), ['not a checkpoint']),
     'list': (lambda path, _: torch.save([1, 2], path), ['list']),
     'number as weights': (lambda path, _: torch.save(dict(state_dict=3), path), ['int']),
     'code': (
@@ -304,9 +344,45 @@ def test_training_from_another_number_of_classes_keeps_the_backbone(
     )
 
 
+@pytest.mark.parametrize('way', ['load_from', '--resume', 'Pretrained', 'convert', 'export_onnx'])
+def test_weights_that_are_not_finite(way, run_tool, tiny_options, tmp_path):
+    path = tmp_path / 'work' / 'iter_1.pth'
+    path.parent.mkdir()
+    not_finite(path, tiny_options)
+    (path.parent / 'last_checkpoint').write_text(str(path))
+    train = ('train', MSRC21, '--work-dir', 'work')
+    pretrained = {
+        'model.backbone.init_cfg.type': 'Pretrained',
+        'model.backbone.init_cfg.checkpoint': path,
+        'model.backbone.init_cfg.prefix': 'backbone',
+    }
+    if way == 'Pretrained':
+        content = torch.load(path)
+        content['state_dict']['backbone.layer1.0.conv1.weight'][0] = math.nan
+        torch.save(content, path)
+    result = {
+        'load_from': lambda: run_tool(*train, options={**tiny_options, 'load_from': path}),
+        '--resume': lambda: run_tool(*train, '--resume', options=tiny_options),
+        'Pretrained': lambda: run_tool(*train, options={**tiny_options, **pretrained}),
+        'convert': lambda: run_tool('model_converters/convert', path, 'converted.pth'),
+        'export_onnx': lambda: run_tool(
+            'model_converters/export_onnx', MSRC21, path, 'model.onnx', options=tiny_options
+        ),
+    }[way]()
+    count, first = (
+        ('an entry', 'backbone.layer1.0.conv1.weight')
+        if way == 'Pretrained'
+        else ('3 entries', 'decode_head.conv_seg.weight')
+    )
+    assert f'{path} ' in result.sentence
+    assert f'holds {count} with NaN or infinite values, the first is {first}' in result.sentence
+    assert {file.name for file in tmp_path.iterdir()} <= {'work', 'data'}
+    assert {file.name for file in path.parent.glob('*.pth')} == {'iter_1.pth'}
+
+
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """A machine without network and without cached weights."""
+    """A machine without network access and cached weights."""
 
     def refuse(*_, **__):
         raise socket.gaierror('no network')
@@ -359,7 +435,7 @@ def test_weights_that_cannot_be_fetched(
 
 
 @pytest.mark.parametrize(
-    'content, words', [(None, ['does not exist']), (b'broken', ['no checkpoint'])]
+    'content, words', [(None, ['does not exist']), (b'broken', ['not a checkpoint'])]
 )
 def test_weights_on_disk_that_cannot_be_read(content, words, run_tool, tiny_options, tmp_path):
     path = tmp_path / 'backbone.pth'

@@ -1,7 +1,6 @@
-"""Convert an EncNet checkpoint of PyTorch-Encoding, FastFCN or MMSegmentation to this package's.
+"""Convert an EncNet checkpoint of PyTorch-Encoding, FastFCN or MMSegmentation to our format.
 
-Which framework it comes from is read off the file. ImageNet backbones of PyTorch-Encoding are
-converted too.
+The framework is detected from the file. ImageNet backbones of PyTorch-Encoding are converted, too.
 """
 
 import argparse
@@ -24,7 +23,7 @@ def main() -> None:
     conversion = convert_checkpoint(args.src, args.dst)
     for line in conversion.report():
         print(line)
-    print(f'written to {args.dst}')
+    print(f'wrote {args.dst}')
 
 
 if __name__ == '__main__':

@@ -1,9 +1,10 @@
-"""Hooks around a training: checks of its parts, and what it shows of the context."""
+"""Hooks that check a training, initialise its dictionary and show its context."""
 
 from mmseg_encnet.running.hooks.codebook_init_hook import CodebookInitHook
 from mmseg_encnet.running.hooks.context_sheet_hook import ContextSheetHook
 from mmseg_encnet.running.hooks.dictionary_health_hook import DictionaryHealthHook
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
+from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'ContextSheetHook',
     'DictionaryHealthHook',
     'FitCheckHook',
+    'LabelCheckHook',
     'LossCheckHook',
 ]

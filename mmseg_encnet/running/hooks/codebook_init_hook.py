@@ -1,4 +1,4 @@
-"""A dictionary from data in place of a random one."""
+"""Initialise a dictionary from data instead of at random."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.nn import Clusters, DictionaryEncoder
+from mmseg_encnet.resuming.random_states import capture_states, restore_states
 
 
 @HOOKS.register_module()
 class CodebookInitHook(Hook):
     """Sets codewords and smoothing factors from clusters of features, before the first iteration.
 
-    As the dictionaries of classic encoders were made (k-means over local descriptors), here over
-    the features that the network has at its start: training images go through the whole pipeline
-    and the network in training mode, pixels are drawn from what reaches the encoder, and clustered.
-    Parameters other than the dictionary, running statistics and all random states are left as they
-    were, so a training with this hook sees the same crops as one without it. A resumed training
-    keeps the dictionary of its checkpoint.
+    This is how the dictionaries of classic encoders were made (k-means over local descriptors),
+    applied to the features of the initial network: training images pass the whole pipeline and the
+    network in training mode, and pixels sampled from the input of the encoder are clustered. Other
+    parameters, running statistics and all random states stay unchanged, so a training with this
+    hook sees the same crops as one without. A resumed training keeps the dictionary of its
+    checkpoint.
 
-    The result depends on the seed alone. In a distributed training every process gathers the same
-    features (synchronised norms wait for each other), and all take the clusters of the first.
+    The result depends on the seed alone. In distributed training every process gathers the same
+    features (synchronised norms wait for each other), and all use the clusters of the first.
 
     Args:
-        num_images: Images that features are gathered from.
-        pixels_per_image: Pixels drawn from each image; all, where it has fewer.
+        num_images: Number of images to gather features from.
+        pixels_per_image: Number of pixels to sample from each image, or all if it has fewer.
 
     Raises:
-        UserError: If the model has no dictionary, the features are fewer than the codewords, or
+        UserError: The model has no dictionary, there are fewer features than codewords, or
             scikit-learn is not installed.
     """
 
@@ -62,11 +63,11 @@ class CodebookInitHook(Hook):
         encoder.set_clusters(clusters)
         runner.logger.info(
             f'{encoder.num_codes} codewords from {len(features)} features of {self.num_images} '
-            f'images; the largest cluster holds {clusters.shares.max():.1%} of them.'
+            f'images; the largest cluster holds {clusters.shares.max():.1%} of the features.'
         )
 
     def _gather(self, model: nn.Module, encoder: nn.Module, dataloader) -> Tensor:
-        """Features ``(n, C)`` of pixels of random training images."""
+        """Return features ``(n, C)`` of random pixels of random training images."""
         dataset, batch_size = dataloader.dataset, dataloader.batch_size
         indices = torch.randperm(len(dataset))[: self.num_images].tolist()
         pixels: list[Tensor] = []
@@ -76,7 +77,7 @@ class CodebookInitHook(Hook):
                 chosen = torch.randperm(image.shape[1])[: self.pixels_per_image]
                 pixels.append(image.T[chosen.to(image.device)].float().cpu())
 
-        # The last batch is filled up: statistics of a batch of one are no statistics.
+        # Fill the last batch: batch norm cannot normalise over a single image.
         count = math.ceil(len(indices) / batch_size) * batch_size
         filled = list(islice(cycle(indices), count))
         handle = encoder.register_forward_pre_hook(draw)
@@ -92,20 +93,20 @@ class CodebookInitHook(Hook):
 
 
 def find_dictionary(model: nn.Module, asker: str) -> DictionaryEncoder:
-    """The dictionary encoder of a segmentor.
+    """Return the dictionary encoder of a segmentor.
 
     Args:
         model: The segmentor.
-        asker: Who needs it, for the message.
+        asker: Name of the hook that needs it, for the message.
 
     Raises:
-        UserError: If it has none.
+        UserError: The model has none.
     """
     encoders = [m for m in model.modules() if isinstance(m, DictionaryEncoder)]
     if not encoders:
         raise UserError(
-            f'{asker} came, but no part of the model has codewords; use an '
-            'EncodingHead with a dictionary encoder, or remove the hook.'
+            f'got {asker}, but no part of the model has codewords; use an EncodingHead with a '
+            'dictionary encoder, or remove the hook.'
         )
     return encoders[0]
 
@@ -116,22 +117,22 @@ def cluster(features: Tensor, num_clusters: int, seed: int) -> Clusters:
     Args:
         features: ``(n, C)``.
         num_clusters: K.
-        seed: Seed of the centres' start and of the order of the features.
+        seed: Seed of the initial centres and of the order of the features.
 
     Raises:
-        UserError: If there are fewer features than clusters, or scikit-learn is not installed.
+        UserError: There are fewer features than clusters, or scikit-learn is not installed.
     """
     if len(features) < num_clusters:
         raise UserError(
-            f'{len(features)} features were gathered for {num_clusters} codewords; '
-            'raise num_images or pixels_per_image of CodebookInitHook.'
+            f'got {len(features)} features for {num_clusters} codewords; '
+            'increase num_images or pixels_per_image of CodebookInitHook.'
         )
     try:
         from sklearn.cluster import MiniBatchKMeans
     except ImportError as error:
         raise UserError(
-            'CodebookInitHook clusters with scikit-learn, which is not installed; '
-            'run pip install scikit-learn.'
+            'CodebookInitHook needs scikit-learn, which is not installed; install it with: '
+            'pip install scikit-learn'
         ) from error
     kmeans = MiniBatchKMeans(num_clusters, random_state=seed, n_init=3).fit(features.numpy())
     labels = torch.from_numpy(kmeans.labels_).long()
@@ -141,7 +142,7 @@ def cluster(features: Tensor, num_clusters: int, seed: int) -> Clusters:
         torch.zeros_like(centres).index_add_(0, labels, (features - centres[labels]).square())
         / counts.clamp(min=1)[:, None]
     )
-    # A cluster of one feature, or a channel that never fires, has no variance to speak of.
+    # Clusters of one feature and channels that never fire have a variance of zero.
     floor = 1e-3 * variances.mean() + torch.finfo(variances.dtype).tiny
     shares = (counts.clamp(min=1) / counts.clamp(min=1).sum()).to(features)
     return Clusters(centres, variances.clamp(min=floor), shares)
@@ -149,20 +150,19 @@ def cluster(features: Tensor, num_clusters: int, seed: int) -> Clusters:
 
 @contextmanager
 def _undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
-    """Run the network in training mode with random states of its own, and leave no trace."""
+    """Seed and use the network in training mode, then restore its buffers and random states."""
     buffers = {name: value.clone() for name, value in model.named_buffers()}
-    states = random.getstate(), np.random.get_state()
+    states = capture_states()
     training = model.training
     try:
-        with torch.random.fork_rng(), torch.no_grad():
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            model.train()
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        model.train()
+        with torch.no_grad():
             yield
     finally:
         model.train(training)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+        restore_states(states)
         for name, value in model.named_buffers():
             value.copy_(buffers[name])

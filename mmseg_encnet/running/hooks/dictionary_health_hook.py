@@ -1,7 +1,8 @@
-"""Whether the codewords of a dictionary are used."""
+"""Monitor how the codewords of a dictionary are used."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,15 +16,15 @@ from mmseg_encnet.running.hooks.codebook_init_hook import find_dictionary
 
 
 class DictionaryHealth(NamedTuple):
-    """How a dictionary serves a set of features.
+    """Statistics of the soft assignment of features to a dictionary.
 
     Attributes:
-        shares: Part of the features that each codeword holds, softly counted, ``(K,)``.
-        perplexity: Effective number of codewords: the exponential of the shares' entropy, from 1
-            (one codeword takes all) to K.
-        assignment_entropy: Mean entropy of a single position's assignment, in nats: 0 if hard,
-            log K if even.
-        smallest_distance: Between two codewords; infinite if there is only one.
+        shares: Fraction of the features assigned to each codeword, ``(K,)``.
+        perplexity: Effective number of codewords: the exponential of the entropy of the shares,
+            from 1 (one codeword takes all) to K.
+        assignment_entropy: Mean entropy of the assignment of a position, in nats: 0 if hard, log K
+            if uniform.
+        smallest_distance: Smallest distance between two codewords; infinite if there is only one.
     """
 
     shares: Tensor
@@ -33,9 +34,9 @@ class DictionaryHealth(NamedTuple):
 
 
 def dictionary_health(weights: Tensor, codewords: Tensor) -> DictionaryHealth:
-    """Examine soft assignments ``(B, K, N)`` to codewords ``(K, C)``."""
+    """Return the statistics of soft assignments ``(B, K, N)`` to codewords ``(K, C)``."""
     shares = weights.mean(dim=(0, 2))
-    # Between processes the number of positions is the same: crops are.
+    # A plain mean over processes: crops have the same number of positions.
     all_reduce(shares, op='mean')
     entropy = torch.special.entr(weights).sum(dim=1).mean()
     all_reduce(entropy, op='mean')
@@ -52,17 +53,17 @@ def dictionary_health(weights: Tensor, codewords: Tensor) -> DictionaryHealth:
 class DictionaryHealthHook(Hook):
     """Logs how the codewords are used in training, and warns when they die.
 
-    Every ``interval`` iterations, from the features of that iteration: ``codeword_perplexity``,
-    ``assignment_entropy`` and ``codeword_distance`` beside the losses (see
-    :class:`DictionaryHealth`), and ``codeword_share/00`` and so on through the visualiser's
-    backends.
+    Every ``interval`` iterations it logs ``codeword_perplexity``, ``assignment_entropy`` and
+    ``codeword_distance`` with the losses (see :class:`DictionaryHealth`; the distance only if there
+    are two codewords), and ``codeword_share/00`` and so on to the visualizer's backends.
 
     Args:
-        interval: Iterations between two examinations.
-        dead_below: A codeword is dead with a share below this part of an even one, ``1 / K``.
+        interval: Iterations between two measurements.
+        dead_below: A codeword is dead if its share is below this fraction of a uniform one,
+            ``1 / K``.
 
     Raises:
-        UserError: If the model has no dictionary.
+        UserError: The model has no dictionary.
     """
 
     def __init__(self, interval: int = 50, dead_below: float = 0.01) -> None:
@@ -87,13 +88,14 @@ class DictionaryHealthHook(Hook):
             weights = self._encoder.assign(self._features.flatten(2)).float()
             health = dictionary_health(weights, self._encoder.codewords.float())
         self._handle = self._features = None
-        runner.message_hub.update_scalars(
-            {
-                'train/codeword_perplexity': health.perplexity,
-                'train/assignment_entropy': health.assignment_entropy,
-                'train/codeword_distance': health.smallest_distance,
-            }
-        )
+        scalars = {
+            'train/codeword_perplexity': health.perplexity,
+            'train/assignment_entropy': health.assignment_entropy,
+            'train/codeword_distance': health.smallest_distance,
+        }
+        # The log is JSON, which has no infinity.
+        scalars = {name: value for name, value in scalars.items() if math.isfinite(value)}
+        runner.message_hub.update_scalars(scalars)
         shares = {
             f'codeword_share/{k:02d}': share for k, share in enumerate(health.shares.tolist())
         }
@@ -104,8 +106,8 @@ class DictionaryHealthHook(Hook):
         died = sorted(dead - self._dead)
         if died:
             runner.logger.warning(
-                f'{len(dead)} of {len(shares)} codewords are dead: fewer than {bound:.2g} of the '
-                f'pixels are theirs; since the last look {", ".join(map(str, died))}.'
+                f'{len(dead)} of {len(shares)} codewords are dead, with a share below {bound:.2g} '
+                f'of the pixels; new since the last measurement: {", ".join(map(str, died))}.'
             )
         self._dead = dead
 

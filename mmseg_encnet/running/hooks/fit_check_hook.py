@@ -1,4 +1,4 @@
-"""Refuse a model that does not fit its checkpoint or its data, before training or testing."""
+"""Refuse a model that does not match its checkpoint or its data, before training or testing."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mmseg_encnet.errors import UserError
 
 
 class FitCheckHook(Hook):
-    """Checks every checkpoint a runner loads, and the class counts of model and data."""
+    """Checks every checkpoint that a runner loads, and the numbers of classes of model and data."""
 
     def before_run(self, runner) -> None:
-        """Check that every label of the data has an output in every head.
+        """Check that every head has an output for every class of the data.
 
-        Without it a label beyond the last output is a failed assertion on the GPU.
+        Otherwise a label beyond the last output is a failed assertion on the GPU.
 
         Raises:
-            UserError: Naming the head and the data set.
+            UserError: A head has too few outputs.
         """
         model = _segmentor(runner.model)
         loops = (runner._train_loop, runner._val_loop, runner._test_loop)
@@ -32,18 +32,19 @@ class FitCheckHook(Hook):
                     num_classes = getattr(head, 'num_classes', num_labels)
                     if num_classes < num_labels:
                         raise UserError(
-                            f'model.{key}.num_classes={num_classes} came, {type(dataset).__name__} '
-                            f'has {num_labels} classes; set num_classes of every head to that.'
+                            f'got model.{key}.num_classes={num_classes}, but '
+                            f'{type(dataset).__name__} has {num_labels} classes; set num_classes '
+                            f'of every head to {num_labels}.'
                         )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        # Runner.train builds its loop before it loads; a test leaves it a config.
+        # Runner.train builds its loop before it loads; in a test it is still a config.
         training = isinstance(runner._train_loop, BaseLoop)
         check_fits(_segmentor(runner.model), plain_state_dict(checkpoint), whole=not training)
 
 
 def _segmentor(model: nn.Module) -> nn.Module:
-    """The segmentor inside the wrappers of a distributed run and of test-time augmentation."""
+    """Return the segmentor inside the wrappers of distributed runs and test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model

@@ -1,4 +1,4 @@
-"""Stopping a training whose numbers have become meaningless."""
+"""Stop a training whose loss or weights are no longer finite."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from mmseg_encnet.checkpoints.fit import nonfinite_entries
 from mmseg_encnet.errors import UserError
+
+_REMEDY = (
+    'lower the learning rate or clip the gradients, and continue from the last checkpoint with '
+    '--resume'
+)
 
 
 @HOOKS.register_module()
 class LossCheckHook(Hook):
-    """Ends a training at its first loss that is no finite number, naming the batch.
+    """Stops a training at its first non-finite loss and lists the files of the batch.
 
-    The number is the one that the toolbox has fetched from the device for its log, so the check
-    costs no synchronisation. That is after the optimiser's step: the weights in memory are lost,
-    those on the disk are not. No checkpoint is written with weights that are no finite numbers,
-    as a gradient can make them while the loss is still finite.
+    It checks the value that the toolbox has copied from the device for its log, which costs no
+    extra synchronisation. By then the optimiser has made its step, so the weights in memory are
+    lost, but those on the disk are not. Non-finite weights, which a gradient can cause while the
+    loss is still finite, are never written to a checkpoint.
     """
 
-    # After the RuntimeInfoHook, which fetches the losses; before what logs and saves.
+    # After the RuntimeInfoHook, which copies the losses; before the hooks that log and save.
     priority = 'HIGH'
 
     def after_train_iter(
@@ -32,7 +37,7 @@ class LossCheckHook(Hook):
         """Check the loss.
 
         Raises:
-            UserError: Naming the iteration and the files of the batch.
+            UserError: It is not finite.
         """
         if not outputs or 'loss' not in outputs:
             return
@@ -48,30 +53,23 @@ class LossCheckHook(Hook):
         ]
         raise UserError(
             f'the loss became {loss} at iteration {runner.iter + 1} ({", ".join(parts) or "loss"}) '
-            f'with the batch {", ".join(_files(data_batch)) or "(of unknown files)"}; look at '
-            'these images, lower the learning rate or clip the gradients, and go on from the last '
-            'checkpoint with --resume.'
+            f'with the batch {", ".join(_files(data_batch)) or "(of unknown files)"}; check these '
+            f'images, or {_REMEDY}.'
         )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Check the weights about to be saved.
+        """Check the weights before they are saved.
 
         Raises:
-            UserError: Naming the first entry that is no finite number.
+            UserError: An entry is not finite.
         """
-        parameters = {name for name, _ in runner.model.named_parameters()}
-        for name, value in checkpoint['state_dict'].items():
-            if not torch.is_tensor(value) or not value.is_floating_point():
-                continue
-            # Another buffer may hold infinities on purpose, as masks do.
-            finite = name in parameters or name.endswith(('running_mean', 'running_var'))
-            fine = torch.isfinite(value) if finite else ~torch.isnan(value)
-            if not fine.all():
-                raise UserError(
-                    f'{name} holds values that are no finite numbers at iteration '
-                    f'{runner.iter + 1}, so no checkpoint is written; lower the learning rate or '
-                    'clip the gradients, and go on from the last checkpoint with --resume.'
-                )
+        model = getattr(runner.model, 'module', runner.model)
+        nonfinite = nonfinite_entries(checkpoint['state_dict'], dict(model.named_buffers()))
+        if nonfinite:
+            raise UserError(
+                f'{nonfinite[0]} holds NaN or infinite values at iteration {runner.iter + 1}, so '
+                f'no checkpoint is written; {_REMEDY}.'
+            )
 
 
 def _files(data_batch: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""A dictionary from data, and its health in training, through short trainings."""
+"""Initialising a dictionary from data and monitoring it, in short trainings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def first_dictionary(runner: EncNetRunner) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Snapshot:
-    """The model and the random state that a training starts with."""
+    """The model and the random state at the start of a training."""
 
     def __init__(self, cfg: Config) -> None:
         runner = EncNetRunner.from_cfg(cfg)
@@ -124,7 +124,7 @@ def test_clusters_of_blobs() -> None:
 
 
 def test_health_of_a_known_assignment() -> None:
-    # Codeword 0 holds half of the positions surely, 1 and 2 share the others evenly, 3 has none.
+    # Codeword 0 has half of the positions, 1 and 2 share the others evenly, 3 has none.
     weights = torch.zeros(1, 4, 8)
     weights[:, 0, :4] = 1
     weights[:, 1:3, 4:] = 0.5

@@ -1,9 +1,10 @@
-"""A training that was interrupted ends as one that was not: to the bit, on the CPU."""
+"""An interrupted training ends with the same bits as an uninterrupted one, on the CPU."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,11 @@ from mmseg_encnet.running.processes import run_training
 from mmseg_encnet.running.runner import EncNetRunner
 
 ITERS = 6
-OPTIONS = {
-    'train_cfg.max_iters': ITERS,
-    'train_cfg.val_interval': 3,
+EACH = {
     'default_hooks.checkpoint.interval': 1,
     'default_hooks.checkpoint.max_keep_ckpts': -1,
 }
+OPTIONS = {'train_cfg.max_iters': ITERS, 'train_cfg.val_interval': 3, **EACH}
 
 
 def last_checkpoint(work_dir: str | Path) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def last_checkpoint(work_dir: str | Path) -> dict[str, Any]:
 
 
 def logged(work_dir: str | Path) -> list[dict[str, Any]]:
-    """All that a training wrote into its log, from each of its runs, without the times."""
+    """All log lines of a training, from each of its runs, without timings."""
     lines = [
         json.loads(line)
         for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
@@ -47,14 +47,14 @@ def logged(work_dir: str | Path) -> list[dict[str, Any]]:
 def train(cfg: Config, resume: bool = False) -> None:
     clear_toolbox_state()
     cfg.resume = resume
-    # Whatever the process did before must not matter.
+    # The random state before the training must not matter.
     torch.rand(7 if resume else 3)
     np.random.rand(7 if resume else 3)
     run_training(cfg)
 
 
 def cut_short(work_dir: Path, iteration: int, into: Path) -> None:
-    """Leave in a folder what a training had written at the moment it was killed."""
+    """Put into a folder what a training had written when it was killed."""
     into.mkdir(exist_ok=True)
     shutil.copy(work_dir / f'iter_{iteration}.pth', into)
     (into / 'last_checkpoint').write_text(str(into / f'iter_{iteration}.pth'))
@@ -101,7 +101,7 @@ def test_resumed_training_ends_as_the_uninterrupted(name, tiny_config, tmp_path)
 
 
 class _Killed(BaseException):
-    """Takes the place of a signal that ends the process at once."""
+    """Stands for a signal that ends the process at once."""
 
 
 class KilledInValidation(Hook):
@@ -109,7 +109,7 @@ class KilledInValidation(Hook):
         raise _Killed
 
 
-def test_interrupted_validation_is_made_up_for(tiny_config, tmp_path):
+def test_interrupted_validation_is_repeated(tiny_config, tmp_path):
     cfg = tiny_config(OPTIONS)
     train(cfg)
     whole, whole_log = last_checkpoint(cfg.work_dir), logged(cfg.work_dir)
@@ -127,7 +127,7 @@ def test_interrupted_validation_is_made_up_for(tiny_config, tmp_path):
 
 
 def test_the_toolboxs_own_runner_resumes_as_well(tiny_config, tmp_path):
-    """What the config names does it, so ``mim train`` has it too."""
+    """The parts that the config names suffice, as in ``mim train``."""
     options = {
         **OPTIONS,
         **WORKERS,
@@ -152,6 +152,42 @@ def test_number_of_workers_changes_nothing(tiny_config):
         ends.append(last_checkpoint(cfg.work_dir))
     for other in ends[1:]:
         assert_same(other, ends[0])
+
+
+def edit_process_states(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = CheckpointLoader.load_checkpoint(str(path))
+    for state in content['process_states']:
+        change(state)
+    torch.save(content, path)
+
+
+OTHER_THREADS = {
+    'same number': (lambda state: None, None),
+    'another number': (
+        lambda state: state.update(threads=3),
+        'was written with 3 threads per process and the training resumes with 1, so its result '
+        'will differ by rounding errors; set OMP_NUM_THREADS=3 to resume exactly.',
+    ),
+    'not recorded': (lambda state: state.pop('threads'), None),
+}
+
+
+@pytest.mark.parametrize('name', OTHER_THREADS)
+def test_another_number_of_threads_is_warned_of(name, tiny_config):
+    change, warning = OTHER_THREADS[name]
+    torch.set_num_threads(1)
+    cfg = tiny_config({'train_cfg.max_iters': 1, 'train_cfg.val_interval': 9, **EACH})
+    train(cfg)
+    path = Path(cfg.work_dir) / 'iter_1.pth'
+    states = CheckpointLoader.load_checkpoint(str(path))['process_states']
+    assert [state['threads'] for state in states] == [1]
+    edit_process_states(path, change)
+    cfg = tiny_config({'train_cfg.max_iters': 2, 'train_cfg.val_interval': 9, **EACH})
+    train(cfg, resume=True)
+    assert (Path(cfg.work_dir) / 'iter_2.pth').is_file()
+    log = ' '.join(path.read_text() for path in Path(cfg.work_dir).glob('*/*.log'))
+    assert ('OMP_NUM_THREADS=' in log) == (warning is not None)
+    assert warning is None or warning in ' '.join(log.split())
 
 
 DAMAGE = {
@@ -186,12 +222,12 @@ def test_resume_past_a_damaged_checkpoint(tiny_config, tmp_path):
     train(tiny_config(OPTIONS, 'killed'), resume=True)
     assert_same(last_checkpoint(tmp_path / 'killed'), whole)
     log = next((tmp_path / 'killed').glob('*/*.log')).read_text()
-    assert f'from the checkpoint before it, {before}' in log
+    assert f'training resumes from the one before it, {before}' in log
 
-    # Nothing whole is left: the sentence says so, and what was there is kept.
+    # If none is intact, the sentence says so and the files are kept.
     for path in (tmp_path / 'killed').glob('iter_*.pth'):
         path.write_bytes(DAMAGE['flipped bit'](path.read_bytes()))
-    with pytest.raises(UserError, match=r'iter_6\.pth is damaged.*no whole checkpoint before it'):
+    with pytest.raises(UserError, match=r'iter_6\.pth is damaged.*no intact checkpoint before it'):
         train(tiny_config(OPTIONS, 'killed'), resume=True)
     assert last.is_file()
 
@@ -201,6 +237,6 @@ def test_resume_follows_a_folder_that_was_moved(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_4.pth')
     torch.save({}, tmp_path / 'iter_4.pth')
     assert find_resumable(tmp_path, print) == str(tmp_path / 'iter_4.pth')
-    # As a process killed by the toolbox's own way of writing leaves it.
+    # The toolbox's own writer leaves an empty file when it is killed.
     (tmp_path / 'last_checkpoint').write_text('')
     assert find_resumable(tmp_path, print) is None

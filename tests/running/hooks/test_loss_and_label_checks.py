@@ -1,9 +1,11 @@
-"""A loss that is no number ends the training; crops without any label do not."""
+"""Non-finite losses and weights, and trainings without labels, end in one sentence."""
 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,14 +16,16 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
 from tiny_setup import MSRC21
+from toolbox_state import clear_toolbox_state
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.running.processes import run_training
+from mmseg_encnet.running.hooks import LabelCheckHook
+from mmseg_encnet.running.processes import run_test, run_training
 from mmseg_encnet.running.runner import EncNetRunner
 
 BURST = {
-    'optim_wrapper.optimizer.lr': 1e12,
+    'optim_wrapper.optimizer.lr': 1e8,
     'train_cfg.max_iters': 6,
     'default_hooks.checkpoint.interval': 1,
     'randomness.seed': 0,
@@ -53,7 +57,7 @@ def test_loss_that_is_no_number(accumulated, run_tool, tiny_options, tiny_data, 
 
 
 class Overflow(Hook):
-    """What an overflowing gradient does while the loss is still a number."""
+    """What an overflowing gradient does while the loss is still finite."""
 
     def __init__(self, iteration: int, entry: str) -> None:
         self.iteration = iteration
@@ -71,13 +75,13 @@ def test_weights_that_are_no_numbers_reach_no_checkpoint(entry, tiny_config):
     cfg = tiny_config({'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 1})
     runner = EncNetRunner.from_cfg(cfg)
     runner.register_hook(Overflow(2, entry))
-    with pytest.raises(UserError, match=f'{entry} holds.*iteration 2'):
+    with pytest.raises(UserError, match=f'{entry} holds NaN or infinite values at iteration 2'):
         runner.train()
     assert [path.name for path in Path(cfg.work_dir).glob('*.pth')] == ['iter_1.pth']
 
 
 def batch(labels: list[int]) -> tuple[torch.Tensor, list[SegDataSample]]:
-    """Random images, each labelled with one value all over."""
+    """Random images, each labelled with a single value."""
     torch.manual_seed(0)
     samples = []
     for label in labels:
@@ -115,10 +119,66 @@ def test_crops_without_labels(name, tiny_options):
         assert any(grad.any() for grad in gradients) == (labels != [255, 255])
 
 
-def test_training_on_crops_without_labels_goes_on(tiny_config, tiny_data):
-    for path in (tiny_data / 'labels' / 'train').iterdir():
+def ignore_labels(folder: Path, count: int) -> None:
+    for path in sorted(folder.iterdir())[:count]:
         Image.new('L', Image.open(path).size, 255).save(path)
-    cfg = tiny_config()
+
+
+def test_a_batch_without_labels_is_no_error(tiny_config, tiny_data):
+    ignore_labels(tiny_data / 'labels' / 'train', 2)
+    cfg = tiny_config({'train_dataloader.sampler.shuffle': False})
     run_training(cfg)
     state = CheckpointLoader.load_checkpoint(f'{cfg.work_dir}/iter_2.pth')['state_dict']
     assert all(value.isfinite().all() for value in state.values())
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_training_without_labels_stops(workers, run_tool, tiny_options, tiny_data, tmp_path):
+    ignore_labels(tiny_data / 'labels' / 'train', 4)
+    options = {
+        **tiny_options,
+        'train_dataloader.num_workers': workers,
+        'default_hooks.checkpoint.interval': 1,
+    }
+    sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=options).sentence
+    assert sentence == (
+        f'MSRC21Dataset at {tiny_data} had no labelled pixel in the first 2 iterations, every '
+        'label is ignore_index=255; check its label files, ignore_index and reduce_zero_label.'
+    )
+    assert not (tmp_path / 'work' / 'iter_2.pth').exists()
+
+
+def test_only_the_first_iterations_are_checked(tiny_config):
+    class Batches:
+        """The part of a runner that the hook reads."""
+
+        iter, max_iters, model = 0, 100, None
+        train_dataloader = SimpleNamespace(dataset=[])
+
+    runner, hook = Batches(), LabelCheckHook(iterations=3)
+    empty, full = ({'data_samples': batch([label])[1]} for label in (255, 3))
+    for batches, stops in (
+        ([empty, empty, full, empty, empty], False),
+        ([full] + 4 * [empty], False),
+        (3 * [empty], True),
+        # Unknown forms of batches are left alone.
+        (4 * [[empty]], False),
+    ):
+        hook.before_train(runner)
+        with pytest.raises(UserError, match='3 iterations') if stops else nullcontext():
+            for runner.iter, data_batch in enumerate(batches):
+                hook.before_train_iter(runner, runner.iter, data_batch)
+        runner.iter = 0
+    runner.iter = 1
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 1, empty)
+
+
+def test_metrics_of_nothing_are_reported(tiny_config, tiny_data):
+    ignore_labels(tiny_data / 'labels' / 'val', 2)
+    run_training(cfg := tiny_config())
+    clear_toolbox_state()
+    run_test(tested := tiny_config(work_dir='tested'), f'{cfg.work_dir}/iter_2.pth')
+    for work_dir in (cfg.work_dir, tested.work_dir):
+        log = next(Path(work_dir).glob('*/*.log')).read_text()
+        assert 'mIoU' in log.partition('got NaN for ')[2].partition(':')[0]

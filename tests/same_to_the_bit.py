@@ -1,4 +1,4 @@
-"""Holding what two trainings left to each other, bit for bit."""
+"""Compare the results of two trainings bit for bit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-# Times, and what depends on them.
+# Timings, and what depends on them.
 _UNEQUAL = ('time', 'eta', 'memory')
 
 
 def without_timings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a log line or a checkpoint's entry two equal trainings have in common."""
+    """Return the part of a log line or checkpoint entry that does not depend on timing."""
     return {
         key: value
         for key, value in values.items()
@@ -23,7 +23,7 @@ def without_timings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assert_same(one: Any, other: Any, where: str = 'checkpoint') -> None:
-    """Hold two nested structures of plain data to each other, bit for bit."""
+    """Assert that two nested structures of plain data have the same bits."""
     assert type(one) is type(other), where
     if isinstance(one, dict):
         one, other = without_timings(one), without_timings(other)
@@ -35,7 +35,7 @@ def assert_same(one: Any, other: Any, where: str = 'checkpoint') -> None:
         for index, (mine, yours) in enumerate(zip(one, other)):
             assert_same(mine, yours, f'{where}[{index}]')
     elif isinstance(one, torch.Tensor):
-        # As bytes, so that not even the sign of a zero may differ.
+        # As bytes, to distinguish the signs of zeros.
         assert one.dtype == other.dtype and one.shape == other.shape, where
         assert one.numpy().tobytes() == other.numpy().tobytes(), where
     elif isinstance(one, np.ndarray):
@@ -44,5 +44,5 @@ def assert_same(one: Any, other: Any, where: str = 'checkpoint') -> None:
         for mine, yours in zip(one.data, other.data):
             assert_same(mine, yours, where)
     else:
-        # The two trained in folders of different names.
+        # Paths differ in their folder.
         assert str(one).rpartition('/')[2] == str(other).rpartition('/')[2], where

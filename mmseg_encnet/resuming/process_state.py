@@ -1,0 +1,63 @@
+"""What a checkpoint holds of each process, beside the model and the optimiser that they share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmseg_encnet.resuming.random_states import capture_states, restore_states
+
+
+def capture_process(runner: Runner) -> dict[str, Any]:
+    """Return the state of this process: random states, accumulated gradients, thread count."""
+    return dict(
+        random=capture_states(),
+        gradients=_pending_gradients(runner),
+        threads=torch.get_num_threads(),
+    )
+
+
+def restore_process(runner: Runner, state: dict[str, Any]) -> None:
+    """Restore what :func:`capture_process` returned."""
+    restore_states(state['random'])
+    for name, parameter in _unwrapped(runner.model).named_parameters():
+        gradient = state['gradients'].get(name)
+        if gradient is not None:
+            parameter.grad = gradient.to(parameter.device)
+
+
+def warn_of_other_threads(runner: Runner, state: dict[str, Any]) -> None:
+    """Warn if a training on the CPU resumes with another number of threads.
+
+    The order of summation in PyTorch's convolutions depends on it. Checkpoints of older versions do
+    not record the number.
+    """
+    before, now = state.get('threads'), torch.get_num_threads()
+    on_cpu = next(runner.model.parameters()).device.type == 'cpu'
+    if on_cpu and before is not None and before != now:
+        runner.logger.warning(
+            f'The checkpoint was written with {before} thread{"s" * (before > 1)} per process and '
+            f'the training resumes with {now}, so its result will differ by rounding errors; set '
+            f'OMP_NUM_THREADS={before} to resume exactly.'
+        )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _pending_gradients(runner: Runner) -> dict[str, Any]:
+    """Return gradients that were accumulated and not yet applied, by parameter."""
+    optim_wrapper = runner.optim_wrapper
+    if not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper.should_update():
+        return {}
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in _unwrapped(runner.model).named_parameters()
+        if parameter.grad is not None
+    }
