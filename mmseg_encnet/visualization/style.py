@@ -40,7 +40,7 @@ INK, MUTED, PALE, GRID = '0.2', '0.4', '0.8', '0.9'
 # Points.
 SMALL, NORMAL, LARGE = 8.5, 9.5, 11
 
-DPI = 110
+DPI = 120
 # Inches around each part of a figure.
 PAD = 0.06
 # Larger images are subsampled: no figure resolves more.
@@ -58,11 +58,20 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def add_title(figure: FigureBase, title: str = '', note: str = '') -> None:
-    """Write a bold title above a figure and a note below it, both flush left."""
+def add_title(figure: FigureBase, title: str = '', note: str = '', **font) -> None:
+    """Write a bold title above a figure and a note below it, both flush left.
+
+    Args:
+        figure: The figure.
+        title: Text of the title.
+        note: Text of the note.
+        **font: Text properties of the title.
+    """
     left = PAD / figure.bbox.width * figure.dpi
     if title:
-        figure.suptitle(title, x=left, ha='left', fontsize=LARGE, fontweight='bold')
+        figure.suptitle(
+            title, x=left, ha='left', **dict(fontsize=LARGE, fontweight='bold') | font
+        )
     if note:
         figure.supxlabel(note, x=left, ha='left', fontsize=SMALL, color=MUTED)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_encnet.workbench.inspection.label_grid import LabelledImage, draw_label_grid, paint_label
+from mmseg_encnet.workbench.inspection.label_grid import draw_label_grid, paint_label
+from mmseg_encnet.workbench.inspection.split import LabelledImage
 
 PALETTE = [[90, 170, 250], [0, 0, 0], [200, 40, 40], [255, 255, 255]]
 
