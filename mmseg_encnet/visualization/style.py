@@ -69,9 +69,7 @@ def add_title(figure: FigureBase, title: str = '', note: str = '', **font) -> No
     """
     left = PAD / figure.bbox.width * figure.dpi
     if title:
-        figure.suptitle(
-            title, x=left, ha='left', **dict(fontsize=LARGE, fontweight='bold') | font
-        )
+        figure.suptitle(title, x=left, ha='left', **dict(fontsize=LARGE, fontweight='bold') | font)
     if note:
         figure.supxlabel(note, x=left, ha='left', fontsize=SMALL, color=MUTED)
 

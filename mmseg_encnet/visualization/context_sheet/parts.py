@@ -125,9 +125,7 @@ def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:
     places = np.arange(len(order))
     height, width = context.image.shape[:2]
     upright = width > 0.9 * height
-    style = dict(
-        color=codeword_colours(len(shares))[order] / 255, edgecolor=INK, linewidth=0.6
-    )
+    style = dict(color=codeword_colours(len(shares))[order] / 255, edgecolor=INK, linewidth=0.6)
     if upright:
         axes.bar(places, shares[order], **style)
         codes, values = axes.xaxis, axes.yaxis

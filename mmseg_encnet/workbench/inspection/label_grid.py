@@ -109,9 +109,7 @@ def paint_label(label: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarr
     return painted
 
 
-def _draw_pair(
-    figure: FigureBase, sample: LabelledImage, palette: Sequence[Sequence[int]]
-) -> None:
+def _draw_pair(figure: FigureBase, sample: LabelledImage, palette: Sequence[Sequence[int]]) -> None:
     left, right = figure.subplots(1, 2)
     show_image(left, sample.image)
     name = shortened(sample.name, 1.9 * IMAGE_WIDTH)

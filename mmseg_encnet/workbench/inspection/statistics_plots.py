@@ -15,7 +15,6 @@ from mmseg_encnet.visualization.style import (
     BLUE,
     GRID,
     INK,
-    MUTED,
     PALE,
     SHARES,
     SMALL,

@@ -130,7 +130,12 @@ WITHOUT_LABELS = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
             ["'test'", 'no test_dataloader', 'train, val'],
         ),
         ({}, 'train', lambda split: split.samples(0, 0), ['count must be positive', 'got 0']),
-        ({}, 'train', lambda split: split.labels().statistics(0), ['jobs must be positive', 'got 0']),
+        (
+            {},
+            'train',
+            lambda split: split.labels().statistics(0),
+            ['jobs must be positive', 'got 0'],
+        ),
         (
             {'val_dataloader.dataset.pipeline': WITHOUT_LABELS},
             'val',
