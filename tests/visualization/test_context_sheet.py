@@ -1,4 +1,4 @@
-"""The sheet of one image, whatever its model tells."""
+"""The context sheet of one image, for models with and without each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Context sheets of a few validation images, as the training goes on."""
+"""Context sheets of a few validation images during training."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.visualization.style import pixels
 
 
 @HOOKS.register_module()
 class ContextSheetHook(Hook):
-    """Draws the sheets of the same few validation images at each validation.
+    """Draw the sheets of the same few validation images at each validation.
 
-    They go to all backends of the runner's visualizer, of whatever type it is, under
-    ``context_INDEX_NAME`` and the iteration. The maps of codewords and channels are asked for these
-    images alone, from the forward pass that the validation makes anyway; metrics, random states and
-    the training are as without the hook.
+    They are sent to all backends of the runner's visualizer, whatever its type, under
+    ``context_INDEX_NAME`` and the iteration. Codeword and channel maps are requested for these
+    images only, from the validation's own forward pass; metrics, random states and training are the
+    same as without the hook.
 
-    In a distributed training the main process draws, from its part of the validation set: every
-    n-th image, with n processes.
+    In distributed training the main process draws images of its part of the validation set, which
+    is every n-th image with n processes.
 
     Args:
-        indices: Which images of the validation set; or how many, spread evenly over it.
+        indices: Indices into the validation set, or the number of images, spread evenly over it.
 
     Raises:
-        UserError: If there are no such images.
+        UserError: ``indices`` are invalid.
     """
 
     def __init__(self, indices: int | Sequence[int] = 4) -> None:
@@ -44,8 +45,8 @@ class ContextSheetHook(Hook):
             or min(wanted) < 0
         ):
             raise UserError(
-                f'ContextSheetHook(indices={indices!r}) came, expected how many images '
-                '(1 or more) or a list of indices of the validation set.'
+                f'got ContextSheetHook(indices={indices!r}), expected a positive number of images '
+                'or a list of indices into the validation set.'
             )
         self.indices = indices
         self._index_of: dict[str, int] = {}
@@ -55,7 +56,7 @@ class ContextSheetHook(Hook):
             self.before_val_epoch(runner)
 
     def before_val_epoch(self, runner) -> None:
-        """Find the addresses of the images: samples keep theirs in whatever order they come."""
+        """Find the paths of the images, which identify samples in any order."""
         if self._index_of or not is_main_process():
             return
         dataset = runner.val_loop.dataloader.dataset
@@ -82,8 +83,8 @@ class ContextSheetHook(Hook):
     def _draw(self, runner, path: str, data_sample: SegDataSample) -> None:
         meta = runner.val_loop.dataloader.dataset.metainfo
         image = mmcv.imfrombytes(fileio.get(path), channel_order='rgb')
-        # Imported here: drawing loads most of matplotlib.
-        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet, pixels
+        # Imported here because it loads matplotlib.
+        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
 
         context = ContextPrediction.from_data_sample(
             image, data_sample, meta['classes'], meta['palette']
@@ -95,7 +96,7 @@ class ContextSheetHook(Hook):
         )
 
     def _chosen(self, length: int, runner) -> list[int]:
-        # Which the toolbox's samplers hand to the main process.
+        # The indices that the samplers of the toolbox assign to the main process.
         own = range(0, length, get_world_size())
         if isinstance(self.indices, int):
             places = np.linspace(0, len(own) - 1, min(self.indices, len(own)))
@@ -103,13 +104,13 @@ class ContextSheetHook(Hook):
         beyond = [index for index in self.indices if index >= length]
         if beyond:
             raise UserError(
-                f'ContextSheetHook(indices={self.indices}) came, but the validation '
-                f'set has {length} images; the last index is {length - 1}.'
+                f'got ContextSheetHook(indices={self.indices}), expected indices up to '
+                f'{length - 1}: the validation set has {length} images.'
             )
         left_out = [index for index in self.indices if index not in own]
         if left_out:
             runner.logger.warning(
-                f'ContextSheetHook leaves out the images {left_out}: other processes evaluate '
-                f'them, the main one has those whose index is divisible by {own.step}.'
+                f'ContextSheetHook skips the images {left_out}, which other processes evaluate; '
+                f'choose indices divisible by {own.step}.'
             )
         return [index for index in self.indices if index in own]

@@ -1,4 +1,4 @@
-"""Sheets of a few validation images, through short trainings."""
+"""Context sheets of validation images in short trainings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmseg_encnet.running.runner import EncNetRunner
 
 
 class Witness(Hook):
-    """Notes which predictions carry maps."""
+    """Record which predictions carry maps."""
 
     def __init__(self) -> None:
         self.with_maps: list[tuple[int, str]] = []
@@ -34,7 +34,7 @@ class Witness(Hook):
 def train(cfg: Config, hooks: list[dict]) -> tuple[EncNetRunner, Witness, tuple]:
     cfg.custom_hooks = hooks
     cfg.randomness = dict(seed=1)
-    # Two runs of one name that start in the same second would share their log's history.
+    # Two runs with one name that start in the same second would share a log history.
     cfg.experiment_name = Path(cfg.work_dir).name
     runner = EncNetRunner.from_cfg(cfg)
     witness = Witness()
@@ -55,7 +55,7 @@ def metrics(runner: EncNetRunner) -> list[dict]:
 
 def test_sheets_come_at_each_validation_and_change_nothing(tiny_config):
     def config(name: str) -> Config:
-        # The toolbox keeps one visualizer per name, with the folder it began with.
+        # The toolbox keeps one visualizer per name, with its first folder.
         return tiny_config({'train_cfg.val_interval': 1, 'visualizer.name': name}, work_dir=name)
 
     plain, _, states_without = train(config('plain'), [])

@@ -1,4 +1,4 @@
-"""The demonstration, shortened to two iterations: its table, its pictures, its repeatability."""
+"""The demo, shortened to two iterations."""
 
 from __future__ import annotations
 
