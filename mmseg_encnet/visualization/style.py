@@ -188,11 +188,6 @@ def percent_tick(share: float, position: int | None = None) -> str:
     return f'{share * 100:.3g} %'
 
 
-def is_light(rgb: Sequence[int]) -> bool:
-    """Return whether black text is easier to read on a colour than white text."""
-    return float(np.dot(rgb, (0.299, 0.587, 0.114))) > 140
-
-
 def pixels(figure: Figure) -> np.ndarray:
     """Return the RGB pixels ``(H, W, 3)`` uint8 of a figure of :func:`new_figure`."""
     figure.canvas.draw()

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -20,6 +18,7 @@ from mmseg_encnet.visualization.context_sheet.painting import (
     paint_errors,
 )
 from mmseg_encnet.visualization.context_sheet.prediction import ContextPrediction
+from mmseg_encnet.visualization.region_numbers import number_regions
 from mmseg_encnet.visualization.style import (
     BLUE,
     INK,
@@ -98,23 +97,7 @@ def sheet_parts(context: ContextPrediction) -> dict[str, Part]:
 def draw_codewords(context: ContextPrediction, axes: Axes) -> None:
     """Draw the codeword map, with numbers on the large regions."""
     show_image(axes, paint_codewords(context))
-    codewords = context.codewords
-    room = 0.028 * sum(codewords.shape)
-    for code in np.unique(codewords):
-        # Padded, because the edge of the image also bounds the region.
-        inside = np.pad((codewords == code).astype(np.uint8), 1)
-        _, distance, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(inside, cv2.DIST_L2, 3))
-        if distance > room:
-            axes.text(
-                x - 1,
-                y - 1,
-                str(code),
-                ha='center',
-                va='center',
-                fontsize=SMALL,
-                color='black',
-                path_effects=[patheffects.withStroke(linewidth=2, foreground='white')],
-            )
+    number_regions(axes, context.codewords, codeword_colours(len(context.assignments)))
 
 
 def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:

@@ -159,7 +159,10 @@ def _bare(part: Part, image: np.ndarray) -> str:
     ratio = _ratio(image)
     width = min(MAP_WIDTH, MAX_MAP_HEIGHT * ratio)
     figure = new_figure(width, width / ratio)
-    part.draw(figure.add_axes((0, 0, 1, 1)))
+    figure.set_layout_engine('none')
+    axes = figure.add_axes((0, 0, 1, 1))
+    part.draw(axes)
+    axes.set_aspect('auto')
     return _png(pixels(figure))
 
 

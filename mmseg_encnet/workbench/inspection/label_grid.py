@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from tqdm import tqdm
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.visualization.class_colours import colour, is_ignored
+from mmseg_encnet.visualization.region_numbers import number_regions
 from mmseg_encnet.visualization.style import (
     MUTED,
     NORMAL,
     SMALL,
     add_legend,
     add_title,
-    is_light,
     legend_height,
     new_figure,
     shortened,
@@ -116,39 +113,7 @@ def _draw_pair(figure: FigureBase, sample: LabelledImage, palette: Sequence[Sequ
     add_title(figure, name, fontsize=SMALL, fontweight='normal')
     label = sample.label
     show_image(right, paint_label(label, palette))
-    # Half the diagonal of a digit, in pixels of the label.
-    digit = 0.6 * SMALL / 72 * max(label.shape[1], label.shape[0] / 1.25) / IMAGE_WIDTH
-    for index in np.unique(label[~is_ignored(label, len(palette))]).tolist():
-        for x, y in _roomy_places(label == index, digit * (0.6 + 0.3 * len(str(index)))):
-            _write_number(right, x, y, index, palette[index])
-
-
-def _roomy_places(mask: np.ndarray, room: float) -> Iterator[tuple[int, int]]:
-    """Yield the innermost pixel of the two largest regions that hold a disc of radius ``room``."""
-    # The edge of the image also bounds a region.
-    padded = np.pad(mask, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    _, regions, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    largest = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind='stable')[:2]
-    for region in largest.tolist():
-        inside = np.where(regions == region, distance, 0)
-        y, x = np.unravel_index(inside.argmax(), inside.shape)
-        if inside[y, x] >= room:
-            yield int(x), int(y)
-
-
-def _write_number(axes: Axes, x: float, y: float, index: int, rgb: Sequence[int]) -> None:
-    ink, halo = ('black', 'white') if is_light(rgb) else ('white', 'black')
-    axes.text(
-        x,
-        y,
-        str(index),
-        fontsize=SMALL,
-        ha='center',
-        va='center_baseline',
-        color=ink,
-        path_effects=[withStroke(linewidth=0.8, foreground=halo, alpha=0.6)],
-    )
+    number_regions(right, label, np.asarray(palette))
 
 
 def _legend_entries(
