@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import is_ignored
-from mmseg_encnet.visualization.style import SMALL
 
 # Pixels of the longer side that suffice to place a number.
 RESOLUTION = 400
@@ -36,7 +36,7 @@ def number_regions(axes: Axes, labels: np.ndarray, colours: np.ndarray) -> None:
                 x * step,
                 y * step,
                 str(index),
-                fontsize=SMALL,
+                fontsize=style.SMALL,
                 ha='center',
                 va='center_baseline',
                 color=ink,

@@ -74,7 +74,7 @@ def add_title(figure: FigureBase, title: str = '', note: str = '', **font) -> No
         figure.supxlabel(note, x=left, ha='left', fontsize=SMALL, color=MUTED)
 
 
-def style_axes(axes: Axes, grid: str | None = None) -> None:
+def format_axes(axes: Axes, grid: str | None = None) -> None:
     """Apply the style to a chart.
 
     Args:

@@ -8,17 +8,9 @@ from itertools import zip_longest
 
 from matplotlib.figure import Figure, FigureBase
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.context_sheet.parts import Part, legend_entries, sheet_parts
 from mmseg_encnet.visualization.context_sheet.prediction import ContextPrediction
-from mmseg_encnet.visualization.style import (
-    NORMAL,
-    PAD,
-    SMALL,
-    add_legend,
-    add_title,
-    legend_height,
-    new_figure,
-)
 
 # Inches.
 WIDTH, TITLE, NOTE = 12.6, 0.3, 0.25
@@ -44,21 +36,21 @@ def draw_sheet(context: ContextPrediction, title: str = '') -> Figure:
     for names, columns in tiled:
         tiles = [parts[name] for name in names]
         size = WIDTH / columns
-        maps = (size - 2 * PAD) * ratio
+        maps = (size - 2 * style.PAD) * ratio
         # A chart beside a narrow panorama is higher than the panorama.
         chart = 0 if all(tile.is_map for tile in tiles) else CHART_HEIGHT
         heights.append(TITLE + max(maps, chart))
         rows.append(partial(_draw_tiles, parts=tiles, columns=round(width / size)))
     entries = legend_entries(context)
     below = 1 + max(index for index, (names, _) in enumerate(tiled) if 'prediction' in names)
-    heights.insert(below, legend_height(entries, width))
-    rows.insert(below, partial(add_legend, entries=entries))
+    heights.insert(below, style.legend_height(entries, width))
+    rows.insert(below, partial(style.add_legend, entries=entries))
     if 'presence' in parts:
         heights.append(PRESENCE_HEIGHT)
         rows.append(partial(_draw_tiles, parts=[parts['presence']], columns=1))
     note = _note(parts)
-    figure = new_figure(width, sum(heights) + TITLE * bool(title) + NOTE * bool(note))
-    add_title(figure, title, note)
+    figure = style.new_figure(width, sum(heights) + TITLE * bool(title) + NOTE * bool(note))
+    style.add_title(figure, title, note)
     for place, draw in zip(figure.subfigures(len(rows), 1, height_ratios=heights), rows):
         draw(place)
     return figure
@@ -101,7 +93,9 @@ def _draw_tiles(figure: FigureBase, parts: Sequence[Part], columns: int) -> None
             axes.set_axis_off()
             continue
         part.draw(axes)
-        axes.set_title(part.title, fontsize=NORMAL if columns <= 4 else SMALL, loc='left')
+        axes.set_title(
+            part.title, fontsize=style.NORMAL if columns <= 4 else style.SMALL, loc='left'
+        )
 
 
 def _note(parts: Mapping[str, Part]) -> str:

@@ -5,16 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmseg_encnet.visualization.style import (
-    BLUE,
-    PALETTE,
-    SMALL,
-    VERMILION,
-    add_title,
-    new_figure,
-    style_axes,
-    write_figure,
-)
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.benchmarks.encode import MMSEG, PRODUCTS
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.machine import machine_text
@@ -76,19 +67,19 @@ def _milliseconds(value: float) -> str:
 def plot(results: dict[str, Any], path: Path) -> None:
     """Draw the times with the roofline, and their growth with each size."""
     growth = results['growth']
-    figure = new_figure(6 + 3.6 * len(growth), 4.4)
+    figure = style.new_figure(6 + 3.6 * len(growth), 4.4)
     first, *others = figure.subplots(1, 1 + len(growth), squeeze=False)[0]
     _plot_times(first, results)
     for name, axes in zip(growth, others):
         _plot_growth(axes, name, growth[name])
-    add_title(figure, note=machine_line(results))
-    write_figure(figure, path)
+    style.add_title(figure, note=machine_line(results))
+    style.write_figure(figure, path)
 
 
 COLOURS = dict(
     zip(
         (MMSEG, PRODUCTS, 'native', 'dense', 'triton', 'mmcv'),
-        (VERMILION, PALETTE[6], BLUE, *(PALETTE[i] for i in (5, 2, 3))),
+        (style.VERMILION, style.PALETTE[6], style.BLUE, *(style.PALETTE[i] for i in (5, 2, 3))),
     )
 )
 
@@ -108,7 +99,7 @@ def _plot_times(axes: Axes, results: dict[str, Any]) -> None:
             list(places), list(places.values()), height, label=name, color=COLOURS[name]
         )
         axes.bar_label(
-            bars, fmt=lambda t: f' {t:.3g}' if t < 1000 else f' {t:,.0f}', fontsize=SMALL
+            bars, fmt=lambda t: f' {t:.3g}' if t < 1000 else f' {t:,.0f}', fontsize=style.SMALL
         )
     for j, shape in enumerate(shapes):
         axes.vlines(
@@ -123,8 +114,10 @@ def _plot_times(axes: Axes, results: dict[str, Any]) -> None:
         f'B {case["batch"]}, C {case["channels"]}, {case["height"]} x {case["width"]}, '
         f'K {case["codes"]}'
     )
-    axes.legend(fontsize=SMALL, loc='lower left', bbox_to_anchor=(0, 1.06), ncols=3, frameon=False)
-    style_axes(axes)
+    axes.legend(
+        fontsize=style.SMALL, loc='lower left', bbox_to_anchor=(0, 1.06), ncols=3, frameon=False
+    )
+    style.format_axes(axes)
 
 
 def _plot_growth(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
@@ -144,4 +137,4 @@ def _plot_growth(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
     axes.set_xticks(sizes, [f'{size:,}' for size in sizes])
     axes.minorticks_off()
     axes.set_title({'N': 'positions', 'B': 'images', 'K': 'codewords'}.get(name, name))
-    style_axes(axes, grid='both')
+    style.format_axes(axes, grid='both')

@@ -5,15 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmseg_encnet.visualization.style import (
-    BLUE,
-    NORMAL,
-    PALETTE,
-    SMALL,
-    new_figure,
-    style_axes,
-    write_figure,
-)
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.benchmarks.model import CONTENDERS, TASKS
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.machine import machine_text
@@ -47,27 +39,27 @@ def markdown(results: dict[str, Any]) -> str:
 
 def plot(results: dict[str, Any], path: Path) -> None:
     """Draw median times and peak memory as bars."""
-    figure = new_figure(9, 3.6)
+    figure = style.new_figure(9, 3.6)
     by_task = _by_task(results)
     panels = (('Median time (s)', 'median', 1), ('Peak memory (GiB)', 'peak_bytes', 2**30))
     for axes, (title, key, unit) in zip(figure.subplots(1, 2), panels):
-        for index, (name, colour) in enumerate(zip(CONTENDERS, (PALETTE[6], BLUE))):
+        for index, (name, colour) in enumerate(zip(CONTENDERS, (style.PALETTE[6], style.BLUE))):
             values = [by_task[task][name][key] / unit for task in TASKS]
             positions = [place + 0.36 * (index - 0.5) for place in range(len(TASKS))]
             bars = axes.bar(positions, values, width=0.34, label=name, color=colour)
-            axes.bar_label(bars, fmt='%.2f', padding=2, fontsize=SMALL)
+            axes.bar_label(bars, fmt='%.2f', padding=2, fontsize=style.SMALL)
         axes.set_xticks(range(len(TASKS)), TASKS)
         axes.set_title(title)
         axes.margins(y=0.15)
-        style_axes(axes)
+        style.format_axes(axes)
     figure.legend(
         *axes.get_legend_handles_labels(),
         loc='outside lower center',
         ncols=2,
         frameon=False,
-        fontsize=NORMAL,
+        fontsize=style.NORMAL,
     )
-    write_figure(figure, path)
+    style.write_figure(figure, path)
 
 
 def _by_task(results: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:

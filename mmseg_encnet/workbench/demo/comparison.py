@@ -8,16 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import IGNORED, colour, is_ignored
-from mmseg_encnet.visualization.style import (
-    NORMAL,
-    add_legend,
-    legend_height,
-    new_figure,
-    show_image,
-    swatch,
-    write_figure,
-)
 
 # Inches.
 IMAGE_WIDTH, TITLE = 3.2, 0.2
@@ -54,14 +46,14 @@ def draw_comparison(
     """
     models = list(rows[0].predictions)
     titles = ['Image', 'Ground truth', *models]
-    entries = [swatch(rgb, name) for name, rgb in zip(classes, palette)]
+    entries = [style.swatch(rgb, name) for name, rgb in zip(classes, palette)]
     if any(is_ignored(row.truth, len(classes)).any() for row in rows):
-        entries.append(swatch(IGNORED, 'ignored'))
+        entries.append(style.swatch(IGNORED, 'ignored'))
     width = IMAGE_WIDTH * len(titles)
     # A row is as high as its image, up to a portrait of 4 to 5.
     heights = [IMAGE_WIDTH * min(row.truth.shape[0] / row.truth.shape[1], 1.25) for row in rows]
-    parts = [sum(heights) + TITLE, legend_height(entries, width)]
-    figure = new_figure(width, sum(parts))
+    parts = [sum(heights) + TITLE, style.legend_height(entries, width)]
+    figure = style.new_figure(width, sum(parts))
     images, legend = figure.subfigures(2, 1, height_ratios=parts)
     axes = images.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
     for row, cells in zip(rows, axes):
@@ -71,8 +63,8 @@ def draw_comparison(
             painted[is_ignored(row.truth, len(classes))] = IGNORED
             pictures.append(painted)
         for cell, picture in zip(cells, pictures):
-            show_image(cell, picture)
+            style.show_image(cell, picture)
     for cell, title in zip(axes[0], titles):
-        cell.set_title(title, fontsize=NORMAL, loc='left')
-    add_legend(legend, entries)
-    write_figure(figure, path)
+        cell.set_title(title, fontsize=style.NORMAL, loc='left')
+    style.add_legend(legend, entries)
+    style.write_figure(figure, path)

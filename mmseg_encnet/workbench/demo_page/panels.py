@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import colour
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 from mmseg_encnet.visualization.context_sheet.painting import codeword_colours
 from mmseg_encnet.visualization.context_sheet.parts import Part, sheet_parts
-from mmseg_encnet.visualization.style import new_figure, percent, pixels
 from mmseg_encnet.workbench.demo_page.session import Session
 
 # The charts show the leading classes and codewords.
@@ -58,7 +58,7 @@ def labels_panels(session: Session, threshold: float) -> tuple[str, str]:
         Bar(
             session.classes[index],
             areas[index],
-            percent(areas[index]),
+            style.percent(areas[index]),
             _css(session.palette[index]),
         )
         for index in np.argsort(-areas, kind='stable')
@@ -69,7 +69,7 @@ def labels_panels(session: Session, threshold: float) -> tuple[str, str]:
         threshold,
         int(session.removed(threshold).sum()),
         len(session.classes),
-        percent(float((labels != session.unchanged).mean())),
+        style.percent(float((labels != session.unchanged).mean())),
     )
 
 
@@ -103,7 +103,7 @@ def codewords_panel(context: ContextPrediction) -> str:
     colours = codeword_colours(len(shares))
     order = np.argsort(-shares, kind='stable')[:MAX_CODEWORDS]
     bars = [
-        Bar(str(code), float(shares[code]), percent(shares[code]), _css(colours[code]))
+        Bar(str(code), float(shares[code]), style.percent(shares[code]), _css(colours[code]))
         for code in order
     ]
     parts = sheet_parts(context)
@@ -113,7 +113,7 @@ def codewords_panel(context: ContextPrediction) -> str:
         _bare(parts['codewords'], context.image),
         _ratio(context.image),
         _index_png(context.codewords, strongest),
-        [percent(share) for share in shares],
+        [style.percent(share) for share in shares],
         bars,
         len(shares) - len(bars),
     )
@@ -158,12 +158,12 @@ def _bare(part: Part, image: np.ndarray) -> str:
     """Return a map without margins, so that its positions are those of the image."""
     ratio = _ratio(image)
     width = min(MAP_WIDTH, MAX_MAP_HEIGHT * ratio)
-    figure = new_figure(width, width / ratio)
+    figure = style.new_figure(width, width / ratio)
     figure.set_layout_engine('none')
     axes = figure.add_axes((0, 0, 1, 1))
     part.draw(axes)
     axes.set_aspect('auto')
-    return _png(pixels(figure))
+    return _png(style.pixels(figure))
 
 
 def _index_png(indices: np.ndarray, weights: np.ndarray | None = None) -> str:

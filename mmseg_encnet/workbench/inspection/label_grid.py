@@ -11,21 +11,9 @@ from matplotlib.patches import Patch
 from tqdm import tqdm
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import colour, is_ignored
 from mmseg_encnet.visualization.region_numbers import number_regions
-from mmseg_encnet.visualization.style import (
-    MUTED,
-    NORMAL,
-    SMALL,
-    add_legend,
-    add_title,
-    legend_height,
-    new_figure,
-    shortened,
-    show_image,
-    swatch,
-    write_figure,
-)
 from mmseg_encnet.workbench.inspection.split import DrawnSamples, LabelledImage, title_of
 
 # Inches.
@@ -84,15 +72,15 @@ def draw_label_grid(
     ]
     width = 2 * IMAGE_WIDTH * columns
     entries = _legend_entries(samples, classes, palette)
-    heights.append(legend_height(entries, width))
-    figure = new_figure(width, TITLE + sum(heights))
-    add_title(figure, shortened(title, width, NORMAL))
+    heights.append(style.legend_height(entries, width))
+    figure = style.new_figure(width, TITLE + sum(heights))
+    style.add_title(figure, style.shortened(title, width, style.NORMAL))
     *places, legend = figure.subfigures(len(heights), 1, height_ratios=heights)
     for row, place in zip(rows, places):
         for sample, pair in zip(row, place.subfigures(1, columns, squeeze=False)[0]):
             _draw_pair(pair, sample, palette)
-    add_legend(legend, entries)
-    write_figure(figure, path)
+    style.add_legend(legend, entries)
+    style.write_figure(figure, path)
 
 
 def paint_label(label: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -108,11 +96,11 @@ def paint_label(label: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarr
 
 def _draw_pair(figure: FigureBase, sample: LabelledImage, palette: Sequence[Sequence[int]]) -> None:
     left, right = figure.subplots(1, 2)
-    show_image(left, sample.image)
-    name = shortened(sample.name, 1.9 * IMAGE_WIDTH)
-    add_title(figure, name, fontsize=SMALL, fontweight='normal')
+    style.show_image(left, sample.image)
+    name = style.shortened(sample.name, 1.9 * IMAGE_WIDTH)
+    style.add_title(figure, name, fontsize=style.SMALL, fontweight='normal')
     label = sample.label
-    show_image(right, paint_label(label, palette))
+    style.show_image(right, paint_label(label, palette))
     number_regions(right, label, np.asarray(palette))
 
 
@@ -121,10 +109,16 @@ def _legend_entries(
 ) -> list[Patch]:
     occurring = np.unique(np.concatenate([np.unique(sample.label) for sample in samples]))
     indices = occurring[~is_ignored(occurring, len(classes))].tolist()
-    entries = [swatch(palette[index], f'{index}  {classes[index]}') for index in indices]
+    entries = [style.swatch(palette[index], f'{index}  {classes[index]}') for index in indices]
     if len(indices) < len(occurring):
         entries.append(
-            Patch(facecolor='white', edgecolor=MUTED, hatch='/////', linewidth=0.6, label='ignored')
+            Patch(
+                facecolor='white',
+                edgecolor=style.MUTED,
+                hatch='/////',
+                linewidth=0.6,
+                label='ignored',
+            )
         )
     return entries
 

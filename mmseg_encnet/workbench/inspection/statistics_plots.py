@@ -11,22 +11,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from scipy.cluster import hierarchy
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.visualization.style import (
-    BLUE,
-    GRID,
-    INK,
-    PALE,
-    SHARES,
-    SMALL,
-    VERMILION,
-    add_title,
-    new_figure,
-    percent,
-    percent_tick,
-    style_axes,
-    text_width,
-    write_figure,
-)
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
 from mmseg_encnet.workbench.inspection.split import LabelCounts, title_of
 
@@ -71,8 +56,8 @@ def plot_frequency(statistics: LabelStatistics, title: str, path: Path) -> None:
     # Blocks side by side, of at most 60 classes.
     blocks = np.array_split(order, -(-len(order) // 60))
     rows = len(blocks[0])
-    names = max(map(text_width, statistics.classes))
-    figure = new_figure(len(blocks) * (names + 5.6), rows * LINE + 1.5)
+    names = max(map(style.text_width, statistics.classes))
+    figure = style.new_figure(len(blocks) * (names + 5.6), rows * LINE + 1.5)
     # From the power of ten below the rarest class.
     left = 10.0 ** np.floor(np.log10(pixels[pixels > 0].min(initial=0.1) * 0.8))
     for axes, members in zip(figure.subplots(1, len(blocks), squeeze=False)[0], blocks):
@@ -81,22 +66,24 @@ def plot_frequency(statistics: LabelStatistics, title: str, path: Path) -> None:
             axes, [statistics.classes[index] for index in members], pixels[members], images[members]
         )
     ignored = statistics.ignored_pixels / max(labelled + statistics.ignored_pixels, 1)
-    add_title(
+    style.add_title(
         figure,
         f'{title}: class frequency',
         f'{statistics.images:,} images, {labelled:,} labelled pixels, '
-        f'{percent(ignored)} of all pixels ignored',
+        f'{style.percent(ignored)} of all pixels ignored',
     )
-    write_figure(figure, path)
+    style.write_figure(figure, path)
 
 
 def _draw_frequency(axes: Axes, names: list[str], pixels: np.ndarray, images: np.ndarray) -> None:
     places = np.arange(len(names))
     found = pixels > 0
-    axes.hlines(places[found], pixels[found], images[found], color=PALE, linewidth=1.5, zorder=1)
+    axes.hlines(
+        places[found], pixels[found], images[found], color=style.PALE, linewidth=1.5, zorder=1
+    )
     for offset, head, shares, colour, marker in (
-        (50, 'pixels', pixels, BLUE, 'o'),
-        (104, 'images', images, VERMILION, 'D'),
+        (50, 'pixels', pixels, style.BLUE, 'o'),
+        (104, 'images', images, style.VERMILION, 'D'),
     ):
         axes.plot(
             shares[found],
@@ -106,7 +93,7 @@ def _draw_frequency(axes: Axes, names: list[str], pixels: np.ndarray, images: np
             markersize=4.5,
             label=f'share of {head}',
         )
-        column = zip([-1, *places], [head, *map(percent, shares)])
+        column = zip([-1, *places], [head, *map(style.percent, shares)])
         for place, text in column:
             axes.annotate(
                 text,
@@ -116,13 +103,13 @@ def _draw_frequency(axes: Axes, names: list[str], pixels: np.ndarray, images: np
                 textcoords='offset points',
                 ha='right',
                 va='center',
-                fontsize=SMALL,
+                fontsize=style.SMALL,
                 color=colour,
                 annotation_clip=False,
             )
     axes.set_yticks(places, names)
-    axes.xaxis.set_major_formatter(percent_tick)
-    style_axes(axes, grid='x')
+    axes.xaxis.set_major_formatter(style.percent_tick)
+    style.format_axes(axes, grid='x')
     axes.tick_params(axis='y', length=0)
     axes.spines['left'].set_visible(False)
     axes.legend(
@@ -130,7 +117,7 @@ def _draw_frequency(axes: Axes, names: list[str], pixels: np.ndarray, images: np
         bbox_to_anchor=(0, 1),
         ncols=2,
         frameon=False,
-        fontsize=SMALL,
+        fontsize=style.SMALL,
         borderpad=0,
         handletextpad=0.2,
     )
@@ -147,14 +134,14 @@ def plot_classes_per_image(statistics: LabelStatistics, title: str, path: Path) 
     images = statistics.images_by_class_count
     numbers = np.flatnonzero(images)
     shown = np.arange(max(numbers.min() - 1, 0), numbers.max() + 1)
-    figure = new_figure(np.clip(0.5 * len(shown) + 1, 6.4, 11), 4)
+    figure = style.new_figure(np.clip(0.5 * len(shown) + 1, 6.4, 11), 4)
     axes = figure.subplots()
-    bars = axes.bar(shown, images[shown], width=0.86, color=BLUE)
+    bars = axes.bar(shown, images[shown], width=0.86, color=style.BLUE)
     if len(shown) <= 20:
         counts = [f'{count:,}' if count else '' for count in images[shown]]
-        axes.bar_label(bars, counts, fontsize=SMALL, padding=2, color=INK)
+        axes.bar_label(bars, counts, fontsize=style.SMALL, padding=2, color=style.INK)
     mean = statistics.classes_per_image
-    axes.axvline(mean, color=VERMILION, linewidth=2)
+    axes.axvline(mean, color=style.VERMILION, linewidth=2)
     # Above the bars.
     axes.set_ylim(0, images.max() * 1.18)
     to_the_right = mean < shown.mean()
@@ -165,7 +152,7 @@ def plot_classes_per_image(statistics: LabelStatistics, title: str, path: Path) 
         textcoords='offset points',
         ha='left' if to_the_right else 'right',
         va='center',
-        color=VERMILION,
+        color=style.VERMILION,
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
     axes.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
@@ -175,9 +162,9 @@ def plot_classes_per_image(statistics: LabelStatistics, title: str, path: Path) 
         ylabel='images',
         xlabel=f'classes per image (of {len(statistics.classes)})',
     )
-    style_axes(axes, grid='y')
-    add_title(figure, f'{title}: classes per image')
-    write_figure(figure, path)
+    style.format_axes(axes, grid='y')
+    style.add_title(figure, f'{title}: classes per image')
+    style.write_figure(figure, path)
 
 
 def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> None:
@@ -208,19 +195,19 @@ def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> N
     # The long rows and columns of a large matrix have their names on both sides.
     sides = 1 if with_numbers else 2
     gap = 0.35
-    figure = new_figure(
-        max(number * square + sides * (max(map(text_width, rows)) + 0.1) + 1.2, 6.6),
-        (number + 1 + gap) * square + sides * (max(map(text_width, columns)) + 0.1) + 0.7,
+    figure = style.new_figure(
+        max(number * square + sides * (max(map(style.text_width, rows)) + 0.1) + 1.2, 6.6),
+        (number + 1 + gap) * square + sides * (max(map(style.text_width, columns)) + 0.1) + 0.7,
     )
     axes = figure.subplots()
     # The diagonal is certain by definition.
     shown = np.ma.array(given, mask=np.eye(number, dtype=bool))
     edges = np.arange(number + 1) - 0.5
     look = dict(
-        cmap=colormaps[SHARES].with_extremes(bad=PALE),
+        cmap=colormaps[style.SHARES].with_extremes(bad=style.PALE),
         vmin=0,
         vmax=1,
-        edgecolors=GRID,
+        edgecolors=style.GRID,
         linewidth=0.5 if with_numbers else 0.25,
     )
     image = axes.pcolormesh(edges, edges, shown, **look)
@@ -233,22 +220,22 @@ def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> N
             _write_percent(axes, column, -1 - gap, share)
     axes.set_yticks([-1 - gap, *range(number)], rows)
     axes.set_xticks(range(number), columns, rotation=90)
-    style_axes(axes)
+    style.format_axes(axes)
     both = not with_numbers
     axes.tick_params(labeltop=True, labelbottom=both, labelright=both, length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(
-        image, ax=axes, format=percent_tick, aspect=25, shrink=0.6, anchor=(0, 0), pad=0.01
+        image, ax=axes, format=style.percent_tick, aspect=25, shrink=0.6, anchor=(0, 0), pad=0.01
     )
-    bar.ax.tick_params(labelsize=SMALL)
+    bar.ax.tick_params(labelsize=style.SMALL)
     bar.outline.set_visible(False)
-    add_title(
+    style.add_title(
         figure,
         f'{title}: class co-occurrence',
         'P(column | row): percentage of the images with the class of the row that also contain '
         'the class of the column',
     )
-    write_figure(figure, path)
+    style.write_figure(figure, path)
 
 
 def co_occurrence_order(statistics: LabelStatistics) -> list[int]:
@@ -281,7 +268,7 @@ def _write_percent(axes: Axes, x: float, y: float, share: float) -> None:
             x,
             y,
             text,
-            fontsize=SMALL,
+            fontsize=style.SMALL,
             ha='center',
             va='center_baseline',
             color='white' if share > 0.5 else 'black',

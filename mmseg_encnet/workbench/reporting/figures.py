@@ -13,19 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmseg_encnet.evaluation.metrics.presence_metric import CalibrationBins
-from mmseg_encnet.visualization.style import (
-    LINE_COLOURS,
-    MUTED,
-    PALE,
-    SHARES,
-    SMALL,
-    add_title,
-    new_figure,
-    percent_tick,
-    style_axes,
-    svg,
-    text_width,
-)
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.reporting.run_record import Curve
 
 DASHES = ('-', '--', '-.', ':')
@@ -66,38 +54,40 @@ class Style:
 
 def run_style(index: int, label: str) -> Style:
     """Return the style of the run at an index."""
-    return Style(label, LINE_COLOURS[index % len(LINE_COLOURS)], DASHES[index % len(DASHES)])
+    return Style(
+        label, style.LINE_COLOURS[index % len(style.LINE_COLOURS)], DASHES[index % len(DASHES)]
+    )
 
 
 def draw_curves(title: str, curves: Sequence[tuple[Style, Curve]]) -> Picture:
     """Draw one logged quantity of several runs over the iterations."""
-    figure = new_figure(4.6, 2.9)
+    figure = style.new_figure(4.6, 2.9)
     axes = figure.subplots()
     endings = []
-    for style, curve in curves:
+    for run, curve in curves:
         few = len(curve.steps) <= 25
         # Non-finite values are gaps.
         values = np.where(np.isfinite(curve.values), curve.values, np.nan)
         axes.plot(
             curve.steps,
             values,
-            color=style.colour,
-            linestyle=style.dashes,
+            color=run.colour,
+            linestyle=run.dashes,
             linewidth=1.6,
             marker='o' if few else None,
             markersize=3,
-            label=style.label,
+            label=run.label,
         )
-        endings.append(f'{style.label} ends at {curve.values[-1]:.4g}')
+        endings.append(f'{run.label} ends at {curve.values[-1]:.4g}')
     axes.set_xlabel('iteration')
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(left=0)
     if np.isfinite(axes.dataLim.ymax) and axes.dataLim.ymin >= 0:
         axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)
     if len(curves) > 1:
-        axes.legend(fontsize=SMALL, frameon=False)
-    style_axes(axes, grid='both')
-    add_title(figure, title)
+        axes.legend(fontsize=style.SMALL, frameon=False)
+    style.format_axes(axes, grid='both')
+    style.add_title(figure, title)
     return _embedded(figure, f'{title} over iterations: {"; ".join(endings)}.')
 
 
@@ -109,20 +99,20 @@ def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Pi
     # Inches.
     cell = 0.3 if numbered else 0.16
     side = max(cell * len(classes), 2.2)
-    margin = max(map(text_width, classes)) + 0.45
+    margin = max(map(style.text_width, classes)) + 0.45
     # A large matrix has its columns named above too, and a colour bar instead of numbers.
-    figure = new_figure(
+    figure = style.new_figure(
         side + margin + 0.8 * (not numbered), side + margin * (1 if numbered else 2)
     )
     axes = figure.subplots()
-    colours = matplotlib.colormaps[SHARES].with_extremes(bad=PALE)
+    colours = matplotlib.colormaps[style.SHARES].with_extremes(bad=style.PALE)
     image = axes.imshow(shares, vmin=0, vmax=1, cmap=colours)
     ticks = range(len(classes))
     axes.set_xticks(ticks, classes, rotation=90)
     axes.set_yticks(ticks, classes)
     axes.set_xlabel('predicted')
     axes.set_ylabel('true')
-    style_axes(axes)
+    style.format_axes(axes)
     axes.tick_params(length=0, labeltop=not numbered)
     axes.tick_params('x', labelrotation=90)
     axes.spines[:].set_visible(False)
@@ -135,16 +125,16 @@ def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Pi
                     f'{100 * share:.0f}',
                     ha='center',
                     va='center',
-                    fontsize=SMALL,
+                    fontsize=style.SMALL,
                     color='white' if share > 0.55 else 'black',
                 )
     else:
         bar = figure.colorbar(
-            image, ax=axes, shrink=min(1, 2.6 / side), pad=0.02, format=percent_tick
+            image, ax=axes, shrink=min(1, 2.6 / side), pad=0.02, format=style.percent_tick
         )
-        bar.ax.tick_params(labelsize=SMALL)
+        bar.ax.tick_params(labelsize=style.SMALL)
         bar.outline.set_visible(False)
-        bar.set_label('share of the true class', fontsize=SMALL)
+        bar.set_label('share of the true class', fontsize=style.SMALL)
     recognised = np.diag(shares)
     best, worst = (classes[int(choose(recognised))] for choose in (np.nanargmax, np.nanargmin))
     return _embedded(
@@ -158,20 +148,20 @@ def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Pi
 
 def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
     """Draw a reliability diagram: observed frequency over predicted probability of presence."""
-    figure = new_figure(5, 4.9)
+    figure = style.new_figure(5, 4.9)
     axes, below = figure.subplots(2, height_ratios=[4, 1], sharex=True)
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, label='perfect calibration')
+    axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, label='perfect calibration')
     width = 0.8 / len(runs)
-    for place, (style, bins) in enumerate(runs):
+    for place, (run, bins) in enumerate(runs):
         filled = bins.counts > 0
         axes.plot(
             bins.confidence[filled],
             bins.frequency[filled],
-            color=style.colour,
-            linestyle=style.dashes,
+            color=run.colour,
+            linestyle=run.dashes,
             marker='o',
             markersize=4,
-            label=style.label,
+            label=run.label,
         )
         steps = np.diff(bins.edges)
         below.bar(
@@ -179,18 +169,18 @@ def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
             bins.counts,
             width=width * steps,
             align='edge',
-            color=style.colour,
+            color=run.colour,
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel='observed frequency')
-    axes.legend(fontsize=SMALL, loc='upper left', frameon=False)
+    axes.legend(fontsize=style.SMALL, loc='upper left', frameon=False)
     below.set(xlabel='predicted probability of presence', ylabel='count', yscale='log')
     below.set_ylim(bottom=0.5)
     for each in (axes, below):
-        style_axes(each, grid='both')
+        style.format_axes(each, grid='both')
     return _embedded(
         figure,
         'Reliability diagram: observed frequency of presence over the predicted probability, with '
-        f'the number of predictions per bin, for {", ".join(style.label for style, _ in runs)}.',
+        f'the number of predictions per bin, for {", ".join(run.label for run, _ in runs)}.',
     )
 
 
@@ -203,5 +193,5 @@ def png_picture(content: bytes, alt: str, caption: str = '') -> Picture:
 
 def _embedded(figure: Figure, alt: str, caption: str = '', scrolls: bool = False) -> Picture:
     width, height = (math.ceil(96 * inches) for inches in figure.get_size_inches())
-    address = f'data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}'
+    address = f'data:image/svg+xml;base64,{base64.b64encode(style.svg(figure)).decode()}'
     return Picture(address, alt, width, height, caption, scrolls)

@@ -11,15 +11,7 @@ from string import ascii_lowercase
 import numpy as np
 from matplotlib.figure import FigureBase
 
-from mmseg_encnet.visualization.style import (
-    LINE_COLOURS,
-    NORMAL,
-    PALE,
-    SMALL,
-    new_figure,
-    style_axes,
-    write_figure,
-)
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.studies.definition import Study
 from mmseg_encnet.workbench.studies.statistics import Summary
@@ -101,7 +93,7 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
     """Draw the metric of every variant and seed, and the dependence that the study examines."""
     rows = [row for row in rows if row.results]
     groups = [list(members) for _, members in groupby(rows, key=lambda row: row.variant.group)]
-    figure = new_figure(14, max(0.4 * len(rows) + 1.6, 4.5))
+    figure = style.new_figure(14, max(0.4 * len(rows) + 1.6, 4.5))
     left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
     axes = left.subplots()
     colours = [_colour(index) for index, members in enumerate(groups) for _ in members]
@@ -110,14 +102,14 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
         axes.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
         axes.plot([row.mean], [y], '|', color=colour, markersize=15, markeredgewidth=2.5)
         if row.variant.name == study.baseline:
-            axes.axvline(row.mean, color=PALE, linewidth=1.2, zorder=0)
+            axes.axvline(row.mean, color=style.PALE, linewidth=1.2, zorder=0)
     axes.set_yticks(range(len(rows)), [row.variant.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(f'{study.metric} (%) of each seed and mean over seeds')
-    style_axes(axes, grid='x')
-    axes.tick_params(axis='y', labelsize=NORMAL)
+    style.format_axes(axes, grid='x')
+    axes.tick_params(axis='y', labelsize=style.NORMAL)
     DRAWINGS[study.against](study, groups, right)
-    write_figure(figure, path)
+    style.write_figure(figure, path)
 
 
 def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase) -> None:
@@ -130,17 +122,17 @@ def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: 
             panels[-2, 1].tick_params(labelbottom=True)
             continue
         others = [row for row in members if row.variant.name != study.baseline]
-        for row, colour in chain(zip(others, LINE_COLOURS), zip(baseline, ['black'])):
+        for row, colour in chain(zip(others, style.LINE_COLOURS), zip(baseline, ['black'])):
             curves = [dict(result.validation) for result in row.results.values()]
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
             means = [np.mean([curve[step] for curve in curves]) for step in steps]
             axes.plot(steps, means, color=colour, linewidth=1.4, label=row.variant.name)
         axes.set_title(members[0].variant.group)
-        style_axes(axes, grid='both')
-        axes.legend(frameon=False, fontsize=SMALL, loc='lower right')
-    figure.supxlabel('iterations', fontsize=NORMAL)
+        style.format_axes(axes, grid='both')
+        axes.legend(frameon=False, fontsize=style.SMALL, loc='lower right')
+    figure.supxlabel('iterations', fontsize=style.NORMAL)
     figure.supylabel(
-        f'{study.metric} (%) on the validation images, mean over seeds', fontsize=NORMAL
+        f'{study.metric} (%) on the validation images, mean over seeds', fontsize=style.NORMAL
     )
 
 
@@ -161,15 +153,15 @@ def _draw_receptive_field(
         axes.plot(fields, means, color=_colour(index), label=members[0].variant.group)
     axes.set_xlabel('receptive field of the backbone (columns)')
     axes.set_ylabel(f'{study.metric} (%) on the validation images')
-    style_axes(axes, grid='both')
-    axes.legend(frameon=False, fontsize=NORMAL)
+    style.format_axes(axes, grid='both')
+    axes.legend(frameon=False, fontsize=style.NORMAL)
 
 
 DRAWINGS = {'iterations': _draw_validation, 'receptive_field': _draw_receptive_field}
 
 
 def _colour(group: int) -> str:
-    return LINE_COLOURS[group % len(LINE_COLOURS)]
+    return style.LINE_COLOURS[group % len(style.LINE_COLOURS)]
 
 
 def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
