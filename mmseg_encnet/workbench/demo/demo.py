@@ -19,6 +19,7 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.demo.comparison import ComparedImage, draw_comparison
+from mmseg_encnet.workbench.formatting import markdown_table
 
 CONFIGS = {'FCN': 'fcn_r18_context-scenes', 'EncNet': 'encnet_r18_context-scenes'}
 
@@ -104,18 +105,14 @@ def run_demo(seed: int, work_dir: Path, num_rows: int, report: Callable[[str], N
 def metrics_table(metrics: dict[str, dict[str, float]]) -> str:
     """Return a Markdown table of metrics (rows) by model (columns), in percent."""
     models = list(metrics)
-    lines = [f'| % | {" | ".join(models)} |', f'|---|{"---|" * len(models)}']
-    for name in metrics[models[0]]:
-        # The runner adds its timings to the metrics.
-        if name in ('time', 'data_time'):
-            continue
-        cells = ' | '.join(f'{metrics[model][name]:.1f}' for model in models)
-        lines.append(f'| {name} | {cells} |')
-    return '\n'.join(lines)
+    # The runner adds its timings to the metrics.
+    names = [name for name in metrics[models[0]] if name not in ('time', 'data_time')]
+    rows = [[name, *(f'{metrics[model][name]:.1f}' for model in models)] for name in names]
+    return markdown_table(['%', *models], rows)
 
 
 def draw_grid(models: dict[str, TrainedModel], num_rows: int, path: Path) -> None:
-    """Draw the first test scenes with the predictions of all models."""
+    """Draw the first test scenes with the predictions of all models, to a file."""
     cfg = next(iter(models.values())).cfg
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     infos = [dataset.get_data_info(index) for index in range(num_rows)]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_encnet.workbench.formatting import strict_json
+
 
 def count_pixels(label: np.ndarray, num_classes: int) -> np.ndarray:
     """Count the pixels of one label.
@@ -94,14 +96,11 @@ class LabelStatistics:
             images_with=self.images_with.tolist(),
             images_by_class_count=self.images_by_class_count.tolist(),
             images_with_both=self.images_with_both.tolist(),
-            conditional_probability=[
-                row if count else [None] * len(row)
-                for row, count in zip(self.conditional_probability.tolist(), self.images_with)
-            ],
+            conditional_probability=self.conditional_probability.tolist(),
         )
         # One line per entry keeps a matrix of 171 x 171 numbers short.
         lines = ',\n'.join(
-            f'{json.dumps(key)}: {json.dumps(value)}' for key, value in content.items()
+            f'{json.dumps(key)}: {strict_json(value)}' for key, value in content.items()
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{{\n{lines}\n}}\n')
