@@ -1,4 +1,4 @@
-"""Train FCN and EncNet on the embedded data set and put them side by side."""
+"""Train FCN and EncNet on the embedded data set and compare them."""
 
 import argparse
 from pathlib import Path
@@ -9,14 +9,16 @@ from mmseg_encnet.workbench.demo.demo import run_demo
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seed', type=int, default=0, help='seed of both runs (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of both trainings (%(default)s)')
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/demo'),
         help='folder for the results (%(default)s)',
     )
-    parser.add_argument('--rows', type=int, default=6, help='scenes in the grid (%(default)s)')
+    parser.add_argument(
+        '--rows', type=int, default=6, help='number of scenes in the figure (%(default)s)'
+    )
     return parser.parse_args()
 
 

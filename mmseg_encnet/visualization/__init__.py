@@ -1,4 +1,4 @@
-"""The toolbox's visualizer with context sheets."""
+"""The MMSegmentation visualizer with context sheets."""
 
 from mmseg_encnet.toolbox import require_toolbox
 

@@ -10,7 +10,7 @@ IGNORED = (0, 0, 0)
 
 
 def colour(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Paint class indices ``(H, W)`` in their RGB colours, ``(H, W, 3)`` uint8."""
+    """Return class indices ``(H, W)`` as RGB ``(H, W, 3)`` uint8, ignored pixels in black."""
     painted = np.full((*labels.shape, 3), IGNORED, dtype=np.uint8)
     inside = ~is_ignored(labels, len(palette))
     painted[inside] = np.asarray(palette, dtype=np.uint8)[labels[inside]]
@@ -18,5 +18,5 @@ def colour(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def is_ignored(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Which of the pixels ``(H, W)`` have no class."""
+    """Return which pixels ``(H, W)`` have no class."""
     return (labels < 0) | (labels >= num_classes)

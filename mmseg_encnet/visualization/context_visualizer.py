@@ -1,4 +1,4 @@
-"""The toolbox's visualizer, drawing context sheets."""
+"""A visualizer that draws context sheets."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
+from mmseg_encnet.visualization.style import pixels
+
 
 @VISUALIZERS.register_module()
 class ContextVisualizer(SegLocalVisualizer):
-    """mmseg's ``SegLocalVisualizer`` with one context sheet an image.
+    """mmseg's ``SegLocalVisualizer`` with one context sheet per image.
 
-    It takes the same arguments, and its place in a config: ``visualizer=dict(
-    type='ContextVisualizer', vis_backends=..., name='visualizer')``. Sheets go to every backend,
-    to ``show``, ``out_file`` and ``get_image`` as the overlays of ``SegLocalVisualizer`` do.
-    ``ContextEncoderDecoder`` adds the maps of codewords and channels to its predictions where
-    ``model.test_cfg.context_maps`` is set.
+    It takes the same arguments and replaces it in a config: ``visualizer=dict(
+    type='ContextVisualizer', vis_backends=..., name='visualizer')``. Sheets are sent to every
+    backend, to ``show``, ``out_file`` and ``get_image``, like the overlays of
+    ``SegLocalVisualizer``. ``ContextEncoderDecoder`` adds codeword and channel maps to its
+    predictions if ``model.test_cfg.context_maps`` is set.
     """
 
     @master_only
@@ -37,24 +39,24 @@ class ContextVisualizer(SegLocalVisualizer):
         step: int = 0,
         **kwargs,
     ) -> None:
-        """Draw the sheet of one image and hand it to all backends.
+        """Draw the sheet of one image and send it to all backends.
 
-        Without a prediction to draw it is the picture of ``SegLocalVisualizer``.
+        Without a prediction, ``SegLocalVisualizer`` draws the image.
 
         Args:
-            name: Identifier of the image; with its last component as title.
-            image: RGB photograph ``(H, W, 3)`` uint8.
-            data_sample: Prediction, with the truth if there is one.
-            draw_gt: Whether to draw the truth.
+            name: Identifier of the image and title of the sheet.
+            image: RGB image ``(H, W, 3)`` uint8.
+            data_sample: The prediction, optionally with ground truth.
+            draw_gt: Whether to draw the ground truth.
             draw_pred: Whether to draw the prediction.
             show: Whether to open a window.
-            wait_time: Seconds that the window stays; 0 is for ever.
-            out_file: File to write instead of handing the sheet to the backends.
-            step: Step of the run that the sheet belongs to.
-            **kwargs: Further arguments of ``SegLocalVisualizer``, for pictures without prediction.
+            wait_time: Seconds until the window closes; 0 waits for a key.
+            out_file: File to write instead of sending the sheet to the backends.
+            step: Step of the run.
+            **kwargs: Further arguments of ``SegLocalVisualizer``, used without a prediction.
 
         Raises:
-            UserError: If image, truth and prediction differ in size.
+            UserError: Image, ground truth and prediction differ in size.
         """
         if data_sample is None or not draw_pred or 'pred_sem_seg' not in data_sample:
             super().add_datasample(
@@ -70,8 +72,8 @@ class ContextVisualizer(SegLocalVisualizer):
                 **kwargs,
             )
             return
-        # Imported here: drawing loads most of matplotlib.
-        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet, pixels
+        # Imported here because it loads matplotlib.
+        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
 
         context = ContextPrediction.from_data_sample(
             image, data_sample, self.dataset_meta['classes'], self.dataset_meta['palette']

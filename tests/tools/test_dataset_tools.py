@@ -15,7 +15,7 @@ BROWSE, STATS = 'analysis_tools/browse_dataset', 'analysis_tools/dataset_stats'
 def test_browse_draws_one_sheet(run_tool, tiny_options, tmp_path):
     result = run_tool(BROWSE, MSRC21, '--count', 3, '--out', 'new/sheet.png', options=tiny_options)
     assert result.status == 0, result.err
-    assert '3 of the 4 images drawn to new/sheet.png' in result.out
+    assert 'drew 3 of 4 images to new/sheet.png' in result.out
     assert len(np.unique(np.array(Image.open(tmp_path / 'new' / 'sheet.png')))) > 50
 
 

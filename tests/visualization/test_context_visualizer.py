@@ -76,5 +76,5 @@ def test_inferencer(tiny_options, tmp_path):
         model=cfg, weights=str(tmp_path / 'weights.pth'), device='cpu', show_progress=False
     )
     result = inferencer(np.zeros((40, 50, 3), np.uint8), return_vis=True)
-    # Beside image and prediction there is what the context branch saw.
+    # Image and prediction, and the maps of the context branch.
     assert result['visualization'].shape[1] > 1000

@@ -1,5 +1,4 @@
-"""Count what the labels of a config's data set hold: class frequency, classes per image and
-class co-occurrence."""
+"""Compute class frequency, classes per image and class co-occurrence of a config's data set."""
 
 from __future__ import annotations
 
@@ -9,10 +8,9 @@ from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.inspection import statistics_plots
-from mmseg_encnet.workbench.inspection.dataset_inspection import InspectedSplit
+from mmseg_encnet.workbench.inspection.split import InspectedSplit
+from mmseg_encnet.workbench.inspection.statistics_plots import write_statistics
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         type=Path,
-        help='folder for pictures and statistics.json; WORK_DIR/statistics_SPLIT if not given',
+        help='folder for the figures and statistics.json (WORK_DIR/statistics_SPLIT)',
     )
     return parser.parse_args()
 
@@ -35,18 +33,11 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.work_dir) / f'statistics_{args.split}'
-    if out.exists() and not out.is_dir():
-        raise UserError(f'--out {out} came, which is a file; expected a folder.')
     labels = InspectedSplit(cfg, args.split).labels()
-    statistics = labels.statistics(args.jobs)
-    title = f'{type(labels.dataset).__name__}, {args.split} split'
-    statistics_plots.plot_frequency(statistics, title, out / 'frequency.png')
-    statistics_plots.plot_classes_per_image(statistics, title, out / 'classes_per_image.png')
-    statistics_plots.plot_co_occurrence(statistics, title, out / 'co_occurrence.png')
-    statistics.write(out / 'statistics.json')
+    statistics = write_statistics(labels, args.jobs, out)
     print(
-        f'{statistics.images} images, {statistics.classes_per_image:.2f} of '
-        f'{len(labels.classes)} classes in each; pictures and statistics.json in {out}'
+        f'{statistics.images} images with {statistics.classes_per_image:.2f} of '
+        f'{len(labels.classes)} classes on average; wrote figures and statistics.json to {out}'
     )
 
 

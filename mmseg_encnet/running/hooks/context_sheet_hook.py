@@ -1,4 +1,4 @@
-"""Draw context sheets of a few validation images during training."""
+"""Context sheets of a few validation images during training."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.visualization.style import pixels
 
 
 @HOOKS.register_module()
 class ContextSheetHook(Hook):
-    """Draws context sheets of the same few images at each validation.
+    """Draw the sheets of the same few validation images at each validation.
 
-    They go to all backends of the runner's visualizer, whatever its type, under
-    ``context_INDEX_NAME`` and the iteration. The maps of codewords and channels are requested for
-    these images only, from the forward pass of the validation; metrics, random states and the
-    training are the same as without the hook.
+    They are sent to all backends of the runner's visualizer, whatever its type, under
+    ``context_INDEX_NAME`` and the iteration. Codeword and channel maps are requested for these
+    images only, from the validation's own forward pass; metrics, random states and training are the
+    same as without the hook.
 
-    In distributed training the main process draws, from its part of the validation set: every n-th
-    image, with n processes.
+    In distributed training the main process draws images of its part of the validation set, which
+    is every n-th image with n processes.
 
     Args:
-        indices: Indices of images of the validation set, or a number of images to spread evenly
-            over it.
+        indices: Indices into the validation set, or the number of images, spread evenly over it.
 
     Raises:
-        UserError: The indices are empty, negative, or beyond the validation set.
+        UserError: ``indices`` are invalid.
     """
 
     def __init__(self, indices: int | Sequence[int] = 4) -> None:
@@ -46,7 +46,7 @@ class ContextSheetHook(Hook):
         ):
             raise UserError(
                 f'got ContextSheetHook(indices={indices!r}), expected a positive number of images '
-                'or a list of indices of the validation set.'
+                'or a list of indices into the validation set.'
             )
         self.indices = indices
         self._index_of: dict[str, int] = {}
@@ -56,7 +56,7 @@ class ContextSheetHook(Hook):
             self.before_val_epoch(runner)
 
     def before_val_epoch(self, runner) -> None:
-        """Find the paths of the images, which identify samples whatever their order."""
+        """Find the paths of the images, which identify samples in any order."""
         if self._index_of or not is_main_process():
             return
         dataset = runner.val_loop.dataloader.dataset
@@ -83,8 +83,8 @@ class ContextSheetHook(Hook):
     def _draw(self, runner, path: str, data_sample: SegDataSample) -> None:
         meta = runner.val_loop.dataloader.dataset.metainfo
         image = mmcv.imfrombytes(fileio.get(path), channel_order='rgb')
-        # Imported here because drawing loads most of matplotlib.
-        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet, pixels
+        # Imported here because it loads matplotlib.
+        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
 
         context = ContextPrediction.from_data_sample(
             image, data_sample, meta['classes'], meta['palette']
@@ -96,7 +96,7 @@ class ContextSheetHook(Hook):
         )
 
     def _chosen(self, length: int, runner) -> list[int]:
-        # The toolbox's samplers give these to the main process.
+        # The indices that the samplers of the toolbox assign to the main process.
         own = range(0, length, get_world_size())
         if isinstance(self.indices, int):
             places = np.linspace(0, len(own) - 1, min(self.indices, len(own)))
@@ -104,8 +104,8 @@ class ContextSheetHook(Hook):
         beyond = [index for index in self.indices if index >= length]
         if beyond:
             raise UserError(
-                f'got ContextSheetHook(indices={self.indices}), but the validation set has '
-                f'{length} images; use indices up to {length - 1}.'
+                f'got ContextSheetHook(indices={self.indices}), expected indices up to '
+                f'{length - 1}: the validation set has {length} images.'
             )
         left_out = [index for index in self.indices if index not in own]
         if left_out:

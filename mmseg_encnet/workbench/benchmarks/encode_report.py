@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.benchmarks.encode import MMSEG, PRODUCTS
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.machine import machine_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS = (
     'features',
@@ -61,38 +65,28 @@ def _milliseconds(value: float) -> str:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Draw times beside the roofline, and growth, to an image file."""
-    import matplotlib
+    """Draw the times with the roofline, and their growth with each size."""
+    growth = results['growth']
+    figure = style.new_figure(6 + 3.6 * len(growth), 4.4)
+    first, *others = figure.subplots(1, 1 + len(growth), squeeze=False)[0]
+    _plot_times(first, results)
+    for name, axes in zip(growth, others):
+        _plot_growth(axes, name, growth[name])
+    style.add_title(figure, note=machine_line(results))
+    style.write_figure(figure, path)
 
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
 
-    axes_names = list(results['growth'])
-    figure, axes = pyplot.subplots(
-        1, 1 + len(axes_names), figsize=(6 + 3.6 * len(axes_names), 4.4), layout='constrained'
+COLOURS = dict(
+    zip(
+        (MMSEG, PRODUCTS, 'native', 'dense', 'triton', 'mmcv'),
+        (style.VERMILION, style.PALETTE[6], style.BLUE, *(style.PALETTE[i] for i in (5, 2, 3))),
     )
-    axes = [axes] if not axes_names else list(axes)
-    _plot_times(axes[0], results)
-    for name, axis in zip(axes_names, axes[1:]):
-        _plot_growth(axis, name, results['growth'][name])
-    figure.suptitle(machine_line(results), fontsize=8, color='0.35')
-    figure.savefig(path, dpi=160)
-    pyplot.close(figure)
+)
 
 
-COLORS = {
-    PRODUCTS: '0.6',
-    'native': '#1f6fb4',
-    'dense': '#7fb3da',
-    'triton': '#2a9d5c',
-    'mmcv': '#8e5ea2',
-    MMSEG: '#d1603d',
-}
-
-
-def _plot_times(axis: Any, results: dict[str, Any]) -> None:
+def _plot_times(axes: Axes, results: dict[str, Any]) -> None:
     shapes = [case['name'] for case in results['cases']]
-    names = [name for name in COLORS if any(r['contender'] == name for r in results['shapes'])]
+    names = [name for name in COLOURS if any(r['contender'] == name for r in results['shapes'])]
     times = {(r['shape'], r['contender']): r['step_ms'] for r in results['shapes']}
     height = 0.8 / len(names)
     for i, name in enumerate(names):
@@ -101,44 +95,46 @@ def _plot_times(axis: Any, results: dict[str, Any]) -> None:
             for j, shape in enumerate(shapes)
             if (shape, name) in times
         }
-        bars = axis.barh(
-            list(places), list(places.values()), height, label=name, color=COLORS[name]
+        bars = axes.barh(
+            list(places), list(places.values()), height, label=name, color=COLOURS[name]
         )
-        axis.bar_label(bars, fmt=lambda t: f' {t:.3g}' if t < 1000 else f' {t:,.0f}', fontsize=7)
+        axes.bar_label(
+            bars, fmt=lambda t: f' {t:.3g}' if t < 1000 else f' {t:,.0f}', fontsize=style.SMALL
+        )
     for j, shape in enumerate(shapes):
-        axis.vlines(
+        axes.vlines(
             times[shape, 'roofline'], j - 0.42, j + 0.42, 'k', ':', label=None if j else 'roofline'
         )
-    axis.set(xscale='log', yticks=range(len(shapes)), yticklabels=shapes)
-    axis.set_xlim(right=3 * max(times.values()))
-    axis.invert_yaxis()
-    axis.set_xlabel('ms, forward and backward')
+    axes.set(xscale='log', yticks=range(len(shapes)), yticklabels=shapes)
+    axes.set_xlim(right=3 * max(times.values()))
+    axes.invert_yaxis()
+    axes.set_xlabel('forward and backward (ms)')
     case = results['cases'][0]
-    axis.set_title(
+    axes.set_title(
         f'B {case["batch"]}, C {case["channels"]}, {case["height"]} x {case["width"]}, '
-        f'K {case["codes"]}',
-        fontsize=9,
+        f'K {case["codes"]}'
     )
-    axis.legend(fontsize=7, loc='lower left', bbox_to_anchor=(0, 1.06), ncols=3, frameon=False)
-    axis.spines[['top', 'right']].set_visible(False)
+    axes.legend(
+        fontsize=style.SMALL, loc='lower left', bbox_to_anchor=(0, 1.06), ncols=3, frameon=False
+    )
+    style.format_axes(axes)
 
 
-def _plot_growth(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
-    for contender, color in (*COLORS.items(), ('roofline', 'k')):
+def _plot_growth(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
+    for contender, colour in (*COLOURS.items(), ('roofline', 'k')):
         points = [
             (int(row['shape'].split()[-1]), row['step_ms'])
             for row in rows
             if row['contender'] == contender
         ]
         if points:
-            style = ':' if contender == 'roofline' else 'o-'
-            axis.plot(*zip(*points), style, color=color, label=contender, markersize=3.5)
-    sizes = [int(row['shape'].split()[-1]) for row in rows]
-    axis.set_xscale('log', base=2)
-    axis.set_yscale('log')
-    axis.set(xlabel=name, ylabel='ms, forward and backward')
-    axis.set_xticks(sorted(set(sizes)), [f'{size:,}' for size in sorted(set(sizes))], fontsize=7)
-    axis.minorticks_off()
-    axis.set_title({'N': 'positions', 'B': 'images', 'K': 'codewords'}.get(name, name), fontsize=9)
-    axis.grid(alpha=0.25)
-    axis.spines[['top', 'right']].set_visible(False)
+            line = ':' if contender == 'roofline' else 'o-'
+            axes.plot(*zip(*points), line, color=colour, label=contender, markersize=3.5)
+    sizes = sorted({int(row['shape'].split()[-1]) for row in rows})
+    axes.set_xscale('log', base=2)
+    axes.set_yscale('log')
+    axes.set(xlabel=name, ylabel='forward and backward (ms)')
+    axes.set_xticks(sizes, [f'{size:,}' for size in sizes])
+    axes.minorticks_off()
+    axes.set_title({'N': 'positions', 'B': 'images', 'K': 'codewords'}.get(name, name))
+    style.format_axes(axes, grid='both')

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.benchmarks.model import CONTENDERS, TASKS
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.machine import machine_text
@@ -39,26 +38,28 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Draw medians of time and peak memory as bars."""
-    figure = Figure(figsize=(9, 3.6), dpi=130, layout='constrained')
+    """Draw median times and peak memory as bars."""
+    figure = style.new_figure(9, 3.6)
     by_task = _by_task(results)
-    panels = (('median seconds', 'median', 1), ('peak memory, GiB', 'peak_bytes', 2**30))
-    for axis, (title, key, unit) in zip(figure.subplots(1, 2), panels):
-        for index, name in enumerate(CONTENDERS):
+    panels = (('Median time (s)', 'median', 1), ('Peak memory (GiB)', 'peak_bytes', 2**30))
+    for axes, (title, key, unit) in zip(figure.subplots(1, 2), panels):
+        for index, (name, colour) in enumerate(zip(CONTENDERS, (style.PALETTE[6], style.BLUE))):
             values = [by_task[task][name][key] / unit for task in TASKS]
             positions = [place + 0.36 * (index - 0.5) for place in range(len(TASKS))]
-            bars = axis.bar(
-                positions, values, width=0.34, label=name, color=('#999999', '#0072B2')[index]
-            )
-            axis.bar_label(bars, fmt='%.2f', padding=2, fontsize=9)
-        axis.set_xticks(range(len(TASKS)), TASKS)
-        axis.set_title(title)
-        axis.margins(y=0.15)
-        axis.spines[['top', 'right']].set_visible(False)
+            bars = axes.bar(positions, values, width=0.34, label=name, color=colour)
+            axes.bar_label(bars, fmt='%.2f', padding=2, fontsize=style.SMALL)
+        axes.set_xticks(range(len(TASKS)), TASKS)
+        axes.set_title(title)
+        axes.margins(y=0.15)
+        style.format_axes(axes)
     figure.legend(
-        *axis.get_legend_handles_labels(), loc='outside lower center', ncols=2, frameon=False
+        *axes.get_legend_handles_labels(),
+        loc='outside lower center',
+        ncols=2,
+        frameon=False,
+        fontsize=style.NORMAL,
     )
-    figure.savefig(path)
+    style.write_figure(figure, path)
 
 
 def _by_task(results: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -1,1 +1,1 @@
-"""The demonstration of ``make demo``: FCN and EncNet on the embedded data set."""
+"""The demo of ``make demo``: FCN and EncNet on the embedded data set."""

@@ -1,4 +1,4 @@
-"""A sheet that puts the predictions of several models beside photograph and truth."""
+"""Predictions of several models beside the image and its ground truth."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import IGNORED, colour, is_ignored
+
+# Inches.
+IMAGE_WIDTH, TITLE = 3.2, 0.2
 
 
 @dataclass(frozen=True)
 class ComparedImage:
-    """One row of the sheet.
+    """One row of the figure.
 
     Attributes:
-        image: RGB photograph ``(H, W, 3)`` uint8.
-        truth: Class indices ``(H, W)``; what lies outside the classes is ignored, drawn black.
-        predictions: Class indices ``(H, W)`` by name of the model.
+        image: RGB image ``(H, W, 3)`` uint8.
+        truth: Class indices ``(H, W)``; values outside the classes are ignored and drawn black.
+        predictions: Class indices ``(H, W)`` by model name.
     """
 
     image: np.ndarray
@@ -34,28 +36,26 @@ def draw_comparison(
     palette: Sequence[Sequence[int]],
     path: Path,
 ) -> None:
-    """Draw image, truth and every model's prediction side by side, with a legend, to a file.
+    """Draw each image, its ground truth and the prediction of every model, with a legend.
 
     Args:
         rows: The images; all with predictions of the same models.
         classes: Class names by index.
         palette: RGB colours by index.
-        path: File to write, in a format that its suffix names.
+        path: File to write; its suffix selects the format.
     """
     models = list(rows[0].predictions)
-    titles = ['image', 'truth', *models]
-    entries = [(name, np.array(rgb) / 255) for name, rgb in zip(classes, palette)]
+    titles = ['Image', 'Ground truth', *models]
+    entries = [style.swatch(rgb, name) for name, rgb in zip(classes, palette)]
     if any(is_ignored(row.truth, len(classes)).any() for row in rows):
-        entries.append(('ignored', np.array(IGNORED) / 255))
-    # Inches. A row is as high as its picture, up to a portrait of 4 to 5.
-    width = 3.2
-    heights = [width * min(row.truth.shape[0] / row.truth.shape[1], 1.25) for row in rows]
-    legend_height = 0.25 * -(-len(entries) // 6) + 0.35
-    size = (width * len(titles), sum(heights) + legend_height + 0.3)
-    figure = Figure(figsize=size, dpi=120, layout='constrained')
-    axes = figure.subplots(
-        len(rows), len(titles), squeeze=False, gridspec_kw=dict(height_ratios=heights)
-    )
+        entries.append(style.swatch(IGNORED, 'ignored'))
+    width = IMAGE_WIDTH * len(titles)
+    # A row is as high as its image, up to a portrait of 4 to 5.
+    heights = [IMAGE_WIDTH * min(row.truth.shape[0] / row.truth.shape[1], 1.25) for row in rows]
+    parts = [sum(heights) + TITLE, style.legend_height(entries, width)]
+    figure = style.new_figure(width, sum(parts))
+    images, legend = figure.subfigures(2, 1, height_ratios=parts)
+    axes = images.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
     for row, cells in zip(rows, axes):
         pictures = [row.image, colour(row.truth, palette)]
         for model in models:
@@ -63,15 +63,8 @@ def draw_comparison(
             painted[is_ignored(row.truth, len(classes))] = IGNORED
             pictures.append(painted)
         for cell, picture in zip(cells, pictures):
-            cell.imshow(picture, interpolation='nearest')
-            cell.set_axis_off()
+            style.show_image(cell, picture)
     for cell, title in zip(axes[0], titles):
-        cell.set_title(title)
-    figure.legend(
-        handles=[Patch(facecolor=rgb, edgecolor='0.4', label=name) for name, rgb in entries],
-        loc='outside lower center',
-        ncols=min(len(entries), 6),
-        frameon=False,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+        cell.set_title(title, fontsize=style.NORMAL, loc='left')
+    style.add_legend(legend, entries)
+    style.write_figure(figure, path)

@@ -1,4 +1,4 @@
-"""The demonstration: FCN and EncNet, trained on the embedded data set and compared."""
+"""The demo: FCN and EncNet are trained on the embedded data set and compared."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.demo.comparison import ComparedImage, draw_comparison
+from mmseg_encnet.workbench.formatting import markdown_table
 
 CONFIGS = {'FCN': 'fcn_r18_context-scenes', 'EncNet': 'encnet_r18_context-scenes'}
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """One contender after training.
+    """One model after training.
 
     Attributes:
         cfg: Its resolved config.
         checkpoint: Its last checkpoint.
-        metrics: What its config's evaluators measured on the test scenes, in percent.
+        metrics: Metrics on the test scenes, in percent.
     """
 
     cfg: Config
@@ -39,7 +40,7 @@ class TrainedModel:
 
 
 class _ProgressHook(Hook):
-    """One progress bar for a phase of the run."""
+    """Progress bars for training and evaluation."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -66,11 +67,11 @@ class _ProgressHook(Hook):
         self.bar.close()
 
 
-def train_contender(title: str, seed: int, work_dir: Path) -> TrainedModel:
-    """Train and evaluate one of :data:`CONFIGS` from a seed."""
+def train_model(title: str, seed: int, work_dir: Path) -> TrainedModel:
+    """Train and evaluate one of :data:`CONFIGS`."""
     cfg = load_config(CONFIGS[title], work_dir=str(work_dir / title.lower()))
     cfg.randomness = dict(seed=seed)
-    # The bars replace the log; evaluation comes once, at the end.
+    # The progress bars replace the log; evaluation runs once, after training.
     cfg.log_level = 'ERROR'
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.visualizer.name = f'demo_{title}'
@@ -84,38 +85,34 @@ def train_contender(title: str, seed: int, work_dir: Path) -> TrainedModel:
 
 
 def run_demo(seed: int, work_dir: Path, num_rows: int, report: Callable[[str], None]) -> None:
-    """Train all contenders, then write their table and their picture grid.
+    """Train all models, then write a table of their metrics and a figure of their predictions.
 
     Args:
-        seed: Seed of initialisation and of the order of the scenes.
+        seed: Seed of the initialisation and of the order of the scenes.
         work_dir: Folder for checkpoints, ``metrics.md`` and ``grid.png``.
-        num_rows: Scenes in the grid.
-        report: Called with each line of text for the person who waits.
+        num_rows: Number of scenes in the figure.
+        report: Called with the text to print.
     """
-    models = {title: train_contender(title, seed, work_dir) for title in CONFIGS}
+    models = {title: train_model(title, seed, work_dir) for title in CONFIGS}
 
     table = metrics_table({title: model.metrics for title, model in models.items()})
     (work_dir / 'metrics.md').write_text(table + '\n')
     grid = work_dir / 'grid.png'
     draw_grid(models, num_rows, grid)
-    report(f'\n{table}\n\npictures: {grid}\ntable:    {work_dir / "metrics.md"}')
+    report(f'\n{table}\n\nfigure: {grid}\ntable:  {work_dir / "metrics.md"}')
 
 
 def metrics_table(metrics: dict[str, dict[str, float]]) -> str:
-    """A Markdown table of metrics (rows) by model (columns), in percent."""
+    """Return a Markdown table of metrics (rows) by model (columns), in percent."""
     models = list(metrics)
-    lines = [f'| % | {" | ".join(models)} |', f'|---|{"---|" * len(models)}']
-    for name in metrics[models[0]]:
-        # Only what the evaluators measured; the runner adds its timings.
-        if name in ('time', 'data_time'):
-            continue
-        cells = ' | '.join(f'{metrics[model][name]:.1f}' for model in models)
-        lines.append(f'| {name} | {cells} |')
-    return '\n'.join(lines)
+    # The runner adds its timings to the metrics.
+    names = [name for name in metrics[models[0]] if name not in ('time', 'data_time')]
+    rows = [[name, *(f'{metrics[model][name]:.1f}' for model in models)] for name in names]
+    return markdown_table(['%', *models], rows)
 
 
 def draw_grid(models: dict[str, TrainedModel], num_rows: int, path: Path) -> None:
-    """Draw the first test scenes with the predictions of all models."""
+    """Draw the first test scenes with the predictions of all models, to a file."""
     cfg = next(iter(models.values())).cfg
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     infos = [dataset.get_data_info(index) for index in range(num_rows)]

@@ -1,1 +1,1 @@
-"""A page on which a person drops a photograph and sees what a model makes of it, and why."""
+"""A web page that segments uploaded photographs and shows the context used by the model."""

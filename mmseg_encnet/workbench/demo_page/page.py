@@ -1,4 +1,4 @@
-"""The page itself, in Gradio; nothing on it comes from the internet."""
+"""The page, in Gradio; it loads nothing from the internet."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mmseg_encnet.predicting import Segmentor
 from mmseg_encnet.workbench.demo_page import panels
 from mmseg_encnet.workbench.demo_page.session import Session, label_photograph, read_photograph
 
-# Gradio reads it as it starts: no telemetry, no question for newer versions.
+# Gradio reads this when imported: no telemetry, no check for newer versions.
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
 try:
     import gradio
 except ModuleNotFoundError as error:
     raise UserError(
-        'the demo page needs gradio, which is not installed; '
+        'the demo page needs gradio, which is not installed; install it with '
         "pip install 'mmsegmentation-encnet[demo]'."
     ) from error
 
 STATIC = Path(__file__).with_name('static')
-# What a session keeps goes this long after its last use, or when as many others have come.
+# A session is dropped after this time without use, or when this many newer ones exist.
 SECONDS_TO_KEEP, SESSIONS_TO_KEEP = 3600, 16
-# Gradio's own fonts come from the internet.
+# Gradio's default fonts are loaded from the internet.
 THEME = gradio.themes.Default(
     primary_hue='blue',
     neutral_hue='gray',
@@ -37,25 +37,25 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
     """Build the page of a model.
 
     Args:
-        segmentor: The model. One photograph at a time goes through it.
-        title: What to call the model.
+        segmentor: The model; it processes one photograph at a time.
+        title: Name of the model.
     """
 
     def show(path: str, threshold: float) -> dict:
-        """Label a photograph; whatever the page showed before stays if that fails."""
-        # The box is free again for the next photograph.
+        """Label a photograph; on failure the previous results stay."""
+        # Emptied for the next photograph.
         update = {upload: None, message: gradio.update(value='', visible=False)}
         try:
             session, context = label_photograph(segmentor, read_photograph(path))
         except UserError as error:
             return {**update, **_tell(str(error))}
         except Exception as error:
-            logging.getLogger(__name__).exception('a photograph could not be labelled')
+            logging.getLogger(__name__).exception('labelling a photograph failed')
             return {
                 **update,
                 **_tell(
-                    f'{Path(path).name} could not be labelled '
-                    f'({type(error).__name__}: {error}); choose another one.'
+                    f'labelling {Path(path).name} failed ({type(error).__name__}: {error}); choose '
+                    'another photograph.'
                 ),
             }
         return {
@@ -70,9 +70,9 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
         }
 
     def remove(session: Session | None, threshold: float) -> dict:
-        """Label the photograph again from what is kept of it."""
+        """Label the photograph again from its session."""
         if session is None:
-            return _tell('This photograph is not kept any longer; drop it again.')
+            return _tell('This session has expired; upload the photograph again.')
         return _labelled(session, threshold)
 
     def _labelled(session: Session, threshold: float) -> dict:
@@ -87,16 +87,16 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
         return {message: gradio.update(value=panels.message_panel(sentence), visible=True)}
 
     with gradio.Blocks(
-        title=f'{title}: context of a photograph',
+        title=f'{title}: prediction and context',
         analytics_enabled=False,
         fill_width=True,
         delete_cache=(SECONDS_TO_KEEP, SECONDS_TO_KEEP),
     ) as page:
         kept = gradio.State(time_to_live=SECONDS_TO_KEEP)
         gradio.Markdown(
-            f'## What {title} sees in a photograph\n'
-            'Drop one: the model labels it, and shows the context that it labels it from. '
-            'Point at a picture to name the place.'
+            f'## {title}: prediction and context\n'
+            'Upload a photograph to see its segmentation and the context used by the model. '
+            'Point at a map to see the class and the codeword of a pixel.'
         )
         message = gradio.HTML(visible=False)
         with gradio.Row():
@@ -112,7 +112,7 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
                     visible=False,
                     elem_id='em-threshold',
                     label='Presence threshold',
-                    info='Classes whose presence is below it label no pixel.',
+                    info='Classes with a lower presence are removed from the prediction.',
                 )
                 presence = gradio.HTML()
             with gradio.Column(scale=6, min_width=640, visible=False) as results:
@@ -146,9 +146,9 @@ def open_page(page: gradio.Blocks, host: str, port: int) -> str:
         Its address.
 
     Raises:
-        UserError: If the port cannot be had.
+        UserError: The port is not available.
     """
-    # Gradio asks itself whether it is there, through a proxy if the machine has one.
+    # Gradio checks that its own server responds, which a proxy would prevent.
     around = os.environ.get('no_proxy') or os.environ.get('NO_PROXY')
     os.environ['no_proxy'] = ','.join(filter(None, [around, host, 'localhost']))
     pointer = (STATIC / 'pointer.js').read_text(encoding='utf-8')
@@ -170,6 +170,6 @@ def open_page(page: gradio.Blocks, host: str, port: int) -> str:
         )[1]
     except (OSError, OverflowError) as error:
         raise UserError(
-            f'port {port} of {host} cannot be had: another program uses it or it is '
-            'not allowed; choose another one, from 1024 to 65535, with --port.'
+            f'port {port} on {host} is not available; choose another from 1024 to 65535 with '
+            '--port.'
         ) from error

@@ -1,8 +1,8 @@
-"""The parts of the page, as HTML that holds its pictures in itself.
+"""The panels of the page, as HTML with embedded images.
 
-Every map has the class ``em-map``, and fills its box exactly: a place in one is the same place in
-all. What the pointer's script names under the cursor lies in PNGs without colours, one pixel a
-pixel: class indices in the panel of the prediction, codewords in the panel of the codewords.
+Every map has the class ``em-map`` and fills its box exactly, so positions in all maps correspond.
+The pointer script reads its data from index PNGs with one pixel per pixel of the photograph: class
+indices in the prediction panel, codewords in the codeword panel.
 """
 
 from __future__ import annotations
@@ -15,28 +15,22 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import colour
-from mmseg_encnet.visualization.context_sheet import (
-    DPI,
-    MAX_CLASS_BARS,
-    MAX_CODEWORD_BARS,
-    ContextPrediction,
-    Part,
-    codeword_colours,
-    pixels,
-    sheet_parts,
-)
+from mmseg_encnet.visualization.context_sheet import ContextPrediction
+from mmseg_encnet.visualization.context_sheet.painting import codeword_colours
+from mmseg_encnet.visualization.context_sheet.parts import Part, sheet_parts
 from mmseg_encnet.workbench.demo_page.session import Session
 
+# The charts show the leading classes and codewords.
+MAX_CLASSES, MAX_CODEWORDS = 24, 16
 # Inches.
-MAP_WIDTH, TALLEST_MAP = 5.0, 5.0
+MAP_WIDTH, MAX_MAP_HEIGHT = 5.0, 5.0
 
 
 class Bar(NamedTuple):
-    """One row of a bar chart: a share from 0 to 1 under a name."""
+    """One row of a bar chart, with a value from 0 to 1."""
 
     name: str
     value: float
@@ -46,12 +40,12 @@ class Bar(NamedTuple):
 
 
 def photograph_panel(context: ContextPrediction, name: str) -> str:
-    """The photograph under its file's name."""
+    """Return the photograph with its file name."""
     return _template().photograph(name, _jpeg(context.image), _ratio(context.image))
 
 
 def labels_panels(session: Session, threshold: float) -> tuple[str, str]:
-    """The labels that a threshold leaves, and their legend with the areas of the classes."""
+    """Return the prediction at a threshold, and its legend with the shares of the classes."""
     labels = session.labels(threshold)
     prediction = _template().prediction(
         _png(colour(labels, session.palette)),
@@ -64,7 +58,7 @@ def labels_panels(session: Session, threshold: float) -> tuple[str, str]:
         Bar(
             session.classes[index],
             areas[index],
-            _percent(areas[index]),
+            style.percent(areas[index]),
             _css(session.palette[index]),
         )
         for index in np.argsort(-areas, kind='stable')
@@ -75,19 +69,19 @@ def labels_panels(session: Session, threshold: float) -> tuple[str, str]:
         threshold,
         int(session.removed(threshold).sum()),
         len(session.classes),
-        _percent(float((labels != session.unchanged).mean())),
+        style.percent(float((labels != session.unchanged).mean())),
     )
 
 
 def presence_panel(session: Session, threshold: float) -> str:
-    """How probably each class is in the photograph; a sentence if the model does not tell."""
+    """Return the class presence, or a sentence if the model does not predict it."""
     if session.presence is None:
         return _template().note(
-            'This model does not tell which classes are present, so there are no bars and no '
-            'threshold: that takes an EncodingHead with SE-loss in a ContextEncoderDecoder.'
+            'This model does not predict class presence, so it has no threshold. Presence needs an '
+            'EncodingHead with SE loss in a ContextEncoderDecoder.'
         )
     presence, removed = session.presence.numpy(), session.removed(threshold)
-    order = np.argsort(-presence, kind='stable')[:MAX_CLASS_BARS]
+    order = np.argsort(-presence, kind='stable')[:MAX_CLASSES]
     bars = [
         Bar(
             session.classes[index],
@@ -102,16 +96,14 @@ def presence_panel(session: Session, threshold: float) -> str:
 
 
 def codewords_panel(context: ContextPrediction) -> str:
-    """Which codeword describes each pixel most, and the codewords' shares of the image."""
+    """Return the strongest codeword of each pixel, and the codeword shares."""
     if context.assignments is None:
-        return _template().note(
-            "This model's encoder assigns no pixels to codewords, so there is no map of them."
-        )
+        return _template().note('The encoder of this model does not assign pixels to codewords.')
     shares = context.codeword_shares
     colours = codeword_colours(len(shares))
-    order = np.argsort(-shares, kind='stable')[:MAX_CODEWORD_BARS]
+    order = np.argsort(-shares, kind='stable')[:MAX_CODEWORDS]
     bars = [
-        Bar(str(code), float(shares[code]), _percent(shares[code]), _css(colours[code]))
+        Bar(str(code), float(shares[code]), style.percent(shares[code]), _css(colours[code]))
         for code in order
     ]
     parts = sheet_parts(context)
@@ -121,26 +113,26 @@ def codewords_panel(context: ContextPrediction) -> str:
         _bare(parts['codewords'], context.image),
         _ratio(context.image),
         _index_png(context.codewords, strongest),
-        [_percent(share) for share in shares],
+        [style.percent(share) for share in shares],
         bars,
         len(shares) - len(bars),
     )
 
 
 def channels_panel(context: ContextPrediction) -> str:
-    """The channels that the gate lets through most and least."""
+    """Return the channels with the strongest and the weakest gates."""
     maps = [
         (part.title, _bare(part, context.image))
         for name, part in sheet_parts(context).items()
         if name.startswith(('strong', 'weak'))
     ]
     if not maps:
-        return _template().note('This model has no gate over its channels to show.')
+        return _template().note('This model does not gate its channels.')
     return _template().channels(maps, _ratio(context.image))
 
 
 def message_panel(sentence: str) -> str:
-    """What went wrong, in one sentence."""
+    """Return an error message."""
     return _template().message(sentence)
 
 
@@ -158,22 +150,24 @@ def _template() -> Any:
 
 
 def _ratio(picture: np.ndarray) -> float:
-    """Width over height."""
+    """Return width over height."""
     return round(picture.shape[1] / picture.shape[0], 4)
 
 
 def _bare(part: Part, image: np.ndarray) -> str:
-    """A map without margins, so that its places are the image's."""
+    """Return a map without margins, so that its positions are those of the image."""
     ratio = _ratio(image)
-    width = min(MAP_WIDTH, TALLEST_MAP * ratio)
-    figure = Figure(figsize=(width, width / ratio), dpi=DPI)
-    FigureCanvasAgg(figure)
-    part.draw(figure.add_axes((0, 0, 1, 1)))
-    return _png(pixels(figure))
+    width = min(MAP_WIDTH, MAX_MAP_HEIGHT * ratio)
+    figure = style.new_figure(width, width / ratio)
+    figure.set_layout_engine('none')
+    axes = figure.add_axes((0, 0, 1, 1))
+    part.draw(axes)
+    axes.set_aspect('auto')
+    return _png(style.pixels(figure))
 
 
 def _index_png(indices: np.ndarray, weights: np.ndarray | None = None) -> str:
-    """Indices as red + 256 green, weights from 0 to 1 as blue."""
+    """Return a PNG with indices as red + 256 green and weights from 0 to 1 as blue."""
     packed = np.zeros((*indices.shape, 3), dtype=np.uint8)
     packed[..., 0] = indices & 255
     packed[..., 1] = indices >> 8
@@ -197,7 +191,3 @@ def _address(kind: str, picture: np.ndarray, options: Sequence[int] = ()) -> str
 
 def _css(rgb: Sequence[int]) -> str:
     return 'rgb({}, {}, {})'.format(*(int(value) for value in rgb))
-
-
-def _percent(share: float) -> str:
-    return '<0.1 %' if 0 < share < 0.0005 else f'{share * 100:.1f} %'

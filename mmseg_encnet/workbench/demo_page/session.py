@@ -1,4 +1,4 @@
-"""What the page keeps of one person's photograph: enough to label it again without the network."""
+"""Data of one labelled photograph, which allow labelling it again without the network."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mmseg_encnet.models.segmentors import absent_classes, suppress_absent
 from mmseg_encnet.predicting import Segmentor
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 
-# A session keeps one score for each class and pixel: at this size, 150 classes take 470 MB.
+# A session keeps one score per class and pixel: 470 MB for 150 classes at this size.
 LONGEST_SIDE = 1024
 SHORTEST_SIDE = 32
 
 
 def read_photograph(path: str | Path) -> np.ndarray:
-    """Read an image file; what is longer than :data:`LONGEST_SIDE` is shrunk to it.
+    """Read an image file and shrink it to :data:`LONGEST_SIDE` if it is larger.
 
     Returns:
-        RGB pixels ``(H, W, 3)`` uint8, upright.
+        RGB image ``(H, W, 3)`` uint8, upright according to its EXIF orientation.
 
     Raises:
-        UserError: If it cannot be decoded, or one side is too short to be labelled.
+        UserError: The file cannot be decoded, or one side is too short.
     """
     name = Path(path).name
     try:
@@ -37,23 +37,22 @@ def read_photograph(path: str | Path) -> np.ndarray:
         image = None
     if image is None:
         raise UserError(
-            f'{name} cannot be decoded: it is broken or no image; choose another '
-            'photograph, such as a JPEG or a PNG.'
+            f'cannot decode {name}: it is damaged or not an image; choose another photograph, such '
+            'as a JPEG or PNG file.'
         )
     height, width = image.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     size = round(width * scale), round(height * scale)
     if min(size) < SHORTEST_SIDE:
-        shrunk = f', {size[0]} x {size[1]} once its long side is {LONGEST_SIDE}' * (scale < 1)
+        shrunk = f' ({size[0]} x {size[1]} at a long side of {LONGEST_SIDE})' * (scale < 1)
         raise UserError(
-            f'{name} has {width} x {height} pixels{shrunk}, too few to be labelled: '
-            f'both sides have to have {SHORTEST_SIDE} at least; choose a larger '
-            'photograph.'
+            f'{name} is too small: got {width} x {height} pixels{shrunk}, expected at least '
+            f'{SHORTEST_SIDE} on both sides; choose a larger photograph.'
         )
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
 
 
-# Compared by identity: arrays have no equality of their own.
+# Compared by identity, because arrays do not compare to a single bool.
 @dataclass(frozen=True, eq=False)
 class Session:
     """One labelled photograph.
@@ -61,11 +60,10 @@ class Session:
     Attributes:
         classes: Class names by index.
         palette: RGB colours by index.
-        scores: The network's class scores ``(num_classes, H, W)`` on the CPU, or None where they
-            cannot be thresholded.
-        presence: Probability ``(num_classes,)`` that each class occurs, or None if the model does
-            not tell.
-        unchanged: The network's labels ``(H, W)``, nothing removed.
+        scores: Class scores ``(num_classes, H, W)`` on the CPU, or None if no class can be removed.
+        presence: Probability ``(num_classes,)`` that each class is present, or None if the model
+            does not predict it.
+        unchanged: Labels ``(H, W)`` without a threshold.
     """
 
     classes: Sequence[str]
@@ -76,31 +74,31 @@ class Session:
 
     @property
     def can_remove(self) -> bool:
-        """Whether a threshold on the presence can remove classes."""
+        """Whether a presence threshold can remove classes."""
         return self.scores is not None
 
     def removed(self, threshold: float) -> np.ndarray:
-        """Which classes ``(num_classes,)`` may label no pixel at a threshold, bool."""
+        """Return which classes ``(num_classes,)`` a threshold removes, bool."""
         if not self.can_remove:
             return np.zeros(len(self.classes), dtype=bool)
         return absent_classes(self.presence, threshold).numpy()
 
     def labels(self, threshold: float) -> np.ndarray:
-        """Class indices ``(H, W)`` without the removed classes."""
+        """Return class indices ``(H, W)`` without the classes that a threshold removes."""
         if not self.removed(threshold).any():
             return self.unchanged
         return suppress_absent(self.scores, self.presence, threshold).argmax(dim=0).numpy()
 
 
 def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, ContextPrediction]:
-    """Label a photograph, in one forward pass.
+    """Label a photograph in one forward pass.
 
     Args:
         segmentor: The model.
-        image: RGB pixels ``(H, W, 3)`` uint8.
+        image: RGB image ``(H, W, 3)`` uint8.
 
     Returns:
-        What to keep, and all that the model told.
+        The data for a threshold, and the prediction with its context.
     """
     sample = segmentor.predict(np.ascontiguousarray(image[..., ::-1]), context_maps=True)
     context = ContextPrediction.from_data_sample(
@@ -109,7 +107,7 @@ def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, 
     presence = scores = None
     if 'presence' in sample:
         presence = sample.presence.detach().cpu()
-        # A network with one score for two classes has none to remove.
+        # With a single score for two classes no class can be removed.
         if len(sample.seg_logits.data) == len(presence):
             scores = sample.seg_logits.data.detach().cpu()
     session = Session(segmentor.classes, segmentor.palette, scores, presence, context.prediction)

@@ -1,1 +1,1 @@
-"""What a data set holds: samples after their pipeline, class statistics, figures of both."""
+"""Inspection of a data set: samples after the pipeline, class statistics, figures of both."""

@@ -1,4 +1,4 @@
-"""How often classes occur, and together with which others."""
+"""Class frequency and co-occurrence."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_encnet.workbench.formatting import strict_json
+
 
 def count_pixels(label: np.ndarray, num_classes: int) -> np.ndarray:
     """Count the pixels of one label.
 
     Args:
-        label: Class indices ``(H, W)``; what lies outside the classes is ignored.
+        label: Class indices ``(H, W)``; values outside the classes are ignored.
         num_classes: Number of classes.
 
     Returns:
-        ``(num_classes + 1,)`` int64: pixels by class, last the ignored ones.
+        ``(num_classes + 1,)`` int64: pixels per class, then ignored pixels.
     """
     inside = label[(label >= 0) & (label < num_classes)].astype(np.int64)
     counts = np.bincount(inside, minlength=num_classes + 1)
@@ -28,16 +30,16 @@ def count_pixels(label: np.ndarray, num_classes: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What the labels of a data set hold. A class occurs in an image from one pixel on.
+    """Statistics of the labels of a data set. One pixel suffices for a class to be present.
 
     Attributes:
         classes: Class names by index.
         images: Number of images.
-        ignored_pixels: Pixels without a class.
-        pixels: Pixels by class, ``(C,)`` int64.
-        images_with_both: Images in which two classes occur, ``(C, C)`` int64, symmetric; on the
-            diagonal the images in which a class occurs.
-        images_by_class_count: Images by the number of classes in them, ``(C + 1,)`` int64.
+        ignored_pixels: Number of pixels without a class.
+        pixels: Pixels per class, ``(C,)`` int64.
+        images_with_both: Images that contain both of two classes, ``(C, C)`` int64, symmetric;
+            the diagonal counts the images that contain a class.
+        images_by_class_count: Images by number of classes in them, ``(C + 1,)`` int64.
     """
 
     classes: tuple[str, ...]
@@ -49,7 +51,7 @@ class LabelStatistics:
 
     @classmethod
     def collect(cls, classes: Sequence[str], counts: Iterable[np.ndarray]) -> LabelStatistics:
-        """Sum up the counts of :func:`count_pixels` of every image."""
+        """Accumulate the counts of :func:`count_pixels` over images."""
         num_classes = len(classes)
         images = 0
         pixels = np.zeros(num_classes + 1, np.int64)
@@ -65,25 +67,25 @@ class LabelStatistics:
 
     @property
     def images_with(self) -> np.ndarray:
-        """Images in which each class occurs, ``(C,)`` int64."""
+        """Number of images that contain each class, ``(C,)`` int64."""
         return self.images_with_both.diagonal()
 
     @property
     def classes_per_image(self) -> float:
-        """Mean number of classes in an image."""
+        """Mean number of classes per image."""
         return float(self.images_with.sum() / self.images)
 
     @property
     def conditional_probability(self) -> np.ndarray:
-        """How probable a class (column) is in an image that holds another (row), ``(C, C)``.
+        """Probability of a class (column) in images that contain another one (row), ``(C, C)``.
 
-        NaN in the row of a class that never occurs.
+        The row of a class that never occurs is NaN.
         """
         with np.errstate(invalid='ignore'):
             return self.images_with_both / self.images_with[:, None]
 
     def write(self, path: Path) -> None:
-        """Write everything as JSON; the probabilities given a class that never occurs are null."""
+        """Write all statistics as JSON; probabilities given a class that never occurs are null."""
         content = dict(
             images=self.images,
             labelled_pixels=int(self.pixels.sum()),
@@ -94,14 +96,11 @@ class LabelStatistics:
             images_with=self.images_with.tolist(),
             images_by_class_count=self.images_by_class_count.tolist(),
             images_with_both=self.images_with_both.tolist(),
-            conditional_probability=[
-                row if count else [None] * len(row)
-                for row, count in zip(self.conditional_probability.tolist(), self.images_with)
-            ],
+            conditional_probability=self.conditional_probability.tolist(),
         )
-        # A line an entry: 171 rows of 171 numbers are not for reading one below the other.
+        # One line per entry keeps a matrix of 171 x 171 numbers short.
         lines = ',\n'.join(
-            f'{json.dumps(key)}: {json.dumps(value)}' for key, value in content.items()
+            f'{json.dumps(key)}: {strict_json(value)}' for key, value in content.items()
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{{\n{lines}\n}}\n')

@@ -1,10 +1,8 @@
-"""The drawings of the report, each a picture inside the page with its text for those who do not
-see it."""
+"""The figures of the report, each embedded in the page with a text alternative."""
 
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,38 +13,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmseg_encnet.evaluation.metrics.presence_metric import CalibrationBins
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.reporting.run_record import Curve
 
-# Okabe and Ito's colours, which remain apart for colour-blind eyes, without the yellow that white
-# paper swallows. Lines differ in their dashes too.
-RUN_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 DASHES = ('-', '--', '-.', ':')
-_STYLE = {
-    'svg.hashsalt': 'report',
-    'font.size': 9,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'grid.color': '0.9',
-    'axes.edgecolor': '0.4',
-    'legend.frameon': False,
-}
-# With more classes the numbers in the cells could not be read.
-_MOST_NUMBERED_CLASSES = 24
+# The numbers in the cells of a larger matrix would not be legible.
+_MAX_NUMBERED_CLASSES = 24
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page.
+    """A figure embedded in the page.
 
     Attributes:
-        source: Its ``data:`` address.
-        alt: What it shows, in words.
-        width: In CSS pixels.
-        height: In CSS pixels.
-        caption: What stands above it.
-        scrolls: Whether it keeps its size in a frame that scrolls, as it could not be read smaller.
+        source: Its ``data:`` URL.
+        alt: Text alternative.
+        width: Width in CSS pixels.
+        height: Height in CSS pixels.
+        caption: Caption above it.
+        scrolls: Whether it keeps its size in a scrolling frame, because it is illegible when
+            scaled down.
     """
 
     source: str
@@ -59,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Style:
-    """How a run looks in every drawing: its letter and name, its colour, its dashes."""
+    """Label, colour and dashes of a run in every figure."""
 
     label: str
     colour: str
@@ -67,144 +53,145 @@ class Style:
 
 
 def run_style(index: int, label: str) -> Style:
-    """The look of the run at a place in the list."""
-    return Style(label, RUN_COLOURS[index % len(RUN_COLOURS)], DASHES[index % len(DASHES)])
+    """Return the style of the run at an index."""
+    return Style(
+        label, style.LINE_COLOURS[index % len(style.LINE_COLOURS)], DASHES[index % len(DASHES)]
+    )
 
 
 def draw_curves(title: str, curves: Sequence[tuple[Style, Curve]]) -> Picture:
-    """One logged quantity of several runs over the iterations."""
-    figure = Figure(figsize=(4.6, 2.9), layout='constrained')
-    with matplotlib.rc_context(_STYLE):
-        axes = figure.subplots()
-        endings = []
-        for style, curve in curves:
-            few = len(curve.steps) <= 25
-            # What is not finite is a gap.
-            values = np.where(np.isfinite(curve.values), curve.values, np.nan)
-            axes.plot(
-                curve.steps,
-                values,
-                color=style.colour,
-                linestyle=style.dashes,
-                linewidth=1.6,
-                marker='o' if few else None,
-                markersize=3,
-                label=style.label,
-            )
-            endings.append(f'{style.label} ends at {curve.values[-1]:.4g}')
-        axes.set_title(title, loc='left', fontsize=10, fontweight='bold')
-        axes.set_xlabel('iteration')
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_xlim(left=0)
-        if np.isfinite(axes.dataLim.ymax) and axes.dataLim.ymin >= 0:
-            axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)
-        if len(curves) > 1:
-            axes.legend(fontsize=8)
-        return _svg(figure, f'{title} against iterations: {"; ".join(endings)}.')
+    """Draw one logged quantity of several runs over the iterations."""
+    figure = style.new_figure(4.6, 2.9)
+    axes = figure.subplots()
+    endings = []
+    for run, curve in curves:
+        few = len(curve.steps) <= 25
+        # Non-finite values are gaps.
+        values = np.where(np.isfinite(curve.values), curve.values, np.nan)
+        axes.plot(
+            curve.steps,
+            values,
+            color=run.colour,
+            linestyle=run.dashes,
+            linewidth=1.6,
+            marker='o' if few else None,
+            markersize=3,
+            label=run.label,
+        )
+        endings.append(f'{run.label} ends at {curve.values[-1]:.4g}')
+    axes.set_xlabel('iteration')
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlim(left=0)
+    if np.isfinite(axes.dataLim.ymax) and axes.dataLim.ymin >= 0:
+        axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)
+    if len(curves) > 1:
+        axes.legend(fontsize=style.SMALL, frameon=False)
+    style.format_axes(axes, grid='both')
+    style.add_title(figure, title)
+    return _embedded(figure, f'{title} over iterations: {"; ".join(endings)}.')
 
 
 def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Picture:
-    """A confusion matrix as shares of each true class, with the run's label above."""
+    """Draw a confusion matrix, normalised by true class, with the label of the run above."""
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    numbered = len(classes) <= _MOST_NUMBERED_CLASSES
-    # Inches of a cell and of a letter in the names.
-    cell, letter = (0.26, 0.085) if numbered else (0.15, 0.06)
+    numbered = len(classes) <= _MAX_NUMBERED_CLASSES
+    # Inches.
+    cell = 0.3 if numbered else 0.16
     side = max(cell * len(classes), 2.2)
-    margin = letter * max(map(len, classes)) + 0.4
-    # A large one has its columns named above too, and a scale instead of numbers.
-    size = (side + margin, side + margin) if numbered else (side + margin + 0.7, side + 2 * margin)
-    figure = Figure(figsize=size, layout='constrained')
-    with matplotlib.rc_context({**_STYLE, 'axes.grid': False}):
-        axes = figure.subplots()
-        colours = matplotlib.colormaps['Blues'].with_extremes(bad='0.93')
-        image = axes.imshow(shares * 100, vmin=0, vmax=100, cmap=colours)
-        font = 8 if numbered else 6
-        ticks = range(len(classes))
-        axes.set_xticks(ticks, classes, rotation=90, fontsize=font)
-        axes.set_yticks(ticks, classes, fontsize=font)
-        axes.tick_params(length=0, labeltop=not numbered)
-        axes.tick_params('x', labelrotation=90)
-        axes.spines[:].set_visible(False)
-        axes.set_xlabel('predicted')
-        axes.set_ylabel('true')
-        if numbered:
-            for (row, column), share in np.ndenumerate(shares):
-                if share >= 0.005:
-                    axes.text(
-                        column,
-                        row,
-                        f'{100 * share:.0f}',
-                        ha='center',
-                        va='center',
-                        fontsize=7,
-                        color='white' if share > 0.55 else '0.15',
-                    )
-        else:
-            bar = figure.colorbar(image, ax=axes, shrink=min(1, 2.6 / side), pad=0.02)
-            bar.outline.set_visible(False)
-            bar.set_label('% of the true class')
-        recognised = np.diag(shares)
-        best, worst = (classes[int(choose(recognised))] for choose in (np.nanargmax, np.nanargmin))
-        return _svg(
-            figure,
-            f'Confusion matrix of {label}: shares of each true class (rows) by '
-            f'predicted class (columns). Recognised best: {best}; worst: {worst}.',
-            label,
-            not numbered,
+    margin = max(map(style.text_width, classes)) + 0.45
+    # A large matrix has its columns named above too, and a colour bar instead of numbers.
+    figure = style.new_figure(
+        side + margin + 0.8 * (not numbered), side + margin * (1 if numbered else 2)
+    )
+    axes = figure.subplots()
+    colours = matplotlib.colormaps[style.SHARES].with_extremes(bad=style.PALE)
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap=colours)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=90)
+    axes.set_yticks(ticks, classes)
+    axes.set_xlabel('predicted')
+    axes.set_ylabel('true')
+    style.format_axes(axes)
+    axes.tick_params(length=0, labeltop=not numbered)
+    axes.tick_params('x', labelrotation=90)
+    axes.spines[:].set_visible(False)
+    if numbered:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                axes.text(
+                    column,
+                    row,
+                    f'{100 * share:.0f}',
+                    ha='center',
+                    va='center',
+                    fontsize=style.SMALL,
+                    color='white' if share > 0.55 else 'black',
+                )
+    else:
+        bar = figure.colorbar(
+            image, ax=axes, shrink=min(1, 2.6 / side), pad=0.02, format=style.percent_tick
         )
+        bar.ax.tick_params(labelsize=style.SMALL)
+        bar.outline.set_visible(False)
+        bar.set_label('share of the true class', fontsize=style.SMALL)
+    recognised = np.diag(shares)
+    best, worst = (classes[int(choose(recognised))] for choose in (np.nanargmax, np.nanargmin))
+    return _embedded(
+        figure,
+        f'Confusion matrix of {label}: share of each true class (rows) by predicted class '
+        f'(columns). Highest recall: {best}; lowest: {worst}.',
+        label,
+        not numbered,
+    )
 
 
 def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
-    """Reliability diagram: how often a class is there against how probable it was called."""
-    figure = Figure(figsize=(5, 4.9), layout='constrained')
-    with matplotlib.rc_context(_STYLE):
-        axes, below = figure.subplots(2, height_ratios=[4, 1], sharex=True)
-        axes.plot([0, 1], [0, 1], color='0.6', linewidth=1, label='calibrated')
-        width = 0.8 / len(runs)
-        for place, (style, bins) in enumerate(runs):
-            filled = bins.counts > 0
-            axes.plot(
-                bins.confidence[filled],
-                bins.frequency[filled],
-                color=style.colour,
-                linestyle=style.dashes,
-                marker='o',
-                markersize=4,
-                label=style.label,
-            )
-            steps = np.diff(bins.edges)
-            below.bar(
-                bins.edges[:-1] + (0.1 + place * width) * steps,
-                bins.counts,
-                width=width * steps,
-                align='edge',
-                color=style.colour,
-            )
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel='share of these that are present')
-        axes.legend(fontsize=8, loc='upper left')
-        below.set(xlabel='predicted probability of presence', ylabel='count', yscale='log')
-        below.set_ylim(bottom=0.5)
-        return _svg(
-            figure,
-            'Reliability diagram: share of classes that are present against the '
-            'predicted probability, with the number of predictions in each bin, for '
-            + ', '.join(style.label for style, _ in runs)
-            + '.',
+    """Draw a reliability diagram: observed frequency over predicted probability of presence."""
+    figure = style.new_figure(5, 4.9)
+    axes, below = figure.subplots(2, height_ratios=[4, 1], sharex=True)
+    axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, label='perfect calibration')
+    width = 0.8 / len(runs)
+    for place, (run, bins) in enumerate(runs):
+        filled = bins.counts > 0
+        axes.plot(
+            bins.confidence[filled],
+            bins.frequency[filled],
+            color=run.colour,
+            linestyle=run.dashes,
+            marker='o',
+            markersize=4,
+            label=run.label,
         )
+        steps = np.diff(bins.edges)
+        below.bar(
+            bins.edges[:-1] + (0.1 + place * width) * steps,
+            bins.counts,
+            width=width * steps,
+            align='edge',
+            color=run.colour,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel='observed frequency')
+    axes.legend(fontsize=style.SMALL, loc='upper left', frameon=False)
+    below.set(xlabel='predicted probability of presence', ylabel='count', yscale='log')
+    below.set_ylim(bottom=0.5)
+    for each in (axes, below):
+        style.format_axes(each, grid='both')
+    return _embedded(
+        figure,
+        'Reliability diagram: observed frequency of presence over the predicted probability, with '
+        f'the number of predictions per bin, for {", ".join(run.label for run, _ in runs)}.',
+    )
 
 
 def png_picture(content: bytes, alt: str, caption: str = '') -> Picture:
-    """A PNG as a picture of the page."""
+    """Return a PNG as a figure of the page."""
     width, height = (int.from_bytes(content[at : at + 4], 'big') for at in (16, 20))
     address = f'data:image/png;base64,{base64.b64encode(content).decode()}'
     return Picture(address, alt, width, height, caption)
 
 
-def _svg(figure: Figure, alt: str, caption: str = '', scrolls: bool = False) -> Picture:
-    content = io.BytesIO()
-    # Without a date the same run gives the same page.
-    figure.savefig(content, format='svg', metadata=dict(Date=None))
+def _embedded(figure: Figure, alt: str, caption: str = '', scrolls: bool = False) -> Picture:
     width, height = (math.ceil(96 * inches) for inches in figure.get_size_inches())
-    address = f'data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}'
+    address = f'data:image/svg+xml;base64,{base64.b64encode(style.svg(figure)).decode()}'
     return Picture(address, alt, width, height, caption, scrolls)

@@ -9,14 +9,12 @@ from statistics import fmean, median
 from string import ascii_lowercase
 
 import numpy as np
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 
+from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.studies.definition import Study
 from mmseg_encnet.workbench.studies.statistics import Summary
-
-# Okabe and Ito's colours, which people with colour blindness can tell apart.
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 
 
 def study_table(study: Study, rows: Sequence[Summary]) -> str:
@@ -92,10 +90,10 @@ def _last_fifth(validation: Sequence[tuple[int, float]]) -> float | None:
 
 
 def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
-    """Draw every variant's metric, seed by seed, and what it is against, to a file."""
+    """Draw the metric of every variant and seed, and the dependence that the study examines."""
     rows = [row for row in rows if row.results]
     groups = [list(members) for _, members in groupby(rows, key=lambda row: row.variant.group)]
-    figure = Figure(figsize=(14, max(0.4 * len(rows) + 1.6, 4.5)), dpi=110, layout='constrained')
+    figure = style.new_figure(14, max(0.4 * len(rows) + 1.6, 4.5))
     left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
     axes = left.subplots()
     colours = [_colour(index) for index, members in enumerate(groups) for _ in members]
@@ -104,44 +102,44 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
         axes.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
         axes.plot([row.mean], [y], '|', color=colour, markersize=15, markeredgewidth=2.5)
         if row.variant.name == study.baseline:
-            axes.axvline(row.mean, color='0.6', linewidth=0.8, zorder=0)
+            axes.axvline(row.mean, color=style.PALE, linewidth=1.2, zorder=0)
     axes.set_yticks(range(len(rows)), [row.variant.name for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel(f'{study.metric} (%): each seed, and their mean')
-    axes.grid(axis='x', color='0.9')
+    axes.set_xlabel(f'{study.metric} (%) of each seed and mean over seeds')
+    style.format_axes(axes, grid='x')
+    axes.tick_params(axis='y', labelsize=style.NORMAL)
     DRAWINGS[study.against](study, groups, right)
-    for axes in figure.axes:
-        axes.set_axisbelow(True)
-        axes.spines[['top', 'right']].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    style.write_figure(figure, path)
 
 
 def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase) -> None:
-    """The validation curves, mean over seeds, a panel a group; the baseline in each."""
+    """Draw the validation curves, means over seeds: one panel per group, each with the baseline."""
     panels = figure.subplots(-(-len(groups) // 2), 2, sharex=True, sharey=True, squeeze=False)
     baseline = [row for row in chain(*groups) if row.variant.name == study.baseline]
     for axes, members in zip_longest(panels.flat, groups):
         if members is None:
             axes.remove()
+            panels[-2, 1].tick_params(labelbottom=True)
             continue
         others = [row for row in members if row.variant.name != study.baseline]
-        for row, colour in chain(zip(others, COLOURS), zip(baseline, ['black'])):
+        for row, colour in chain(zip(others, style.LINE_COLOURS), zip(baseline, ['black'])):
             curves = [dict(result.validation) for result in row.results.values()]
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
             means = [np.mean([curve[step] for curve in curves]) for step in steps]
             axes.plot(steps, means, color=colour, linewidth=1.4, label=row.variant.name)
-        axes.set_title(members[0].variant.group, fontsize=10)
-        axes.grid(color='0.9')
-        axes.legend(frameon=False, fontsize=8, loc='lower right')
-    figure.supxlabel('iterations', fontsize=10)
-    figure.supylabel(f'{study.metric} (%) on the validation images, mean over seeds', fontsize=10)
+        axes.set_title(members[0].variant.group)
+        style.format_axes(axes, grid='both')
+        axes.legend(frameon=False, fontsize=style.SMALL, loc='lower right')
+    figure.supxlabel('iterations', fontsize=style.NORMAL)
+    figure.supylabel(
+        f'{study.metric} (%) on the validation images, mean over seeds', fontsize=style.NORMAL
+    )
 
 
 def _draw_receptive_field(
     study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase
 ) -> None:
-    """The metric of every seed over the backbone's receptive field, a line a group."""
+    """Draw the metric of every seed over the backbone's receptive field: one line per group."""
     axes = figure.subplots()
     for index, members in enumerate(groups):
         points = sorted(
@@ -155,15 +153,15 @@ def _draw_receptive_field(
         axes.plot(fields, means, color=_colour(index), label=members[0].variant.group)
     axes.set_xlabel('receptive field of the backbone (columns)')
     axes.set_ylabel(f'{study.metric} (%) on the validation images')
-    axes.grid(color='0.9')
-    axes.legend(frameon=False)
+    style.format_axes(axes, grid='both')
+    axes.legend(frameon=False, fontsize=style.NORMAL)
 
 
 DRAWINGS = {'iterations': _draw_validation, 'receptive_field': _draw_receptive_field}
 
 
 def _colour(group: int) -> str:
-    return COLOURS[group % len(COLOURS)]
+    return style.LINE_COLOURS[group % len(style.LINE_COLOURS)]
 
 
 def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Context sheets of a few validation images, in short trainings."""
+"""Context sheets of validation images in short trainings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmseg_encnet.running.runner import EncNetRunner
 
 
 class Witness(Hook):
-    """Records which predictions carry maps."""
+    """Record which predictions carry maps."""
 
     def __init__(self) -> None:
         self.with_maps: list[tuple[int, str]] = []
@@ -34,7 +34,7 @@ class Witness(Hook):
 def train(cfg: Config, hooks: list[dict]) -> tuple[EncNetRunner, Witness, tuple]:
     cfg.custom_hooks = hooks
     cfg.randomness = dict(seed=1)
-    # Two runs of the same name that start in the same second would share the history of their log.
+    # Two runs with one name that start in the same second would share a log history.
     cfg.experiment_name = Path(cfg.work_dir).name
     runner = EncNetRunner.from_cfg(cfg)
     witness = Witness()

@@ -1,4 +1,4 @@
-"""The sheet of predictions beside photograph and truth."""
+"""The figure of predictions beside image and ground truth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def scene(height: int, width: int, models: list[str]) -> ComparedImage:
 
 
 def has_colour(picture: np.ndarray, rgb: list[int]) -> bool:
-    # As large an area as a picture or a legend entry: edges of letters have any grey.
+    # As large an area as a map or a legend entry; the edges of letters have any grey.
     return (picture == rgb).all(axis=-1).sum() > 200
 
 
@@ -49,7 +49,7 @@ def test_colour_paints_classes_and_blackens_the_rest():
         ([(40, 120), (120, 40)], ['FCN', 'EncNet'], 8),
     ],
 )
-def test_sheet_shows_every_picture(sizes, models, num_classes, tmp_path):
+def test_figure_shows_every_map(sizes, models, num_classes, tmp_path):
     rows = [scene(*size, models) for size in sizes]
     path = tmp_path / 'new' / 'sheet.png'
     draw_comparison(rows, CLASSES[:num_classes], PALETTE[:num_classes], path)
@@ -59,6 +59,6 @@ def test_sheet_shows_every_picture(sizes, models, num_classes, tmp_path):
     assert has_colour(picture, [0, 0, 0])
     assert has_colour(picture, [255, 255, 255])
     assert has_colour(picture, PALETTE[7]) == (num_classes == 8)
-    # What lies at the edges is white: nothing is cut off.
+    # White edges: nothing is cut off.
     for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
         assert (edge == 255).all()

@@ -1,4 +1,4 @@
-"""The demonstration, shortened to two iterations: its table, its pictures, its repeatability."""
+"""The demo, shortened to two iterations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_table_keeps_the_order_of_the_first_model():
     )
     assert table.splitlines() == [
         '| % | A | B |',
-        '|---|---|---|',
+        '| --- | --- | --- |',
         '| mIoU | 1.0 | 100.0 |',
         '| twins | 50.0 | 7.2 |',
     ]

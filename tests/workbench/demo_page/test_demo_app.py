@@ -18,14 +18,15 @@ from tiny_setup import MSRC21
 
 from mmseg_encnet.predicting import Segmentor, load_segmentor
 from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.visualization.style import percent
 
 SECONDS = 30
-# Gradio's client says so whenever it closes a stream of events.
+# Gradio's client logs this whenever it closes an event stream.
 GRADIO_NOISE = ('Method not implemented.',)
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
-    """What a condition gives as soon as that is true."""
+    """Return the value of a condition as soon as it is true."""
     deadline = time.monotonic() + SECONDS
     while not (value := condition()):
         assert time.monotonic() < deadline, 'the page did not change'
@@ -34,7 +35,7 @@ def wait_for(condition: Callable[[], Any]) -> Any:
 
 
 def shown(driver: Any, selector: str) -> list[str]:
-    """The texts of the visible elements."""
+    """Return the texts of the visible elements."""
     return driver.execute_script(
         'return [...document.querySelectorAll(arguments[0])]'
         '.filter(element => element.getClientRects().length)'
@@ -48,7 +49,7 @@ def drop(driver: Any, path: Path) -> None:
 
 
 def drag_threshold(driver: Any, value: float) -> None:
-    """What dragging the slider's knob does to it."""
+    """Set the slider as dragging its knob does."""
     driver.execute_script(
         'const knob = document.querySelector("#em-threshold input[type=range]");'
         'knob.value = arguments[0]; knob.dispatchEvent(new Event("input", {bubbles: true}));',
@@ -57,7 +58,7 @@ def drag_threshold(driver: Any, value: float) -> None:
 
 
 def point_at(driver: Any, place: int, x: float, y: float) -> str:
-    """Point into a map, at shares of its width and height; what is named there."""
+    """Point at a map, at shares of its width and height; return the text of the tooltip."""
     from selenium.webdriver import ActionChains
 
     element = driver.find_elements('css selector', '.em-map')[place]
@@ -79,9 +80,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-LEGEND = '[aria-label="areas of the classes"] .em-name'
+LEGEND = '[aria-label="Class shares"] .em-name'
 PREDICTION = 'return document.querySelectorAll(".em-map img")[1].src'
-REMOVED = '[aria-label="presence of the classes"] .em-faded .em-name'
+REMOVED = '[aria-label="Class presence"] .em-faded .em-name'
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def photograph(tiny_data: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(tiny_config, photograph) -> tuple[Path, str]:
-    """A checkpoint of a short training, and the class it calls absent where it predicts it most."""
+    """Return a checkpoint of a short training, and its most predicted class, with low presence."""
     cfg = tiny_config()
     EncNetRunner.from_cfg(cfg).train()
     path = next(Path(cfg.work_dir).glob('*.pth'))
@@ -129,23 +130,23 @@ def test_page(
     browser.get(address)
     wait_for(lambda: browser.find_elements('css selector', '#em-upload input[type=file]'))
 
-    # A mistake is a sentence, and the page goes on.
+    # An error is one sentence, and the page continues.
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(photograph.read_bytes()[:30])
     drop(browser, broken)
     (sentence,) = wait_for(lambda: shown(browser, '[role=alert]'))
-    assert sentence.startswith('broken.jpg cannot be decoded')
+    assert sentence.startswith('cannot decode broken.jpg')
 
     wait_for(lambda: browser.find_elements('css selector', '#em-upload input[type=file]'))
     drop(browser, photograph)
     legend = wait_for(lambda: shown(browser, LEGEND))
     assert absent in legend
     assert shown(browser, '[role=alert]') == [] == shown(browser, REMOVED)
-    assert shown(browser, 'figcaption')[:3] == [photograph.name, 'prediction', 'strongest codeword']
+    assert shown(browser, 'figcaption')[:3] == [photograph.name, 'Prediction', 'Strongest codeword']
     assert len(shown(browser, '.em-map')) == 9
     assert broken_images(browser) == []
 
-    # The cursor names the class and the codeword of the pixel, in every map alike.
+    # The tooltip shows the class and the codeword of the pixel in every map.
     sample = segmentor.predict(photograph, context_maps=True)
     labels, assignments = sample.pred_sem_seg.data[0], sample.assignments.data
     for x, y in [(0.1, 0.3), (0.8, 0.9)]:
@@ -155,11 +156,11 @@ def test_page(
         near = labels[row - 1 : row + 2, column - 1 : column + 2]
         assert named in {segmentor.classes[label] for label in near.flatten()}
         assert code.startswith(f'codeword {codeword}: assignment ')
-        assert float(code.split()[3]) == pytest.approx(float(weight), abs=0.05)
-        assert f'{assignments[codeword].mean() * 100:.1f} % of the image' in code
+        assert float(code.split()[3].rstrip(',')) == pytest.approx(float(weight), abs=0.05)
+        assert f'{percent(float(assignments[codeword].mean()))} of the image' in code
         assert point_at(browser, 8, x, y).split('\n')[0] == named
 
-    # A threshold removes the class at once, and gives it back.
+    # A threshold removes the class at once, and restores it.
     before = browser.execute_script(PREDICTION)
     drag_threshold(browser, 0.5)
     wait_for(lambda: shown(browser, REMOVED) == [absent])
@@ -180,14 +181,14 @@ def test_page(
         asked.startswith((address, 'blob:', 'about:')) for asked in requested_addresses(browser)
     )
 
-    # Another page cannot have the same port, nor one that is none.
+    # The port of this page and an invalid one are not available.
     for port in (address.rstrip('/').rpartition(':')[2], 99999):
         tool = run_tool('demo_app', MSRC21, path, '--port', port, options=tiny_options)
-        assert f'port {port} of 127.0.0.1' in tool.sentence
+        assert f'port {port} on 127.0.0.1' in tool.sentence
 
 
 def test_sessions_keep_apart(browser, address, photograph, tmp_path):
-    """Two people look at two photographs of one model."""
+    """Two users look at two photographs with one model."""
     other = tmp_path / 'other.png'
     Image.fromarray(np.full((48, 96, 3), (10, 200, 30), np.uint8)).save(other)
     first = browser.current_window_handle

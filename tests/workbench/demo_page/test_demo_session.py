@@ -1,4 +1,4 @@
-"""What the demo page shows, without the page."""
+"""The panels of the demo page, without the page."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def session(presence: list[float] | None = None, classes=('sea', 'cow', 'sky')) 
 
 
 def decoded(address: str) -> np.ndarray:
-    """The RGB pixels of a picture in a page."""
+    """Return the RGB pixels of an embedded image."""
     content = base64.b64decode(address.partition(',')[2])
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def written_indices(html: str) -> np.ndarray:
-    """The class indices that a panel gives the pointer's script."""
+    """Return the class indices that a panel passes to the pointer script."""
     data = decoded(re.search(r'data-kind.+?src="([^"]+)"', html).group(1)).astype(int)
     return data[..., 0] + 256 * data[..., 1]
 
@@ -72,7 +72,7 @@ def test_a_threshold_removes_the_classes_below_it(presence, threshold, labels):
     assert picture[0].tolist() == [PALETTE[label] for label in labels]
     named = re.findall(r'title="(\w+)"', legend)
     assert sorted(named) == sorted({one.classes[label] for label in labels})
-    # What was kept is as it was.
+    # The session has not changed.
     assert one.labels(0).tolist() == [[0, 1, 2]]
 
 
@@ -102,11 +102,11 @@ def write_image(path, size, **options) -> None:
 @pytest.mark.parametrize(
     'content, words',
     [
-        (b'', 'cannot be decoded'),
-        (b'some text', 'cannot be decoded'),
-        (b'\xff\xd8\xff\xe0' + bytes(100), 'cannot be decoded'),
-        ((31, 200), 'has 31 x 200 pixels, too few'),
-        ((4000, 100), 'has 4000 x 100 pixels, 1024 x 26 once its long side is 1024, too few'),
+        (b'', 'cannot decode photo.png'),
+        (b'some text', 'cannot decode photo.png'),
+        (b'\xff\xd8\xff\xe0' + bytes(100), 'cannot decode photo.png'),
+        ((31, 200), 'too small: got 31 x 200 pixels, expected'),
+        ((4000, 100), r'got 4000 x 100 pixels \(1024 x 26 at a long side of 1024\), expected'),
     ],
     ids=str,
 )
@@ -130,8 +130,8 @@ def test_photographs_are_read_upright_and_no_larger_than_needed(tmp_path):
     assert read_photograph(tmp_path / 'b.png').shape == (LONGEST_SIDE // 4, LONGEST_SIDE, 3)
 
 
-NO_PRESENCE, NO_CODEWORDS = 'which classes are present', 'no pixels to codewords'
-NO_GATE = 'no gate'
+NO_PRESENCE, NO_CODEWORDS = 'does not predict class presence', 'not assign pixels to codewords'
+NO_GATE = 'does not gate'
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ NO_GATE = 'no gate'
         ({'model.decode_head.use_se_loss': False}, [NO_PRESENCE]),
         ({'model.type': 'EncoderDecoder'}, [NO_PRESENCE, NO_CODEWORDS, NO_GATE]),
     ],
-    ids=['everything', 'no SE-loss', 'stock segmentor'],
+    ids=['everything', 'no SE loss', 'stock segmentor'],
 )
 def test_what_a_model_does_not_tell_is_a_sentence(options, sentences, tiny_config, tmp_path):
     cfg = tiny_config(options)
@@ -160,5 +160,5 @@ def test_what_a_model_does_not_tell_is_a_sentence(options, sentences, tiny_confi
     assert found == sentences
     assert shown.count('em-map') == 0 if NO_GATE in sentences else 7
     if one.can_remove:
-        # One class stays.
+        # One class remains.
         assert len(np.unique(one.labels(1.0))) == 1

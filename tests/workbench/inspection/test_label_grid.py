@@ -1,4 +1,4 @@
-"""The sheet of images beside labels."""
+"""The figure of images beside labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_encnet.workbench.inspection.label_grid import LabelledImage, draw_label_grid, paint_label
+from mmseg_encnet.workbench.inspection.label_grid import draw_label_grid, paint_label
+from mmseg_encnet.workbench.inspection.split import LabelledImage
 
 PALETTE = [[90, 170, 250], [0, 0, 0], [200, 40, 40], [255, 255, 255]]
 
@@ -22,7 +23,7 @@ def test_ignored_pixels_look_like_no_class():
     ignored = painted[:, 64:].reshape(-1, 3)
     shades = np.unique(ignored, axis=0)
     assert len(shades) == 2
-    # Stripes: each of the two takes about half.
+    # Each of the two shades of the stripes covers about half.
     assert 0.4 < (ignored == shades[0]).all(axis=-1).mean() < 0.6
 
 
@@ -62,9 +63,9 @@ def test_sheet_shows_the_classes_that_occur(samples, shown, tmp_path):
     picture = np.array(Image.open(path).convert('RGB'))
     counts = dict(zip(*np.unique(picture.reshape(-1, 3) @ [65536, 256, 1], return_counts=True)))
     for index, rgb in enumerate(palette):
-        # As large as a picture's stripe and a legend entry; edges of letters have any colour.
+        # As large as a stripe of a label and a legend entry; edges of letters have any colour.
         area = counts.get(int(np.dot(rgb, [65536, 256, 1])), 0)
         assert (area > 600) == (index in shown), index
-    # What lies at the edges is white: nothing is cut off.
+    # White edges: nothing is cut off.
     for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
         assert (edge == 255).all()

@@ -1,4 +1,4 @@
-"""What is counted in labels, against sets small enough to count by hand."""
+"""Label statistics of sets small enough to count by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of what labels hold."""
+"""The figures of label statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLOTS = [
 
 
 def statistics(num_classes: int, images: int = 40) -> LabelStatistics:
-    """Two kinds of scene: classes of even and of odd index; the last class never occurs."""
+    """Two kinds of scene, with even and with odd class indices; the last class never occurs."""
     rng = np.random.default_rng(num_classes)
     counts = rng.integers(0, 3, (images, num_classes + 1)) * rng.integers(1, 900, num_classes + 1)
     counts[::2, :num_classes][:, 1::2] = 0
@@ -37,7 +37,7 @@ def test_plots_are_whole(plot, num_classes, tmp_path):
     plot(statistics(num_classes), 'PascalContextDataset59, train split', path)
     picture = np.array(Image.open(path).convert('L'))
     assert (picture < 128).sum() > 1000
-    # What lies at the edges is white: nothing is cut off.
+    # White edges: nothing is cut off.
     for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
         assert (edge == 255).all()
 

@@ -1,11 +1,11 @@
-// Names what lies under the cursor, from data that came with the panels: nothing is asked for.
+// Shows class and codeword under the cursor from data embedded in the panels, without requests.
 (() => {
   const root = document.documentElement;
   const tip = document.createElement('div');
   tip.id = 'em-tip';
   const decoded = new Map();
 
-  // The panel's data as {names, width, height, values}; null without panel or before it is decoded.
+  // The data of a panel as {names, width, height, values}; null until the panel exists and is decoded.
   function dataOf(kind) {
     const image = document.querySelector(`img.em-data[data-kind=${kind}]`);
     if (!image || !image.complete || !image.naturalWidth) return null;
@@ -39,7 +39,7 @@
     const codewords = dataOf('codewords');
     if (codewords) {
       const {index, weight} = valueAt(codewords, x, y);
-      lines.push(`codeword ${index}: assignment ${weight.toFixed(2)} here, ` +
+      lines.push(`codeword ${index}: assignment ${weight.toFixed(2)}, ` +
                  `${codewords.names[index]} of the image`);
     }
     return lines.join('\n');
@@ -59,7 +59,7 @@
     tip.textContent = textAt(x, y);
     if (!tip.isConnected) document.body.append(tip);
     root.classList.toggle('em-pointed', tip.textContent !== '');
-    // Beside the cursor, on the side where there is room.
+    // Beside the cursor, on the side with enough room.
     const {offsetWidth: width, offsetHeight: height} = tip;
     const left = event.clientX + 16 + width > innerWidth ? event.clientX - 12 - width
                                                          : event.clientX + 16;

@@ -1,4 +1,4 @@
-"""A config's data set after its pipeline, and its labels before."""
+"""A split's samples after the pipeline, and its labels before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.inspection.dataset_inspection import InspectedSplit
+from mmseg_encnet.workbench.inspection.split import InspectedSplit
 
 
 def label_files(root, split):
@@ -21,7 +21,7 @@ def test_training_samples_are_what_the_network_gets(tiny_config, tiny_data):
     for sample in samples:
         label = np.array(Image.open(tiny_data / 'labels' / 'train' / f'{sample.name[0]}.png'))
         assert set(np.unique(sample.label)) <= {*np.unique(label), 255}
-        # The crop, and what the model pads it to: the mean colour, ignored.
+        # The crop is padded with the mean colour, and ignored.
         assert sample.image.shape == (48, 56, 3) and sample.label.shape == (48, 56)
         assert (sample.image[:, 48:] == [124, 116, 104]).all()
         assert (sample.label[:, 48:] == 255).all()
@@ -33,7 +33,7 @@ def test_training_samples_are_what_the_network_gets(tiny_config, tiny_data):
         {},
         {'model.data_preprocessor.bgr_to_rgb': False},
         {'model.data_preprocessor': None},
-        # Not packed: the transforms' own dictionary.
+        # Not packed: the dictionary of the transforms.
         {
             'val_dataloader.dataset.pipeline': [
                 dict(type='LoadImageFromFile'),
@@ -50,7 +50,7 @@ def test_colours_are_those_of_the_photograph(options, tiny_config, tiny_data):
         photograph = Image.open(tiny_data / 'images' / 'val' / sample.name)
         height, width = sample.image.shape[:2]
         assert max(height, width) == 64
-        # Two ways of resizing differ a little at edges; swapped channels by far more.
+        # Two resizing methods differ slightly at edges; swapped channels differ far more.
         expected = np.array(photograph.resize((width, height), Image.Resampling.BILINEAR))
         assert np.abs(expected.astype(int) - sample.image).mean() < 8
         assert (sample.label == label).all()
@@ -85,7 +85,7 @@ def test_labels_are_loaded_as_the_config_loads_them(tiny_config, tiny_data):
     statistics = InspectedSplit(tiny_config(options), 'train').labels().statistics(1)
     labels = np.concatenate([label.ravel() for label in label_files(tiny_data, 'train')])
     assert len(statistics.classes) == 150
-    # Value 1 of the file is class 0, and its value 0 is ignored.
+    # Value 1 in the file is class 0, and value 0 is ignored.
     assert statistics.pixels[:20].tolist() == [int((labels == n).sum()) for n in range(1, 21)]
     assert statistics.ignored_pixels == np.isin(labels, (0, 255)).sum()
 
@@ -129,8 +129,13 @@ WITHOUT_LABELS = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
             lambda split: split,
             ["'test'", 'no test_dataloader', 'train, val'],
         ),
-        ({}, 'train', lambda split: split.samples(0, 0), ['count 0', '1 or more']),
-        ({}, 'train', lambda split: split.labels().statistics(0), ['jobs 0', '1 or more']),
+        ({}, 'train', lambda split: split.samples(0, 0), ['count must be positive', 'got 0']),
+        (
+            {},
+            'train',
+            lambda split: split.labels().statistics(0),
+            ['jobs must be positive', 'got 0'],
+        ),
         (
             {'val_dataloader.dataset.pipeline': WITHOUT_LABELS},
             'val',
@@ -151,7 +156,7 @@ WITHOUT_LABELS = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
             },
             'train',
             lambda split: split.labels(),
-            ['BaseSegDataset names no classes', 'metainfo'],
+            ['BaseSegDataset defines no classes', 'metainfo'],
         ),
     ],
 )
@@ -164,7 +169,7 @@ def test_what_cannot_be_inspected(options, split, act, words, tiny_config):
 def test_labels_without_any_class(tiny_config, tiny_data):
     for path in (tiny_data / 'labels' / 'val').iterdir():
         Image.fromarray(np.full_like(np.array(Image.open(path)), 255)).save(path)
-    with pytest.raises(UserError, match='none of the 2 labels of MSRC21Dataset holds a class'):
+    with pytest.raises(UserError, match='all pixels of the 2 labels of MSRC21Dataset are ignored'):
         InspectedSplit(tiny_config(), 'val').labels().statistics(1)
 
 

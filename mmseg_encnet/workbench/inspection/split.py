@@ -1,9 +1,10 @@
-"""A config's data set as the tools that look at it see it: after its pipeline, or labels alone."""
+"""One split of a config's data set: samples after its pipeline, or the labels alone."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,26 @@ from tqdm import tqdm
 
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.inspection.label_grid import LabelledImage
 from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, count_pixels
 
 SPLITS = ('train', 'val', 'test')
 
 _LOADS_LABELS = re.compile(r'Load\w*Annotation')
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image and its label.
+
+    Attributes:
+        name: Title of the image, as a rule its file name.
+        image: RGB image ``(H, W, 3)`` uint8.
+        label: Class indices ``(h, w)``; values outside the classes are ignored.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray
 
 
 class InspectedSplit:
@@ -35,17 +50,17 @@ class InspectedSplit:
         split: ``'train'``, ``'val'`` or ``'test'``.
 
     Raises:
-        UserError: If there is no such split, or the config has no data loader for it.
+        UserError: The split is unknown, or the config has no data loader for it.
     """
 
     def __init__(self, cfg: Config, split: str) -> None:
         if split not in SPLITS:
-            raise UserError(f'split {split!r} came, expected one of {", ".join(SPLITS)}.')
+            raise UserError(f'unknown split {split!r}; choose one of {", ".join(SPLITS)}.')
         present = [name for name in SPLITS if cfg.get(f'{name}_dataloader')]
         if split not in present:
             raise UserError(
-                f'split {split!r} came, but the config has no {split}_dataloader; it has the '
-                f'splits {", ".join(present) or "none"}.'
+                f'cannot open split {split!r}: the config has no {split}_dataloader; choose one of '
+                f'{", ".join(present) or "none"}.'
             )
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.split = split
@@ -53,29 +68,30 @@ class InspectedSplit:
         self.preprocessor_cfg = cfg.get('model', {}).get('data_preprocessor')
 
     def samples(self, count: int, seed: int) -> DrawnSamples:
-        """Choose samples to look at.
+        """Draw random samples.
 
         Args:
-            count: How many, at most.
-            seed: Seed of the choice and of the augmentation.
+            count: Maximum number of samples.
+            seed: Seed of the selection and of the augmentation.
 
         Raises:
-            UserError: If ``count`` is not positive or the data set cannot be opened.
+            UserError: ``count`` is not positive, or the data set cannot be opened.
         """
         if count < 1:
-            raise UserError(f'count {count} came, expected 1 or more.')
+            raise UserError(f'count must be positive, got {count}.')
         return DrawnSamples(self, build_checked_dataset(self.dataset_cfg), count, seed)
 
     def labels(self) -> LabelCounts:
-        """The labels as the config loads them, before any augmentation.
+        """Return the labels as the config loads them, before any augmentation.
 
         Raises:
-            UserError: If the data set cannot be opened, names no classes or loads no labels.
+            UserError: The data set cannot be opened, defines no classes or loads no labels.
         """
-        return LabelCounts(build_checked_dataset(self._labels_alone(self.dataset_cfg)))
+        dataset = build_checked_dataset(self._labels_alone(self.dataset_cfg))
+        return LabelCounts(dataset, self.split)
 
     def _labels_alone(self, dataset_cfg: dict[str, Any]) -> dict[str, Any]:
-        """The config of a data set, or of what wraps one, that loads labels and nothing else."""
+        """Return the config of a data set or wrapper with a pipeline that only loads labels."""
         changed = dict(dataset_cfg)
         if 'dataset' in changed:
             changed['dataset'] = self._labels_alone(changed['dataset'])
@@ -100,15 +116,15 @@ class InspectedSplit:
 
 
 class DrawnSamples:
-    """Samples of a split after its pipeline and after what the model does to them first.
+    """Samples of a split after its pipeline and the model's data preprocessor.
 
-    Iterating yields a :class:`LabelledImage` each: the image as the network gets it, but for the
-    normalisation, and the label as it is trained or evaluated with.
+    Iterating yields one :class:`LabelledImage` each: the network's input without the
+    normalisation, and the label used for training or evaluation.
     """
 
     def __init__(self, split: InspectedSplit, dataset: Any, count: int, seed: int) -> None:
         self.dataset = dataset
-        self.training = split.split == 'train'
+        self.split = split.split
         self.preprocessor_cfg = split.preprocessor_cfg
         self.seed = seed
         rng = np.random.default_rng(seed)
@@ -146,14 +162,14 @@ class DrawnSamples:
         data = sample['data_samples']
         if isinstance(data, list):
             raise UserError(
-                'the pipeline makes several versions of every image; look at the split '
-                'without test-time augmentation.'
+                'the pipeline returns several versions of each image; inspect the split without '
+                'test-time augmentation.'
             )
         path = data.metainfo.get('img_path', 'unnamed')
         image, rgb = sample['inputs'].float(), False
         if preprocessor is not None:
             batch = preprocessor(
-                dict(inputs=[sample['inputs']], data_samples=[data]), self.training
+                dict(inputs=[sample['inputs']], data_samples=[data]), self.split == 'train'
             )
             image, data = batch['inputs'][0], batch['data_samples'][0]
             if getattr(preprocessor, 'mean', None) is not None:
@@ -161,16 +177,17 @@ class DrawnSamples:
             rgb = self.preprocessor_cfg.get('bgr_to_rgb', False)
         label = data.gt_sem_seg.data[0].numpy() if 'gt_sem_seg' in data else None
         picture = image.permute(1, 2, 0).numpy()
-        # The toolbox reads images as BGR.
+        # The toolbox loads images as BGR.
         picture = picture if rgb else picture[..., ::-1]
         return LabelledImage(Path(path).name, _displayable(picture), _label(label, path))
 
 
 class LabelCounts(Dataset):
-    """Pixels by class of every label of a data set; items are those of :func:`count_pixels`."""
+    """The labels of a data set; each item holds the counts of :func:`count_pixels`."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, split: str) -> None:
         self.dataset = dataset
+        self.split = split
         self.classes = _classes(dataset)
 
     def __len__(self) -> int:
@@ -180,17 +197,16 @@ class LabelCounts(Dataset):
         return count_pixels(self.dataset[index]['gt_seg_map'], len(self.classes))
 
     def statistics(self, jobs: int) -> LabelStatistics:
-        """Read all labels, with a progress bar, and sum up what they hold.
+        """Read all labels, with a progress bar, and return their statistics.
 
         Args:
-            jobs: Processes that read; with 1 it is this one.
+            jobs: Number of processes; with 1 this process reads.
 
         Raises:
-            UserError: If ``jobs`` is not positive, naming the file of a label that cannot be used
-                and why, or if no label holds a class.
+            UserError: ``jobs`` is not positive, a label is not usable, or all pixels are ignored.
         """
         if jobs < 1:
-            raise UserError(f'jobs {jobs} came, expected 1 or more.')
+            raise UserError(f'jobs must be positive, got {jobs}.')
         batches = DataLoader(
             self, batch_size=16, num_workers=0 if jobs == 1 else jobs, collate_fn=np.stack
         )
@@ -198,8 +214,8 @@ class LabelCounts(Dataset):
         statistics = LabelStatistics.collect(self.classes, counts)
         if not statistics.pixels.any():
             raise UserError(
-                f'none of the {len(self)} labels of {type(self.dataset).__name__} holds a class, '
-                'all pixels are ignored; check the labels and reduce_zero_label.'
+                f'all pixels of the {len(self)} labels of {type(self.dataset).__name__} are '
+                'ignored; check the labels and reduce_zero_label.'
             )
         return statistics
 
@@ -208,7 +224,7 @@ def _classes(dataset: Any) -> list[str]:
     classes = dataset.metainfo.get('classes')
     if not classes:
         raise UserError(
-            f'{type(dataset).__name__} names no classes; give them in the config as '
+            f'{type(dataset).__name__} defines no classes; set them in the config with '
             "metainfo=dict(classes=['first', 'second'])."
         )
     return list(classes)
@@ -217,14 +233,19 @@ def _classes(dataset: Any) -> list[str]:
 def _label(label: np.ndarray | None, image: str) -> np.ndarray:
     if label is None:
         raise UserError(
-            f'sample {image} has no label after its pipeline; add '
+            f'sample {image} has no label after the pipeline; add '
             "dict(type='LoadAnnotations') or choose another split."
         )
     return label.astype(np.int64)
 
 
+def title_of(part: DrawnSamples | LabelCounts) -> str:
+    """Return the title of a figure of a split."""
+    return f'{type(part.dataset).__name__}, {part.split} split'
+
+
 def _displayable(image: np.ndarray) -> np.ndarray:
-    """Values of 0 to 255 in any channels as RGB ``(H, W, 3)`` uint8."""
+    """Return values from 0 to 255 in any number of channels as RGB ``(H, W, 3)`` uint8."""
     image = np.atleast_3d(image)[..., :3]
     shown = np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] < 3 else image
     return np.rint(shown).clip(0, 255).astype(np.uint8)
