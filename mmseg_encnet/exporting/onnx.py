@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmseg_encnet.exporting.fold import FoldedEncNet
+from mmseg_encnet.extras import require
 
 _EXAMPLE_SIZE = (96, 128)
 
@@ -35,7 +36,12 @@ def export_onnx(model: FoldedEncNet, path: Path) -> None:
 
     The input ``image`` is ``(1, 3, height, width)``, float32, RGB, 0 to 255; the outputs are
     ``scores`` and, with an SE branch, ``presence``, see :meth:`FoldedEncNet.forward`.
+
+    Raises:
+        UserError: A package that the export needs is not installed.
     """
+    for module in ('onnx', 'onnxscript'):
+        require(module, 'onnx')
     names = ['scores', 'presence'] if model.decode_head.use_se_loss else ['scores']
     sizes = {2: torch.export.Dim('height', min=32), 3: torch.export.Dim('width', min=32)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +62,7 @@ def compare_with_pytorch(
     model: nn.Module, path: Path, sizes: Sequence[tuple[int, int]]
 ) -> Iterator[Agreement]:
     """Compare an ONNX file with the model it was exported from on images of several sizes."""
-    import onnxruntime
+    onnxruntime = require('onnxruntime', 'onnx')
 
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for size in sizes:

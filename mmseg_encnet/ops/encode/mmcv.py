@@ -34,7 +34,7 @@ def refusal(*tensors: Tensor) -> str | None:
     except (ImportError, AssertionError) as error:
         return (
             f"mmcv's compiled operators are missing ({error}); with torch installed, build them "
-            'with `pip install --no-cache-dir --no-build-isolation onedl-mmcv`, or'
+            'with `pip install --no-cache-dir --no-build-isolation onedl-mmcv`'
         )
     if any(tensor.device.type != 'cuda' for tensor in tensors):
         return (

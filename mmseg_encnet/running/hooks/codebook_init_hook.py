@@ -17,6 +17,7 @@ from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.extras import require
 from mmseg_encnet.nn import Clusters, DictionaryEncoder
 from mmseg_encnet.resuming.random_states import capture_states, restore_states
 
@@ -127,14 +128,11 @@ def cluster(features: Tensor, num_clusters: int, seed: int) -> Clusters:
             f'got {len(features)} features for {num_clusters} codewords; '
             'increase num_images or pixels_per_image of CodebookInitHook.'
         )
-    try:
-        from sklearn.cluster import MiniBatchKMeans
-    except ImportError as error:
-        raise UserError(
-            'CodebookInitHook needs scikit-learn, which is not installed; install it with: '
-            'pip install scikit-learn'
-        ) from error
-    kmeans = MiniBatchKMeans(num_clusters, random_state=seed, n_init=3).fit(features.numpy())
+    kmeans = (
+        require('sklearn.cluster', 'analysis')
+        .MiniBatchKMeans(num_clusters, random_state=seed, n_init=3)
+        .fit(features.numpy())
+    )
     labels = torch.from_numpy(kmeans.labels_).long()
     counts = torch.bincount(labels, minlength=num_clusters)
     centres = torch.from_numpy(kmeans.cluster_centers_).to(features)

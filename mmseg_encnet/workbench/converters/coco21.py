@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.cocostuff164k import TRAIN_IMAGES, VAL_IMAGES
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label, run_parallel
-from mmseg_encnet.workbench.extras import require
 
 ANNOTATIONS = PublishedFile(
     'http://images.cocodataset.org/annotations/annotations_trainval2017.zip',

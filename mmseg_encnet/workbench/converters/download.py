@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.extras import require
+from mmseg_encnet.extras import require
 
 if TYPE_CHECKING:
     import requests

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.archives import START_OVER
-from mmseg_encnet.workbench.extras import require
 
 
 def read_mat(path: Path) -> dict[str, Any]:

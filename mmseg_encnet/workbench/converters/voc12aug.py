@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
 from mmseg_encnet.workbench.converters.matlab import read_mat
-from mmseg_encnet.workbench.extras import require
 
 VOC = PublishedFile(
     'http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar',

@@ -7,19 +7,14 @@ import os
 from pathlib import Path
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.extras import require
 from mmseg_encnet.predicting import Segmentor
 from mmseg_encnet.workbench.demo_page import panels
 from mmseg_encnet.workbench.demo_page.session import Session, label_photograph, read_photograph
 
 # Gradio reads this when imported: no telemetry, no check for newer versions.
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
-try:
-    import gradio
-except ModuleNotFoundError as error:
-    raise UserError(
-        'the demo page needs gradio, which is not installed; install it with '
-        "pip install 'mmsegmentation-encnet[demo]'."
-    ) from error
+gradio = require('gradio', 'demo')
 
 STATIC = Path(__file__).with_name('static')
 # A session is dropped after this time without use, or when this many newer ones exist.

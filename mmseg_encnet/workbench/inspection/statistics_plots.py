@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from scipy.cluster import hierarchy
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.extras import require
 from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
 from mmseg_encnet.workbench.inspection.split import LabelCounts, title_of
@@ -255,6 +255,7 @@ def co_occurrence_order(statistics: LabelStatistics) -> list[int]:
         both - np.outer(share, share), scale, out=np.zeros_like(both), where=scale > 0
     )
     distances = (1 - correlation)[np.triu_indices(len(found), 1)].clip(0)
+    hierarchy = require('scipy.cluster.hierarchy', 'analysis')
     tree = hierarchy.linkage(distances, 'average', optimal_ordering=True)
     return found[hierarchy.leaves_list(tree)].tolist()
 
