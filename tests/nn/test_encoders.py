@@ -177,7 +177,7 @@ def test_aggregate_is_the_sum_of_the_encoding() -> None:
     scale = torch.tensor([-0.1, -0.2, -0.3], dtype=torch.float64)
     weights = assign(x, codewords, scale)
     torch.testing.assert_close(aggregate(x, weights, codewords), encode(x, codewords, scale))
-    with pytest.raises(ValueError, match=r'weights have shape \(2, 2, 12\).*expected \(2, 3, 12\)'):
+    with pytest.raises(ValueError, match=r'weights of shape \(2, 2, 12\).*expected \(2, 3, 12\)'):
         aggregate(x, weights[:, :2], codewords)
 
 

@@ -44,8 +44,8 @@ def test_compiles_in_one_graph():
 @pytest.mark.parametrize(
     ('labels', 'num_classes', 'message'),
     [
-        (torch.zeros(1, 2), 3, 'labels have dtype torch.float32, expected an integer'),
-        (torch.zeros(1, 2, dtype=torch.long), 0, 'num_classes is 0, expected at least 1'),
+        (torch.zeros(1, 2), 3, 'got labels of dtype torch.float32, expected an integer'),
+        (torch.zeros(1, 2, dtype=torch.long), 0, 'num_classes must be positive, got 0'),
     ],
 )
 def test_names_what_does_not_fit(labels, num_classes, message):

@@ -16,6 +16,7 @@ from browser import broken_images, console_messages, requested_addresses
 from PIL import Image
 from tiny_setup import MSRC21
 
+from mmseg_encnet.checkpoints.plain_loading import load_from_local
 from mmseg_encnet.predicting import Segmentor, load_segmentor
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.visualization.style import percent
@@ -99,7 +100,7 @@ def checkpoint(tiny_config, photograph) -> tuple[Path, str]:
     segmentor = load_segmentor(cfg, str(path), 'cpu')
     labels = segmentor.predict(photograph).pred_sem_seg.data
     most = int(labels.flatten().bincount().argmax())
-    content = torch.load(path, weights_only=True)
+    content = load_from_local(path)
     layer = 'decode_head.se_layer'
     content['state_dict'][f'{layer}.weight'].zero_()
     # Probabilities of 0.95 and 0.12.
