@@ -1,5 +1,5 @@
 _base_ = [
-    './_base_/models/encnet_r50.py',
+    './_base_/models/encnet_r50_released.py',
     './_base_/datasets/voc12.py',
     './_base_/schedules/voc12.py',
     './_base_/default_runtime.py',
@@ -11,4 +11,4 @@ model = dict(
     decode_head=dict(num_classes=_base_.num_classes, add_lateral=True),
     auxiliary_head=dict(num_classes=_base_.num_classes),
 )
-load_from = 'work_dirs/encnet_r101_voc12aug_from-coco/iter_56720.pth'
+load_from = 'work_dirs/encnet_r101_voc12aug_from-coco/iter_35450.pth'

@@ -1,5 +1,5 @@
 _base_ = [
-    './_base_/models/encnet_r50.py',
+    './_base_/models/encnet_r50_released.py',
     './_base_/datasets/ade20k.py',
     './_base_/schedules/ade20k.py',
     './_base_/default_runtime.py',

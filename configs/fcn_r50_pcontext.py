@@ -6,6 +6,6 @@ _base_ = [
 ]
 
 model = dict(
-    decode_head=dict(num_classes=_base_.num_classes),
-    auxiliary_head=dict(num_classes=_base_.num_classes),
+    decode_head=dict(num_classes=_base_.num_classes, init_cfg=dict(type='PyTorchDefault')),
+    auxiliary_head=dict(num_classes=_base_.num_classes, init_cfg=dict(type='PyTorchDefault')),
 )

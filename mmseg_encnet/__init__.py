@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmseg_encnet.configuration.recipe import published_recipe, toolbox_recipe
+from mmseg_encnet.configuration.recipe import RELEASES, published_recipe, toolbox_recipe
 from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.toolbox import require_toolbox, toolbox_missing
 from mmseg_encnet.version import __version__
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    'RELEASES',
     'EncNet',
     'MultiEvalModule',
     '__version__',

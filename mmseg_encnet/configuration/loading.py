@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmseg_encnet.configuration.data_facts import count_images, find_initial_checkpoint
 from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.configuration.type_check import check_types
 from mmseg_encnet.errors import UserError
@@ -47,6 +48,8 @@ def load_config(
             'correct the file.'
         ) from error
     _override(cfg, options or {})
+    count_images(cfg, options or {})
+    find_initial_checkpoint(cfg)
     check_types(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)

@@ -1,4 +1,4 @@
-"""Data set classes that the toolbox lacks, and checks of every sample."""
+"""Data set classes and transforms that the toolbox lacks, and checks of every sample."""
 
 from mmseg_encnet.toolbox import require_toolbox
 
@@ -7,5 +7,13 @@ require_toolbox()
 from mmseg_encnet.datasets.camvid import CamVidDataset
 from mmseg_encnet.datasets.context_scenes import ContextScenesBackend, ContextScenesDataset
 from mmseg_encnet.datasets.msrc21 import MSRC21Dataset
+from mmseg_encnet.datasets.transforms import RandomGaussianBlur, RandomShortSideResize
 
-__all__ = ['CamVidDataset', 'ContextScenesBackend', 'ContextScenesDataset', 'MSRC21Dataset']
+__all__ = [
+    'CamVidDataset',
+    'ContextScenesBackend',
+    'ContextScenesDataset',
+    'MSRC21Dataset',
+    'RandomGaussianBlur',
+    'RandomShortSideResize',
+]

@@ -282,6 +282,8 @@ def data_config(data: Config, model: ConfigDict, base_size: int, crop_size: int)
     for step in itertools.chain(*pipelines):
         if step.type in ('Resize', 'RandomResize'):
             step.scale = (base_size,) * 2
+        elif step.type == 'RandomShortSideResize':
+            step.base_size = base_size
         elif step.type == 'Pad':
             step.size = cfg.crop_size
         elif step.type == 'RandomCrop':

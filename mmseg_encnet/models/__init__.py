@@ -7,6 +7,7 @@ require_toolbox()
 from mmseg_encnet.models import encoders  # noqa: F401  (registers them)
 from mmseg_encnet.models.backbones import ResNetV1s
 from mmseg_encnet.models.decode_heads import AuxFCNHead, EncodingHead
+from mmseg_encnet.models.initialisation import PyTorchDefaultInit
 from mmseg_encnet.models.losses import SemanticEncodingLoss, SyncCrossEntropyLoss
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder, ContextTTAModel, PublishedTTAModel
 
@@ -16,6 +17,7 @@ __all__ = [
     'ContextTTAModel',
     'EncodingHead',
     'PublishedTTAModel',
+    'PyTorchDefaultInit',
     'ResNetV1s',
     'SemanticEncodingLoss',
     'SyncCrossEntropyLoss',

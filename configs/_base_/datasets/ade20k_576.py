@@ -4,7 +4,9 @@ _base_ = './ade20k.py'
 base_size = 640
 crop_size = (576, 576)
 
-__recipe = __import__('mmseg_encnet').published_recipe(base_size=base_size, crop_size=crop_size)
+__recipe = __import__('mmseg_encnet').published_recipe(
+    base_size=base_size, crop_size=crop_size, release='v0.5.0'
+)
 train_pipeline = __recipe.train_pipeline
 test_pipeline = __recipe.test_pipeline
 tta_pipeline = __recipe.tta_pipeline

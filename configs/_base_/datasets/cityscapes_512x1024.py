@@ -7,6 +7,7 @@ crop_size = (512, 1024)
 __recipe = __import__('mmseg_encnet').toolbox_recipe(scale=base_size, crop_size=crop_size)
 train_pipeline = __recipe.train_pipeline
 test_pipeline = __recipe.test_pipeline
+tta_scales = __recipe.tta_scales
 tta_pipeline = __recipe.tta_pipeline
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,9 +1,11 @@
-# Augmentation and evaluation of PyTorch-Encoding, with which the published EncNet results were
-# obtained. A data set file adds the class of the data set and its location.
+# Augmentation and evaluation of PyTorch-Encoding 0.5.0, the release with which the published EncNet
+# weights and results appeared. A data set file adds the class of the data set and its location.
 base_size = 520
 crop_size = (480, 480)
 
-__recipe = __import__('mmseg_encnet').published_recipe(base_size=base_size, crop_size=crop_size)
+__recipe = __import__('mmseg_encnet').published_recipe(
+    base_size=base_size, crop_size=crop_size, release='v0.5.0'
+)
 train_pipeline = __recipe.train_pipeline
 test_pipeline = __recipe.test_pipeline
 tta_scales = __recipe.tta_scales

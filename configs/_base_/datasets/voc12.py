@@ -7,7 +7,12 @@ data_root = 'data/VOCdevkit/VOC2012'
 # trained as background, and only the void border (255) is ignored.
 train_pipeline = (
     __import__('mmseg_encnet')
-    .published_recipe(base_size=_base_.base_size, crop_size=_base_.crop_size, padding_label=0)
+    .published_recipe(
+        base_size=_base_.base_size,
+        crop_size=_base_.crop_size,
+        padding_label=0,
+        release='v0.5.0',
+    )
     .train_pipeline
 )
 

@@ -2,9 +2,10 @@
 # the same images.
 _base_ = './sgd_poly.py'
 
-epochs = 30
+__schedule = __import__('mmseg_encnet').RELEASES['v0.5.0'].schedules['coco21']
+epochs = __schedule.epochs
 num_images = 118_287
 max_iters = epochs * (num_images // _base_.total_batch)
 
-optim_wrapper = dict(optimizer=dict(lr=0.004))
+optim_wrapper = dict(optimizer=dict(lr=__schedule.lr))
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 10)

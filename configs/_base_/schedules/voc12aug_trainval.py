@@ -1,8 +1,9 @@
 _base_ = './sgd_poly.py'
 
-epochs = 80
+__schedule = __import__('mmseg_encnet').RELEASES['v0.5.0'].schedules['voc12aug']
+epochs = __schedule.epochs
 num_images = 11_355
 max_iters = epochs * (num_images // _base_.total_batch)
 
-optim_wrapper = dict(optimizer=dict(lr=0.001))
+optim_wrapper = dict(optimizer=dict(lr=__schedule.lr))
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 10)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
+from torch import nn
 
 
 @MODELS.register_module()
@@ -22,6 +23,8 @@ class AuxFCNHead(FCNHead):
         channels: Channels after the 3x3 convolution; by default a quarter of ``in_channels``.
         num_convs, concat_input, dropout_ratio, loss_decode: As in :class:`mmseg.models.FCNHead`,
             with the values of the released code as defaults.
+        channel_dropout: Whether dropout zeroes whole channels (``nn.Dropout2d``), as in the
+            releases of PyTorch-Encoding before 1.2 and in FastFCN, instead of single values.
         **kwargs: Other arguments of :class:`mmseg.models.FCNHead`.
     """
 
@@ -33,6 +36,7 @@ class AuxFCNHead(FCNHead):
         concat_input: bool = False,
         dropout_ratio: float = 0.1,
         loss_decode: dict | list[dict] | None = None,
+        channel_dropout: bool = True,
         **kwargs,
     ) -> None:
         if loss_decode is None:
@@ -46,3 +50,5 @@ class AuxFCNHead(FCNHead):
             loss_decode=loss_decode,
             **kwargs,
         )
+        if not channel_dropout and self.dropout is not None:
+            self.dropout = nn.Dropout(dropout_ratio)

@@ -63,6 +63,9 @@ class EncodingHead(BaseDecodeHead):
         loss_se_decode: Loss of the SE branch, called with logits and 0/1 presence targets
             ``(B, num_classes)``: ``SemanticEncodingLoss`` by default, mmseg's
             ``CrossEntropyLoss(use_sigmoid=True)`` works too.
+        channel_dropout: Whether the dropout before the classifier zeroes whole channels
+            (``nn.Dropout2d``), as in the releases of PyTorch-Encoding before 1.2 and in FastFCN,
+            instead of single values.
         **kwargs: Arguments of :class:`mmseg.models.BaseDecodeHead`; ``in_channels`` and
             ``in_index`` are lists; the last entry is the stage that is encoded.
 
@@ -88,6 +91,7 @@ class EncodingHead(BaseDecodeHead):
         add_lateral: bool = False,
         bottleneck_kernel_size: int = 3,
         loss_se_decode: dict | None = None,
+        channel_dropout: bool = True,
         **kwargs,
     ) -> None:
         for key in ('in_channels', 'in_index'):
@@ -108,6 +112,8 @@ class EncodingHead(BaseDecodeHead):
                 f'got num_groups={num_groups}, expected a divisor of channels={self.channels}; '
                 'choose another num_groups.'
             )
+        if not channel_dropout and self.dropout is not None:
+            self.dropout = nn.Dropout(self.dropout_ratio)
         self.use_se_loss = use_se_loss
         self.add_lateral = add_lateral
         layer_cfg = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)

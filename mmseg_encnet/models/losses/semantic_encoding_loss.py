@@ -6,6 +6,7 @@ branch predicts which classes are present in the image, so small and large objec
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -17,17 +18,19 @@ from mmseg_encnet.models.losses.over_processes import sum_over_processes
 class SemanticEncodingLoss(nn.Module):
     """Binary cross-entropy between predicted and true presence of every class.
 
-    The loss is the mean over the images of all processes, equal in every process. Images without
-    labelled pixels are excluded, because their presence is unknown; a batch of such images has
-    loss zero.
+    The loss is the mean over the images of all processes, equal in every process.
 
     Args:
         loss_weight: Weight of the loss; 0.2 in the paper (section 4.1).
+        skip_unlabelled: Whether to exclude images without labelled pixels, because their presence
+            is unknown; a batch of such images then has loss zero. PyTorch-Encoding includes them,
+            as images without any class.
     """
 
-    def __init__(self, loss_weight: float = 0.2) -> None:
+    def __init__(self, loss_weight: float = 0.2, skip_unlabelled: bool = True) -> None:
         super().__init__()
         self.loss_weight = loss_weight
+        self.skip_unlabelled = skip_unlabelled
 
     def forward(self, se_logits: Tensor, presence: Tensor) -> Tensor:
         """Return the weighted loss of a batch, a scalar.
@@ -47,7 +50,9 @@ class SemanticEncodingLoss(nn.Module):
             )
         presence = presence.to(se_logits.dtype)
         loss = F.binary_cross_entropy_with_logits(se_logits, presence, reduction='none')
-        labelled = presence.amax(dim=1)
-        total, num_labelled = sum_over_processes((loss * labelled[:, None]).sum(), labelled.sum())
-        num_terms = num_labelled.clamp(min=1) * se_logits.shape[1]
+        counted = presence.amax(dim=1)
+        if not self.skip_unlabelled:
+            counted = torch.ones_like(counted)
+        total, num_counted = sum_over_processes((loss * counted[:, None]).sum(), counted.sum())
+        num_terms = num_counted.clamp(min=1) * se_logits.shape[1]
         return self.loss_weight * total / num_terms

@@ -1,0 +1,4 @@
+from mmseg_encnet.datasets.transforms.random_gaussian_blur import RandomGaussianBlur
+from mmseg_encnet.datasets.transforms.random_short_side_resize import RandomShortSideResize
+
+__all__ = ['RandomGaussianBlur', 'RandomShortSideResize']
