@@ -34,6 +34,14 @@ def test_is_the_cross_entropy_of_labelled_images(presence, labelled, dtype, weig
     torch.testing.assert_close(loss(logits, presence.to(dtype)), expected)
 
 
+def test_unlabelled_images_can_count_as_empty_ones():
+    logits = torch.tensor(LOGITS, dtype=torch.float64)
+    presence = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 0, 1]])
+    loss = MODELS.build(dict(type='SemanticEncodingLoss', skip_unlabelled=False))
+    expected = 0.2 * literal(logits, presence.double())
+    torch.testing.assert_close(loss(logits, presence), expected)
+
+
 def test_a_batch_without_labels_costs_nothing():
     logits = torch.tensor(LOGITS, requires_grad=True)
     loss = MODELS.build(dict(type='SemanticEncodingLoss'))(logits, torch.zeros(3, 3))

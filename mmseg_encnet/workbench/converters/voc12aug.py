@@ -2,7 +2,8 @@
 
 VOC labels 2,913 images, with void borders (255). SBD (Hariharan et al., ICCV 2011) labels 11,355
 images of VOC, some of them the same, in MATLAB files. ``SegmentationClassAug`` contains all labels;
-where two exist, that of VOC.
+where two exist, that of VOC. ``SegmentationClassSBD`` contains those of SBD, without void borders,
+with which PyTorch-Encoding trains (``encoding/datasets/pascal_aug.py``).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def draw_label(source: Path) -> np.ndarray:
 
 
 def convert(workspace: Workspace) -> None:
-    """Write ``SegmentationClassAug`` and the lists of the paper's two training sets."""
+    """Write ``SegmentationClass{Aug,SBD}`` and the lists of the paper's two training sets."""
     # Fails before hours of work.
     require('scipy.io', 'data')
     workspace.unpack(VOC, _voc_place)
@@ -69,15 +70,19 @@ def convert(workspace: Workspace) -> None:
         for split in ('train', 'val')
         for name in _read_list(out / _SBD_FOLDER / f'{split}.txt')
     )
-    sources = {name: out / _SBD_FOLDER / 'cls' / f'{name}.mat' for name in sbd}
-    sources |= {name: out / 'SegmentationClass' / f'{name}.png' for name in voc_train + voc_val}
+    sbd_labels = {name: out / _SBD_FOLDER / 'cls' / f'{name}.mat' for name in sbd}
+    voc_labels = {name: out / 'SegmentationClass' / f'{name}.png' for name in voc_train + voc_val}
     workspace.write_labels(
         draw_label,
         [
             LabelTask(
                 out / 'JPEGImages' / f'{name}.jpg',
-                out / 'SegmentationClassAug' / f'{name}.png',
+                out / folder / f'{name}.png',
                 source,
+            )
+            for folder, sources in (
+                ('SegmentationClassAug', sbd_labels | voc_labels),
+                ('SegmentationClassSBD', sbd_labels),
             )
             for name, source in sources.items()
         ],

@@ -64,6 +64,7 @@ class Imitation:
                 self.labels[name].astype(float if name in SBD_VAL else np.uint8)
             )
             self.sbd[f'benchmark_RELEASE/dataset/img/{name}.jpg'] = jpeg(*self.sizes[name])
+        self.sbd_labels = dict(self.labels)
         for name in VOC_TRAIN + VOC_VAL:
             label = rng.integers(0, 21, self.sizes[name], np.uint8)
             label[::5] = 255
@@ -94,10 +95,14 @@ def test_labels_and_lists(run_tool, tmp_path, jobs):
     result = run_tool(TOOL, 'out', '--from', 'given', '--jobs', jobs)
     assert result.status == 0, result.err
     out = tmp_path / 'out'
-    written = {path.stem: read_label(path) for path in (out / 'SegmentationClassAug').iterdir()}
-    assert written.keys() == imitation.labels.keys()
-    for name, label in imitation.labels.items():
-        assert written[name].dtype == np.uint8 and np.array_equal(written[name], label), name
+    for folder, labels in (
+        ('SegmentationClassAug', imitation.labels),
+        ('SegmentationClassSBD', imitation.sbd_labels),
+    ):
+        written = {path.stem: read_label(path) for path in (out / folder).iterdir()}
+        assert written.keys() == labels.keys()
+        for name, label in labels.items():
+            assert written[name].dtype == np.uint8 and np.array_equal(written[name], label), name
     lists = {
         path.stem: path.read_text().split() for path in (out / 'ImageSets/Segmentation').iterdir()
     }
