@@ -6,9 +6,7 @@ train_pipeline = __package.published_recipe(
     base_size=_base_.base_size, crop_size=_base_.crop_size, release='v1.2.0'
 ).train_pipeline
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-model = dict(
-    decode_head=dict(channel_dropout=False), auxiliary_head=dict(channel_dropout=False)
-)
+model = dict(decode_head=dict(channel_dropout=False), auxiliary_head=dict(channel_dropout=False))
 
 __schedule = __package.RELEASES['v1.2.0'].schedules['ade20k']
 epochs = __schedule.epochs

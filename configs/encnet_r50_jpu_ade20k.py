@@ -13,7 +13,5 @@ model = dict(
         init_cfg=dict(type='PyTorchDefault'),
         loss_se_decode=dict(skip_unlabelled=False),
     ),
-    auxiliary_head=dict(
-        num_classes=_base_.num_classes, init_cfg=dict(type='PyTorchDefault')
-    ),
+    auxiliary_head=dict(num_classes=_base_.num_classes, init_cfg=dict(type='PyTorchDefault')),
 )

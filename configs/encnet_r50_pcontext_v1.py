@@ -4,12 +4,8 @@ _base_ = './encnet_r50_pcontext.py'
 # mmseg_encnet/configuration/recipe.py).
 train_pipeline = (
     __import__('mmseg_encnet')
-    .published_recipe(
-        base_size=_base_.base_size, crop_size=_base_.crop_size, release='v1.2.0'
-    )
+    .published_recipe(base_size=_base_.base_size, crop_size=_base_.crop_size, release='v1.2.0')
     .train_pipeline
 )
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-model = dict(
-    decode_head=dict(channel_dropout=False), auxiliary_head=dict(channel_dropout=False)
-)
+model = dict(decode_head=dict(channel_dropout=False), auxiliary_head=dict(channel_dropout=False))

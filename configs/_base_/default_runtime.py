@@ -31,6 +31,6 @@ tta_model = dict(type='ContextTTAModel')
 load_from = None
 resume = False
 
-# The published learning rates are for 8 GPUs with 2 images each. PyTorch-Encoding also scales them
-# with the batch size.
+# The published learning rates are for 16 images in all: 8 GPUs with 2 each here, 4 with 4 each in
+# PyTorch-Encoding 0.5.0. PyTorch-Encoding also scales them with the batch size.
 auto_scale_lr = dict(enable=True, base_batch_size=16)

@@ -51,7 +51,7 @@ class Release(NamedTuple):
 
 
 # Paths are those of https://github.com/zhanghang1989/PyTorch-Encoding at the commit of the release:
-# schedules in experiments/segmentation/{option,train}.py, augmentation in encoding/datasets/base.py,
+# schedules in experiments/segmentation/{option,train}.py, augmentation in encoding/datasets,
 # scales in experiments/segmentation/test.py, dropout in encoding/models.
 #
 # Alike in all releases: SGD with momentum 0.9 and weight decay 1e-4, a batch of 16, ten times the

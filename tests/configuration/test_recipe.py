@@ -85,3 +85,24 @@ def test_an_unknown_step_is_refused(step):
     key = f'train_dataloader.dataset.pipeline.{step}'
     with pytest.raises(UserError, match=key):
         load_config('encnet_r18_msrc21', {key: (64, 64)})
+
+
+@pytest.mark.parametrize(
+    'release, kind, size',
+    [
+        ('v0.5.0', 'RandomShortSideResize', dict(base_size=100)),
+        ('v1.2.0', 'RandomResize', dict(scale=(100, 100))),
+    ],
+)
+def test_each_release_scales_its_side(release, kind, size):
+    sizes = dict(base_size=100, crop_size=(60, 90))
+    recipe = published_recipe(release=release, **sizes)
+    steps = by_type(recipe.train_pipeline)
+    assert steps[kind].items() >= size.items()
+    assert ('RandomGaussianBlur' in steps) == (release == 'v0.5.0')
+    assert (recipe == published_recipe(**sizes)) == (release == 'v1.2.0')
+
+
+def test_an_unknown_release_is_refused():
+    with pytest.raises(UserError, match=r"'v0\.9'.*v0\.5\.0, v1\.2\.0"):
+        published_recipe(base_size=100, crop_size=(60, 90), release='v0.9')

@@ -93,7 +93,7 @@ def test_sizes_reach_the_pipelines():
         assert [step.scale for step in pipeline if step.type == 'Resize'] == [(320, 320)]
     for pipeline in (cfg.train_pipeline, cfg.train_dataloader.dataset.pipeline):
         steps = {step.type: step for step in pipeline}
-        assert steps['RandomResize'].scale == (320, 320)
+        assert steps['RandomShortSideResize'].base_size == 320
         assert steps['Pad'].size == steps['RandomCrop'].crop_size == (288, 288)
     (augment,) = (step for step in cfg.tta_pipeline if step.type == 'TestTimeAug')
     scales = [step.scale for steps in augment.transforms for step in steps if 'scale' in step]

@@ -28,9 +28,7 @@ class RandomGaussianBlur(BaseTransform):
             least 0.
     """
 
-    def __init__(
-        self, prob: float = 0.5, radius_range: tuple[float, float] = (0.0, 1.0)
-    ) -> None:
+    def __init__(self, prob: float = 0.5, radius_range: tuple[float, float] = (0.0, 1.0)) -> None:
         if not 0 <= prob <= 1:
             raise UserError(f'got prob={prob}, expected a probability between 0 and 1.')
         if not 0 <= radius_range[0] <= radius_range[1]:
