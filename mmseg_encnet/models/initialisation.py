@@ -30,4 +30,4 @@ class PyTorchDefaultInit:
                 reset()
             # The toolbox would otherwise initialise ConvModules in turn. It checks this flag.
             if layer is not module and hasattr(layer, 'init_weights'):
-                layer.is_init = True
+                layer.is_init = True  # type: ignore[assignment]

@@ -50,5 +50,5 @@ class AuxFCNHead(FCNHead):
             loss_decode=loss_decode,
             **kwargs,
         )
-        if not channel_dropout and self.dropout is not None:
-            self.dropout = nn.Dropout(dropout_ratio)
+        if not channel_dropout and self.dropout_ratio > 0:
+            self.dropout = nn.Dropout(self.dropout_ratio)

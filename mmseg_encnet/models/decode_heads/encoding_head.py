@@ -112,7 +112,7 @@ class EncodingHead(BaseDecodeHead):
                 f'got num_groups={num_groups}, expected a divisor of channels={self.channels}; '
                 'choose another num_groups.'
             )
-        if not channel_dropout and self.dropout is not None:
+        if not channel_dropout and self.dropout_ratio > 0:
             self.dropout = nn.Dropout(self.dropout_ratio)
         self.use_se_loss = use_se_loss
         self.add_lateral = add_lateral
