@@ -135,7 +135,7 @@ def published_recipe(
             Evaluation scales the long side in both.
         crop_size: Height and width in pixels of the training crops.
         padding_label: Label of the padding around images smaller than the crop.
-        release: A key of :data:`RELEASES`.
+        release: A key of ``RELEASES``.
         tta_scales: Factors by which test-time augmentation scales the long side.
 
     Raises:
