@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils.data import DataLoader
 
 from mmseg_encnet import toolbox_changes
+from mmseg_encnet.checkpoints.downloads import DownloadError
 from mmseg_encnet.checkpoints.fit import UnfitWeightsError, check_finite
 from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
 from mmseg_encnet.datasets.checked import build_checked_dataset
@@ -182,6 +183,10 @@ class EncNetRunner(Runner):
         with _explaining(f'the file of pretrained weights {name} named by {key}'):
             try:
                 super()._init_model_weights()
+            except DownloadError as error:
+                raise UserError(
+                    f'{error}, or train from scratch with --cfg-options {key}=None'
+                ) from error
             except (URLError, ConnectionError, TimeoutError) as error:
                 raise UserError(_how_to_get_weights(key, name, error)) from error
             check_finite(self.model.state_dict(), dict(self.model.named_buffers()))

@@ -22,6 +22,7 @@ from PIL import Image
 
 import mmseg_encnet  # noqa: F401  (registers the parts in the configs)
 from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
+from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -45,6 +46,7 @@ NAMES = [
     'encnet_r101_voc12aug_from-coco',
     'encnet_r101v1c_ade20k',
     'encnet_r101v1c_cityscapes',
+    'encnet_r101v1c_cityscapes-769',
     'encnet_r152_ade20k',
     'encnet_r18_camvid',
     'encnet_r18_context-scenes',
@@ -66,6 +68,9 @@ NAMES = [
     'encnet_r50_voc12aug',
     'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes',
+    'encnet_r50v1c_cityscapes-769',
+    'encnet_r50v1c_jpu_ade20k',
+    'encnet_r50v1c_jpu_cityscapes',
     'encnet_resnest50_ade20k',
     'encnet_swin-t_ade20k',
     'fcn_r18_context-scenes',
@@ -94,6 +99,7 @@ ON_DISK = [
     'encnet_r50_camvid',
     'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes',
+    'encnet_r50v1c_cityscapes-769',
 ]
 # Divides every width, so that a training step takes a fraction of a second.
 SHRINK = 8
@@ -333,7 +339,8 @@ def test_starts_from_published_weights(name):
         assert backbone.init_cfg.checkpoint == SCHEME + weights
         assert weights in IMAGENET_SHA1
     elif backbone.type == 'ResNetV1c':
-        assert backbone.init_cfg.checkpoint == f'open-mmlab://resnet{backbone.depth}_v1c'
+        assert f'/resnet{backbone.depth}_v1c-' in backbone.init_cfg.checkpoint
+        assert backbone.init_cfg.checkpoint.startswith(HOSTS)
 
 
 @pytest.mark.parametrize(
