@@ -36,7 +36,7 @@ def download(urls: Sequence[str], target: Path, check: Callable[[Path], object])
                 url, known_hash=None, fname=part.name, path=part.parent, progressbar=True
             )
             check(part)
-            os.replace(part, target)
+            part.replace(target)
             return
         except Exception as error:
             failures.append(f'{url}: {_reason(error)}')

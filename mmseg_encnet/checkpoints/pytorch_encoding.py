@@ -29,9 +29,8 @@ from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
 
 SCHEME = 'pytorch-encoding://'
-# The addresses in that project's ``encoding/models/model_store.py``, newest first. The first has been
-# reported dead since May 2021 (zhanghang1989/PyTorch-Encoding#393 and #395), the last since May 2020
-# (#273).
+# The addresses in that project's ``encoding/models/model_store.py``, newest first. Its issues #393
+# and #395 report the first dead in May 2021, #273 the last in May 2020.
 BASE_URLS = (
     'https://s3.us-west-1.wasabisys.com/encoding/models/',  # commit c99b108, June 2020
     'https://hangzh.s3-us-west-1.amazonaws.com/encoding/models/',  # commit c9d4a46, May 2020

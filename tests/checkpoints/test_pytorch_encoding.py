@@ -16,6 +16,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from pickled_code import Payload
+from tiny_setup import ROOT
 
 from mmseg_encnet.checkpoints import load_imagenet_backbone, pytorch_encoding
 from mmseg_encnet.checkpoints.downloads import DownloadError
@@ -274,7 +275,9 @@ def test_unknown_name_lists_the_known_ones():
 def test_a_kill_halfway_leaves_nothing_half_written(function, server, source, monkeypatch):
     weights = pth(source)
     stem = publish(monkeypatch, weights)
-    (server.folder / f'{stem}.zip').write_bytes(archive(**{f'{stem}__pth': weights}))
+    folder = pytorch_encoding.cache_dir()
+    folder.mkdir(parents=True)
+    (folder / f'{stem}.zip').write_bytes(archive(**{f'{stem}__pth': weights}))
 
     def kill(*_):
         raise KeyboardInterrupt
@@ -318,3 +321,10 @@ def test_code_in_the_published_file_does_not_run(server, monkeypatch, tmp_path):
     with pytest.raises(UserError, match='could run code'):
         load_imagenet_backbone(NAME)
     assert not (tmp_path / 'ran').exists()
+
+
+def test_the_page_lists_the_checksums():
+    page = (ROOT / 'docs' / 'tutorials' / 'weights.md').read_text()
+    published = {**pytorch_encoding.IMAGENET_SHA1, **pytorch_encoding.ENCNET_SHA1}
+    for name, sha1 in published.items():
+        assert f'| `{name}-{sha1[:8]}` | `{sha1}` |' in page

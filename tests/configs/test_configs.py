@@ -459,6 +459,7 @@ def test_list_of_configs_and_metafile():
         # Every result has a source, and its name marks it as published.
         assert (source == 'none') == ('Results' not in model)
         assert (source == 'none') == ('Published At' not in model['Metadata'])
+        assert (source == 'none') == ('Recipe' not in model['Metadata'])
         for result in model.get('Results', []):
             assert all(metric.startswith('published ') for metric in result['Metrics'])
         if 'Weights' in model:

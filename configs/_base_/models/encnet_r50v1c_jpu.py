@@ -1,7 +1,7 @@
 _base_ = './encnet_r50v1c.py'
 
-# The network of MMSegmentation's FastFCN checkpoints with EncNet, which load with strict=True. Unlike
-# FastFCN's own, it keeps the dilations of the backbone, and its head starts with a 3x3 convolution.
+# The network of MMSegmentation's FastFCN checkpoints with EncNet, which load with strict=True.
+# Unlike FastFCN's own, it dilates the backbone, and its head starts with a 3x3 convolution.
 model = dict(
     backbone=dict(strides=(1, 2, 2, 2), out_indices=(1, 2, 3)),
     neck=dict(
