@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from mmseg_encnet.errors import UserError
 
 
@@ -26,15 +28,16 @@ def download(urls: Sequence[str], target: Path, check: Callable[[Path], object])
         DownloadError: No address works. The message lists all with their errors.
     """
     # Imported here because only a download needs it.
-    import pooch
+    from pooch import HTTPDownloader
 
+    fetch = HTTPDownloader(progressbar=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f'{target.name}.{os.getpid()}.part')
     failures = []
     for url in urls:
         try:
-            pooch.retrieve(
-                url, known_hash=None, fname=part.name, path=part.parent, progressbar=True
-            )
+            print_log(f'Downloading {url}', logger='current')
+            fetch(url, str(part), None)
             check(part)
             part.replace(target)
             return

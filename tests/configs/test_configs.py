@@ -15,6 +15,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import get_external_models
 from mmengine.structures import PixelData
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
@@ -22,7 +23,7 @@ from PIL import Image
 
 import mmseg_encnet  # noqa: F401  (registers the parts in the configs)
 from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
-from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS
+from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -365,10 +366,15 @@ def test_a_stage_takes_over_all_of_the_one_before(stage, before):
         ('encnet_r101v1c_ade20k', 'encnet_r101-d8_4xb4-160k_ade20k-512x512'),
         ('encnet_r50v1c_cityscapes', 'encnet_r50-d8_4xb2-80k_cityscapes-512x1024'),
         ('encnet_r101v1c_cityscapes', 'encnet_r101-d8_4xb2-80k_cityscapes-512x1024'),
+        ('encnet_r50v1c_cityscapes-769', 'encnet_r50-d8_4xb2-80k_cityscapes-769x769'),
+        ('encnet_r101v1c_cityscapes-769', 'encnet_r101-d8_4xb2-80k_cityscapes-769x769'),
+        ('encnet_r50v1c_jpu_ade20k', 'fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512'),
+        ('encnet_r50v1c_jpu_cityscapes', 'fastfcn_r50-d32_jpu_enc_4xb2-80k_cityscapes-512x1024'),
     ],
 )
 def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
-    toolbox = Path(mmseg.__file__).parent / '.mim' / 'configs' / 'encnet' / f'{theirs}.py'
+    folder = theirs.partition('_')[0]
+    toolbox = Path(mmseg.__file__).parent / '.mim' / 'configs' / folder / f'{theirs}.py'
     ours, theirs = load(ours), Config.fromfile(toolbox)
     shapes = []
     for cfg in (ours, theirs):
@@ -377,7 +383,8 @@ def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
         shapes.append({key: value.shape for key, value in model.state_dict().items()})
     assert shapes[0] == shapes[1]
 
-    assert ours.model.backbone.init_cfg.checkpoint == theirs.model.pretrained
+    weights = get_external_models()[theirs.model.pretrained.removeprefix('open-mmlab://')]
+    assert weights in addresses(ours.model.backbone.init_cfg.checkpoint)
     assert ours.model.data_preprocessor == theirs.model.data_preprocessor
     assert ours.model.test_cfg == theirs.model.test_cfg
     for part in ('decode_head', 'auxiliary_head'):
@@ -470,3 +477,6 @@ def test_mim_reads_the_index():
     load_index = pytest.importorskip('modelindex.load_model_index').load
     index = load_index(str(ROOT / 'model-index.yml'))
     assert sorted(model.name for model in index.models) == NAMES
+    table = pytest.importorskip('mim.commands.search').convert2df(index)
+    assert sorted(table.index) == NAMES
+    assert table.recipe.notna().equals(table.published_at.notna())
