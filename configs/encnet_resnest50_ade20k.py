@@ -6,6 +6,8 @@ model = dict(
         strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
         contract_dilation=True,
-        init_cfg=dict(checkpoint='open-mmlab://resnest50'),
+        init_cfg=dict(
+            checkpoint='https://mmassets.onedl.ai/pretrain/third_party/resnest50_d2-7497a55b.pth'
+        ),
     )
 )

@@ -63,7 +63,10 @@ if not toolbox_missing():
         toolbox_changes,
         visualization,
     )
-    from mmseg_encnet.checkpoints import pytorch_encoding  # noqa: F401  (a checkpoint scheme)
+    from mmseg_encnet.checkpoints import (  # noqa: F401  (schemes for checkpoints)
+        pytorch_encoding,
+        toolbox_hosts,
+    )
     from mmseg_encnet.running import hooks  # noqa: F401
 
     toolbox_changes.apply()

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,12 +23,19 @@ from mmengine.dist import barrier, get_rank
 from mmengine.runner import CheckpointLoader
 
 from mmseg_encnet.checkpoints.conversion import convert_checkpoint
+from mmseg_encnet.checkpoints.downloads import download
 from mmseg_encnet.checkpoints.layouts import rename_backbone
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
 
 SCHEME = 'pytorch-encoding://'
-BASE_URL = 'https://s3.us-west-1.wasabisys.com/encoding/models/'
+# The addresses in that project's ``encoding/models/model_store.py``, newest first. Its issues #393
+# and #395 report the first dead in May 2021, #273 the last in May 2020.
+BASE_URLS = (
+    'https://s3.us-west-1.wasabisys.com/encoding/models/',  # commit c99b108, June 2020
+    'https://hangzh.s3-us-west-1.amazonaws.com/encoding/models/',  # commit c9d4a46, May 2020
+    'https://hangzh.s3.amazonaws.com/encoding/models/',  # commit 2d21747, June 2018
+)
 IMAGENET_SHA1 = {
     'resnet50s': 'a75c83cfc89a56a4e8ba71b14f1ec67e923787b3',
     'resnet101s': '03a0f310d6447880f1b22a83bd7d1aa7fc702c6e',
@@ -63,12 +71,7 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
         raise UserError(
             f'unknown PyTorch-Encoding backbone {name!r}; choose one of {", ".join(IMAGENET_SHA1)}.'
         )
-    weights_file, data = _fetch(
-        name,
-        IMAGENET_SHA1[name],
-        root,
-        ', or train from scratch with --cfg-options model.backbone.init_cfg=None',
-    )
+    weights_file, data = _fetch(name, IMAGENET_SHA1[name], root)
     try:
         source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     except UnpicklingError as error:
@@ -96,7 +99,7 @@ def convert_published_encnet(
     sha1 = ENCNET_SHA1[name]
     target = root / f'{name}-{sha1[:8]}_converted.pth'
     if not target.is_file():
-        weights_file, _ = _fetch(name, sha1, root, '')
+        weights_file, _ = _fetch(name, sha1, root)
         convert_checkpoint(weights_file, target, dataset_meta)
     return target
 
@@ -114,7 +117,7 @@ def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
     return dict(state_dict=state_dict, meta={})
 
 
-def _fetch(name: str, sha1: str, root: Path | None, alternative: str) -> tuple[Path, bytes]:
+def _fetch(name: str, sha1: str, root: Path | None) -> tuple[Path, bytes]:
     """Return path and content of a published ``.pth``, downloaded if necessary and checked."""
     stem = f'{name}-{sha1[:8]}'
     root = cache_dir() if root is None else Path(root)
@@ -122,31 +125,26 @@ def _fetch(name: str, sha1: str, root: Path | None, alternative: str) -> tuple[P
     if not weights_file.is_file():
         archive = root / f'{stem}.zip'
         if not archive.is_file():
-            _download(name, archive, alternative)
-        data = _read_member(archive)
-        _check_sha1(data, sha1, archive)
+            urls = [f'{base}{archive.name}' for base in BASE_URLS]
+            download(urls, archive, lambda path: _check_sha1(_read_member(path), sha1))
+        with _about(archive):
+            data = _read_member(archive)
+            _check_sha1(data, sha1)
         write_whole(weights_file, data)
         # Another process may do the same at the same time.
         archive.unlink(missing_ok=True)
     data = weights_file.read_bytes()
-    _check_sha1(data, sha1, weights_file)
+    with _about(weights_file):
+        _check_sha1(data, sha1)
     return weights_file, data
 
 
-def _download(name: str, archive: Path, alternative: str) -> None:
-    url = BASE_URL + archive.name
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
     try:
-        # Imported here because only a download needs it.
-        import pooch
-
-        pooch.retrieve(
-            url, known_hash=None, fname=archive.name, path=archive.parent, progressbar=True
-        )
-    except Exception as error:
-        raise UserError(
-            f'the weights {name} cannot be downloaded ({type(error).__name__}); download '
-            f'{url} and put it at {archive}{alternative}'
-        ) from error
+        yield
+    except UserError as error:
+        raise UserError(f'{path} {error}; delete the file and try again.') from error
 
 
 def _read_member(archive: Path) -> bytes:
@@ -156,15 +154,11 @@ def _read_member(archive: Path) -> bytes:
             if len(members) == 1:
                 return content.read(members[0])
     except zipfile.BadZipFile as error:
-        raise UserError(f'{archive} is not an intact zip file; delete it and try again.') from error
-    raise UserError(
-        f'{archive} holds {len(members)} .pth files, expected exactly one; delete it and try again.'
-    )
+        raise UserError('is not an intact zip file') from error
+    raise UserError(f'holds {len(members)} .pth files, expected exactly one')
 
 
-def _check_sha1(data: bytes, sha1: str, path: Path) -> None:
+def _check_sha1(data: bytes, sha1: str) -> None:
     found = hashlib.sha1(data).hexdigest()
     if found != sha1:
-        raise UserError(
-            f'{path} has SHA-1 {found}, expected {sha1}; delete the file and try again.'
-        )
+        raise UserError(f'has SHA-1 {found}, expected {sha1}')

@@ -23,8 +23,10 @@ from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils.data import DataLoader
 
 from mmseg_encnet import toolbox_changes
+from mmseg_encnet.checkpoints.downloads import DownloadError
 from mmseg_encnet.checkpoints.fit import UnfitWeightsError, check_finite
 from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
+from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
 from mmseg_encnet.resuming.find import find_resumable
@@ -182,6 +184,10 @@ class EncNetRunner(Runner):
         with _explaining(f'the file of pretrained weights {name} named by {key}'):
             try:
                 super()._init_model_weights()
+            except DownloadError as error:
+                raise UserError(
+                    f'{error}, or train from scratch with --cfg-options {key}=None'
+                ) from error
             except (URLError, ConnectionError, TimeoutError) as error:
                 raise UserError(_how_to_get_weights(key, name, error)) from error
             check_finite(self.model.state_dict(), dict(self.model.named_buffers()))
@@ -223,6 +229,8 @@ def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
     if not url.startswith('http'):
         url = f'https://download.openmmlab.com/{url}'
     place = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name
+    if url.startswith(HOSTS):
+        url = ' or '.join(addresses(url))
     return (
         f'the weights {name!r} named by {key} cannot be downloaded ({first_line(error)}); '
         f'download {url} and put it at {place}, or train from scratch with --cfg-options '

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import os
+import socket
 import threading
 import zipfile
 from pathlib import Path
@@ -15,8 +16,10 @@ import torch
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from pickled_code import Payload
+from tiny_setup import ROOT
 
 from mmseg_encnet.checkpoints import load_imagenet_backbone, pytorch_encoding
+from mmseg_encnet.checkpoints.downloads import DownloadError
 from mmseg_encnet.errors import UserError
 
 NAME = 'resnet50s'
@@ -113,7 +116,7 @@ def server(tmp_path, monkeypatch):
     thread = threading.Thread(target=listener.serve_forever, daemon=True)
     thread.start()
     port = listener.server_address[1]
-    monkeypatch.setattr(pytorch_encoding, 'BASE_URL', f'http://127.0.0.1:{port}/')
+    monkeypatch.setattr(pytorch_encoding, 'BASE_URLS', (f'http://127.0.0.1:{port}/',))
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
     yield offered
@@ -196,29 +199,58 @@ def test_another_folder(server, source, monkeypatch, tmp_path):
 
 GOOD, OTHER = pth({'conv1.0.weight': torch.zeros(1)}), pth({'conv1.0.weight': torch.ones(1)})
 BAD_ARCHIVES = {
-    'other weights': (archive(a__pth=OTHER), ['SHA-1', 'delete']),
-    'no weights': (archive(a__txt=b''), ['0 .pth files', 'exactly one']),
-    'two weights': (archive(a__pth=GOOD, b__pth=GOOD), ['2 .pth files', 'exactly one']),
-    'no archive': (b'<html>moved</html>', ['intact zip file', 'delete']),
-    'cut off': (archive(a__pth=GOOD)[:-40], ['delete']),
+    'other weights': (archive(a__pth=OTHER), 'has SHA-1 '),
+    'no weights': (archive(a__txt=b''), 'holds 0 .pth files, expected exactly one'),
+    'two weights': (archive(a__pth=GOOD, b__pth=GOOD), 'holds 2 .pth files, expected exactly one'),
+    'no archive': (b'<html>moved</html>', 'is not an intact zip file'),
+    # What is left ends with the archive inside, which PyTorch wrote.
+    'cut off': (archive(a__pth=GOOD)[:-40], 'holds 0 .pth files, expected exactly one'),
     'damaged': (
         archive(a__pth=GOOD).replace(GOOD[100:110], b'0' * 10),
-        ['intact zip file', 'delete'],
+        'is not an intact zip file',
     ),
-    'nothing there': (None, ['cannot be downloaded', 'put it at', 'init_cfg=None']),
 }
 
 
 @pytest.mark.parametrize('name', BAD_ARCHIVES)
-def test_what_is_not_the_published_file_is_refused(name, server, monkeypatch):
-    content, words = BAD_ARCHIVES[name]
+def test_a_file_placed_by_hand_that_is_not_the_published_one_is_refused(name, server, monkeypatch):
+    content, reason = BAD_ARCHIVES[name]
     stem = publish(monkeypatch, GOOD)
-    if content is not None:
-        (server.folder / f'{stem}.zip').write_bytes(content)
+    folder = pytorch_encoding.cache_dir()
+    folder.mkdir(parents=True)
+    (folder / f'{stem}.zip').write_bytes(content)
     with pytest.raises(UserError) as caught:
         load_imagenet_backbone(NAME)
-    assert all(word in str(caught.value) for word in [stem, *words]), str(caught.value)
+    assert f'{stem}.zip {reason}' in str(caught.value)
+    assert str(caught.value).endswith('; delete the file and try again.')
     assert f'{stem}.pth' not in files()
+
+
+@pytest.mark.parametrize('name', [*BAD_ARCHIVES, 'missing', 'silent'])
+def test_the_next_address_is_tried(name, server, monkeypatch):
+    monkeypatch.setattr('pooch.downloaders.DEFAULT_TIMEOUT', 0.5)
+    content, reason = BAD_ARCHIVES.get(name, (None, 'HTTP status 404'))
+    stem = publish(monkeypatch, GOOD)
+    (good,) = pytorch_encoding.BASE_URLS
+    bad = f'{good}bad/'
+    (server.folder / 'bad').mkdir()
+    if content is not None:
+        (server.folder / 'bad' / f'{stem}.zip').write_bytes(content)
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        if name == 'silent':
+            bad, reason = f'http://127.0.0.1:{silent.getsockname()[1]}/', 'ReadTimeout'
+        monkeypatch.setattr(pytorch_encoding, 'BASE_URLS', (bad, good))
+        with pytest.raises(DownloadError) as caught:
+            load_imagenet_backbone(NAME)
+        # One sentence lists each address with its error.
+        message = str(caught.value)
+        assert f'({bad}{stem}.zip: ' in message and reason in message.partition('; ')[0], message
+        assert f'; {good}{stem}.zip: HTTP status 404); get it elsewhere and put it at ' in message
+        assert files() == set()
+
+        (server.folder / f'{stem}.zip').write_bytes(archive(**{f'{stem}__pth': GOOD}))
+        load_imagenet_backbone(NAME)
+    assert files() == {f'{stem}.pth'}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +275,9 @@ def test_unknown_name_lists_the_known_ones():
 def test_a_kill_halfway_leaves_nothing_half_written(function, server, source, monkeypatch):
     weights = pth(source)
     stem = publish(monkeypatch, weights)
-    (server.folder / f'{stem}.zip').write_bytes(archive(**{f'{stem}__pth': weights}))
+    folder = pytorch_encoding.cache_dir()
+    folder.mkdir(parents=True)
+    (folder / f'{stem}.zip').write_bytes(archive(**{f'{stem}__pth': weights}))
 
     def kill(*_):
         raise KeyboardInterrupt
@@ -268,6 +302,9 @@ def test_processes_that_fetch_at_once_do_not_disturb_each_other(server, source, 
 
     def read_while_another_finishes(path: Path) -> bytes:
         data = read_member(path)
+        if path.suffix != '.zip':
+            # The download, which no other process knows.
+            return data
         (path.parent / f'{stem}.pth').write_bytes(weights)
         path.unlink()
         return data
@@ -284,3 +321,10 @@ def test_code_in_the_published_file_does_not_run(server, monkeypatch, tmp_path):
     with pytest.raises(UserError, match='could run code'):
         load_imagenet_backbone(NAME)
     assert not (tmp_path / 'ran').exists()
+
+
+def test_the_page_lists_the_checksums():
+    page = (ROOT / 'docs' / 'tutorials' / 'weights.md').read_text()
+    published = {**pytorch_encoding.IMAGENET_SHA1, **pytorch_encoding.ENCNET_SHA1}
+    for name, sha1 in published.items():
+        assert f'| `{name}-{sha1[:8]}` | `{sha1}` |' in page

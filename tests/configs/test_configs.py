@@ -14,6 +14,7 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import get_external_models
 from mmengine.structures import PixelData
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
@@ -21,6 +22,7 @@ from PIL import Image
 
 import mmseg_encnet  # noqa: F401  (registers the parts in the configs)
 from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
+from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -44,6 +46,7 @@ NAMES = [
     'encnet_r101_voc12aug_from-coco',
     'encnet_r101v1c_ade20k',
     'encnet_r101v1c_cityscapes',
+    'encnet_r101v1c_cityscapes-769',
     'encnet_r152_ade20k',
     'encnet_r18_camvid',
     'encnet_r18_context-scenes',
@@ -67,6 +70,9 @@ NAMES = [
     'encnet_r50_voc12aug',
     'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes',
+    'encnet_r50v1c_cityscapes-769',
+    'encnet_r50v1c_jpu_ade20k',
+    'encnet_r50v1c_jpu_cityscapes',
     'encnet_resnest50_ade20k',
     'encnet_swin-t_ade20k',
     'fcn_r18_context-scenes',
@@ -95,6 +101,7 @@ ON_DISK = [
     'encnet_r50_camvid',
     'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes',
+    'encnet_r50v1c_cityscapes-769',
 ]
 # Divides every width, so that a training step takes a fraction of a second.
 SHRINK = 8
@@ -239,7 +246,8 @@ def test_starts_from_published_weights(name):
         assert backbone.init_cfg.checkpoint == SCHEME + weights
         assert weights in IMAGENET_SHA1
     elif backbone.type == 'ResNetV1c':
-        assert backbone.init_cfg.checkpoint == f'open-mmlab://resnet{backbone.depth}_v1c'
+        assert f'/resnet{backbone.depth}_v1c-' in backbone.init_cfg.checkpoint
+        assert backbone.init_cfg.checkpoint.startswith(HOSTS)
 
 
 def test_a_stage_takes_over_the_one_before():
@@ -266,10 +274,15 @@ def test_a_stage_takes_over_the_one_before():
         ('encnet_r101v1c_ade20k', 'encnet_r101-d8_4xb4-160k_ade20k-512x512'),
         ('encnet_r50v1c_cityscapes', 'encnet_r50-d8_4xb2-80k_cityscapes-512x1024'),
         ('encnet_r101v1c_cityscapes', 'encnet_r101-d8_4xb2-80k_cityscapes-512x1024'),
+        ('encnet_r50v1c_cityscapes-769', 'encnet_r50-d8_4xb2-80k_cityscapes-769x769'),
+        ('encnet_r101v1c_cityscapes-769', 'encnet_r101-d8_4xb2-80k_cityscapes-769x769'),
+        ('encnet_r50v1c_jpu_ade20k', 'fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512'),
+        ('encnet_r50v1c_jpu_cityscapes', 'fastfcn_r50-d32_jpu_enc_4xb2-80k_cityscapes-512x1024'),
     ],
 )
 def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
-    toolbox = Path(mmseg.__file__).parent / '.mim' / 'configs' / 'encnet' / f'{theirs}.py'
+    folder = theirs.partition('_')[0]
+    toolbox = Path(mmseg.__file__).parent / '.mim' / 'configs' / folder / f'{theirs}.py'
     ours, theirs = load(ours), Config.fromfile(toolbox)
     shapes = []
     for cfg in (ours, theirs):
@@ -278,7 +291,8 @@ def test_v1c_is_the_toolbox_network_and_recipe(ours, theirs):
         shapes.append({key: value.shape for key, value in model.state_dict().items()})
     assert shapes[0] == shapes[1]
 
-    assert ours.model.backbone.init_cfg.checkpoint == theirs.model.pretrained
+    weights = get_external_models()[theirs.model.pretrained.removeprefix('open-mmlab://')]
+    assert weights in addresses(ours.model.backbone.init_cfg.checkpoint)
     assert ours.model.data_preprocessor == theirs.model.data_preprocessor
     assert ours.model.test_cfg == theirs.model.test_cfg
     for part in ('decode_head', 'auxiliary_head'):
@@ -360,6 +374,7 @@ def test_list_of_configs_and_metafile():
         # Every result has a source, and its name marks it as published.
         assert (source == 'none') == ('Results' not in model)
         assert (source == 'none') == ('Published At' not in model['Metadata'])
+        assert (source == 'none') == ('Recipe' not in model['Metadata'])
         for result in model.get('Results', []):
             assert all(metric.startswith('published ') for metric in result['Metrics'])
         if 'Weights' in model:
@@ -370,3 +385,6 @@ def test_mim_reads_the_index():
     load_index = pytest.importorskip('modelindex.load_model_index').load
     index = load_index(str(ROOT / 'model-index.yml'))
     assert sorted(model.name for model in index.models) == NAMES
+    table = pytest.importorskip('mim.commands.search').convert2df(index)
+    assert sorted(table.index) == NAMES
+    assert table.recipe.notna().equals(table.published_at.notna())

@@ -162,7 +162,7 @@ def server(tmp_path, monkeypatch):
     listener = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr(
-        pytorch_encoding, 'BASE_URL', f'http://127.0.0.1:{listener.server_address[1]}/'
+        pytorch_encoding, 'BASE_URLS', (f'http://127.0.0.1:{listener.server_address[1]}/',)
     )
     monkeypatch.setitem(pytorch_encoding.ENCNET_SHA1, NAME, digest)
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
@@ -270,7 +270,7 @@ def test_damaged_and_missing_downloads(server, tmp_path):
     with pytest.raises(UserError) as caught:
         get_encnet('pcontext', 'resnet50s', pretrained=True, root=place)
     sentence = str(caught.value)
-    assert f'download {pytorch_encoding.BASE_URL}{archive.name}' in sentence
+    assert f'({pytorch_encoding.BASE_URLS[0]}{archive.name}: ' in sentence
     assert f'put it at {place / archive.name}' in sentence
 
 

@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from tiny_setup import ROOT
 from torch import nn
 
-THEIRS = Path(mmseg.__file__).parent / '.mim/configs/encnet'
+THEIRS = Path(mmseg.__file__).parent / '.mim/configs'
 SHRINK = {
     'backbone.base_channels': 4,
     'backbone.stem_channels': 8,
@@ -31,15 +31,36 @@ SHRINK = {
 def build(path: Path, **options) -> nn.Module:
     cfg = Config.fromfile(path)
     cfg.model.pretrained = None
-    cfg.merge_from_dict({f'model.{key}': value for key, value in {**SHRINK, **options}.items()})
+    options = {**SHRINK, **options}
+    if 'neck' in cfg.model:
+        options |= {
+            'neck.in_channels': (32, 64, 128),
+            'neck.mid_channels': 16,
+            'decode_head.in_channels': [16, 16, 64],
+        }
+    if cfg.model.test_cfg.mode == 'slide':
+        options |= {'test_cfg.crop_size': (48, 48), 'test_cfg.stride': (32, 32)}
+    cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
     return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
 @pytest.mark.parametrize(
     'theirs, ours',
     [
-        ('encnet_r50-d8_4xb2-80k_cityscapes-512x1024', 'encnet_r50v1c_cityscapes'),
-        ('encnet_r101-d8_4xb4-160k_ade20k-512x512', 'encnet_r101v1c_ade20k'),
+        ('encnet/encnet_r50-d8_4xb2-80k_cityscapes-512x1024', 'encnet_r50v1c_cityscapes'),
+        ('encnet/encnet_r50-d8_4xb2-40k_cityscapes-769x769', 'encnet_r50v1c_cityscapes-769'),
+        ('encnet/encnet_r101-d8_4xb2-80k_cityscapes-769x769', 'encnet_r101v1c_cityscapes-769'),
+        ('encnet/encnet_r101-d8_4xb4-160k_ade20k-512x512', 'encnet_r101v1c_ade20k'),
+        ('fastfcn/fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512', 'encnet_r50v1c_jpu_ade20k'),
+        ('fastfcn/fastfcn_r50-d32_jpu_enc_4xb4-80k_ade20k-512x512', 'encnet_r50v1c_jpu_ade20k'),
+        (
+            'fastfcn/fastfcn_r50-d32_jpu_enc_4xb2-80k_cityscapes-512x1024',
+            'encnet_r50v1c_jpu_cityscapes',
+        ),
+        (
+            'fastfcn/fastfcn_r50-d32_jpu_enc_4xb4-80k_cityscapes-512x1024',
+            'encnet_r50v1c_jpu_cityscapes',
+        ),
     ],
 )
 def test_an_official_checkpoint_loads_strictly_and_predicts_the_same(theirs, ours):
@@ -61,7 +82,7 @@ def test_an_official_checkpoint_loads_strictly_and_predicts_the_same(theirs, our
 def test_swapping_the_head_in_a_toolbox_config_trains():
     torch.manual_seed(0)
     model = build(
-        THEIRS / 'encnet_r50-d8_4xb4-20k_voc12aug-512x512.py',
+        THEIRS / 'encnet/encnet_r50-d8_4xb4-20k_voc12aug-512x512.py',
         **{'decode_head.type': 'EncodingHead'},
     ).train()
     assert type(model.decode_head).__module__.startswith('mmseg_encnet')

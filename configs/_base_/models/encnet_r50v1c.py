@@ -7,7 +7,9 @@ model = dict(
         strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
         contract_dilation=True,
-        init_cfg=dict(checkpoint='open-mmlab://resnet50_v1c'),
+        init_cfg=dict(
+            checkpoint='https://mmassets.onedl.ai/pretrain/third_party/resnet50_v1c-2cccc1ad.pth'
+        ),
     ),
     decode_head=dict(align_corners=False, loss_decode=dict(type='CrossEntropyLoss')),
     auxiliary_head=dict(

@@ -11,9 +11,12 @@ from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 
+# ADE20K's site was reported down in September 2025 (CSAILVision/ADE20K#51). The mirror is a copy by
+# a user of Hugging Face.
 ARCHIVE = PublishedFile(
     'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
     digest='sha1:219e1696abb36c8ba3a3afe7fb2f4b4606a897c7',
+    mirrors=('https://huggingface.co/datasets/zbwxp/ade/resolve/main/ADEChallengeData2016.zip',),
 )
 
 

@@ -17,7 +17,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
-from mmseg_encnet.workbench.converters.cocostuff164k import TRAIN_IMAGES, VAL_IMAGES
+from mmseg_encnet.workbench.converters.cocostuff164k import BUCKET, TRAIN_IMAGES, VAL_IMAGES
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label, run_parallel
@@ -25,6 +25,7 @@ from mmseg_encnet.workbench.converters.labels import LabelTask, read_label, run_
 ANNOTATIONS = PublishedFile(
     'http://images.cocodataset.org/annotations/annotations_trainval2017.zip',
     digest='sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3',
+    mirrors=(f'{BUCKET}annotations/annotations_trainval2017.zip',),
 )
 SPLITS = ('train2017', 'val2017')
 _ADVICE = f'delete it, {START_OVER}'

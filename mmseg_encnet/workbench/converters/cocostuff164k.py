@@ -16,14 +16,18 @@ from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
 
-# COCO publishes no checksums. These are the ones in PyTorch-Encoding and GluonCV.
+# COCO publishes no checksums. These are the ones in PyTorch-Encoding and GluonCV. The mirrors are
+# COCO's own bucket under the name of Amazon S3, which has a valid certificate.
+BUCKET = 'https://s3.amazonaws.com/images.cocodataset.org/'
 TRAIN_IMAGES = PublishedFile(
     'http://images.cocodataset.org/zips/train2017.zip',
     digest='sha1:10ad623668ab00c62c096f0ed636d6aff41faca5',
+    mirrors=(f'{BUCKET}zips/train2017.zip',),
 )
 VAL_IMAGES = PublishedFile(
     'http://images.cocodataset.org/zips/val2017.zip',
     digest='sha1:4950dc9d00dbe1c933ee0170f5797584351d2a41',
+    mirrors=(f'{BUCKET}zips/val2017.zip',),
 )
 LABELS = PublishedFile(
     'http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'

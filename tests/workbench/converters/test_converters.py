@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
 import sys
 from collections import Counter
@@ -262,4 +263,20 @@ def test_tool_says_what_it_fetches(tool, monkeypatch, capsys):
     assert not ended.value.code
     converter = importlib.import_module(f'{command.__package__}.{tool.stem}').CONVERTER
     printed = capsys.readouterr().out
-    assert all(file.name in printed and file.url in printed for file in converter.files)
+    for file in converter.files:
+        assert all(text in printed for text in (file.name, *file.urls))
+
+
+def test_the_page_lists_names_addresses_and_checksums():
+    tools = (ROOT / 'tools' / 'dataset_converters').glob('*.py')
+    converters = [importlib.import_module(f'{command.__package__}.{tool.stem}') for tool in tools]
+    files = {file for module in converters for file in module.CONVERTER.files if not file.account}
+    page = (ROOT / 'docs' / 'datasets.md').read_text()
+    rows = {
+        line.split('`')[1]: line for line in page.splitlines() if '](http' in line and '| `' in line
+    }
+    assert rows.keys() == {file.name for file in files}
+    for file in files:
+        row = rows[file.name]
+        assert tuple(re.findall(r'\]\((http[^)]+)\)', row)) == file.urls
+        assert ('sha1:' + row.split('`')[-2] == file.digest) if file.digest else ('none' in row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import time
 
 import killable
@@ -11,6 +12,7 @@ import pytest
 from range_server import serve
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.converters import download
 from mmseg_encnet.workbench.converters.download import PublishedFile, fetch
 
 CONTENT = random.Random(0).randbytes(3_000_000)
@@ -157,6 +159,46 @@ def test_wrong_checksum(server, tmp_path):
     assert found in str(error.value) and '0' * 40 in str(error.value)
     assert '--from' in str(error.value)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    'broken, reason',
+    [
+        (dict(status=404), 'HTTP status 404'),
+        (dict(hang=True, break_after=0), 'ReadTimeout|ConnectionError'),
+        (dict(content=CONTENT[::-1]), 'checksum sha1:.*expected sha1:'),
+        (dict(break_after=0), 'ChunkedEncodingError|connection closed'),
+        (None, 'ConnectionError'),
+    ],
+    ids=['404', 'timeout', 'wrong checksum', 'cut off', 'gone'],
+)
+def test_the_next_address_is_tried(server, tmp_path, broken, reason, monkeypatch):
+    monkeypatch.setattr(download, '_TIMEOUT', (1, 1))
+    digest = f'sha1:{hashlib.sha1(CONTENT).hexdigest()}'
+    with serve() as first:
+        first.content = CONTENT
+        for name, value in (broken or {}).items():
+            setattr(first, name, value)
+        urls = [f'{first.url}archive.tar', f'{server.url}archive.tar']
+        file = PublishedFile(urls[0], digest, mirrors=(urls[1],))
+        if broken is None:
+            first.close()
+        assert fetch(file, tmp_path / 'one').read_bytes() == CONTENT
+        assert names(tmp_path / 'one') == ['archive.tar']
+        # When all fail, one sentence lists each address with its error.
+        server.status = 503
+        with pytest.raises(UserError) as error:
+            fetch(file, tmp_path / 'all')
+    sentence = str(error.value)
+    assert re.search(rf'\({re.escape(urls[0])}: ({reason})', sentence), sentence
+    assert f'; {urls[1]}: HTTP status 503)' in sentence
+    assert re.search(r'docs/datasets\.md.*--from FOLDER\.$', sentence)
+    assert not (tmp_path / 'all' / 'archive.tar').exists()
+
+
+def test_mirrors_need_a_checksum():
+    with pytest.raises(ValueError, match='need a digest'):
+        PublishedFile('https://example.org/a.tar', mirrors=('https://example.com/a.tar',))
 
 
 @pytest.mark.parametrize('status', [403, 404, 503])
