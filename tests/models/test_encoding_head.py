@@ -139,6 +139,8 @@ SWITCHES = {
     'without SE-loss': dict(use_se_loss=False),
     'lateral': dict(add_lateral=True),
     'lateral without SE-loss': dict(add_lateral=True, use_se_loss=False),
+    'sum over codewords': dict(reduction='sum'),
+    'gate that scales': dict(gate='scale'),
     '1 code': dict(num_codes=1),
     '32 codes': dict(num_codes=32),
     'no codes': dict(num_codes=None, encoder=dict(type='GlobalAverage')),
@@ -238,6 +240,8 @@ def test_the_loss_is_given_the_classes_that_occur():
     'options, words',
     [
         (dict(num_codes=0), ['num_codes must be positive, got 0']),
+        (dict(reduction='max'), ["unknown reduction 'max'", 'mean, sum']),
+        (dict(gate='add'), ["unknown gate 'add'", 'residual, scale']),
         (dict(encoder=dict(num_codes=2)), ['num_codes=2', 'in the head']),
         (dict(encoder=dict(type='GlobalAverage')), ['num_codes=8', 'GlobalAverage', 'None']),
         (dict(encoder=dict(type='Vlad')), ['Vlad', 'VLAD']),

@@ -53,8 +53,6 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         loss_name: str = 'loss_ce',
         average: Literal['all', 'process'] = 'all',
     ) -> None:
-        if average not in ('all', 'process'):
-            raise UserError(f'unknown average {average!r}; choose one of all, process.')
         super().__init__(
             use_sigmoid=use_sigmoid,
             class_weight=class_weight,
@@ -62,6 +60,8 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
             loss_name=loss_name,
             avg_non_ignore=True,
         )
+        if average not in ('all', 'process'):
+            raise UserError(f'unknown average {average!r}; choose one of all, process.')
         self.average = average
 
     def forward(
