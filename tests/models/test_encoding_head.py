@@ -194,7 +194,8 @@ def test_switch(name):
     assert logits.shape == (3, options.get('out_channels', num_classes), 36, 28)
     output = head.forward_context(inputs)
     assert output.gate.shape == (3, CHANNELS)
-    assert ((output.gate > 0) & (output.gate < 1)).all()
+    # A sum over the codewords saturates the sigmoid in single precision.
+    assert ((output.gate > 0) & (output.gate <= 1)).all()
     assert output.projection.shape == (3, CHANNELS, 9, 7)
     if options.get('use_se_loss', True):
         assert output.se_logits.shape == (3, num_classes)
