@@ -2,9 +2,9 @@
 
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 3.2 and figure 3, put
 it on stage 3 as an additional regularisation. No released version of PyTorch-Encoding has it; they
-have the FCN head :class:`AuxFCNHead` there. The paper names no segmentation loss, no gate and no
-number of channels for this branch. Here it has no segmentation loss and no gate, which nothing
-would use, and its channels are those of the FCN head.
+have the FCN head :class:`AuxFCNHead` there. Here the branch has no segmentation loss, which the
+paper does not name for it, no gate, because there are no features for it to scale, and the channels
+of the FCN head.
 """
 
 from __future__ import annotations
