@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmseg_encnet.configuration.recipe import RELEASES, published_recipe, toolbox_recipe
+from mmseg_encnet.configuration.recipe import (
+    RELEASES,
+    published_recipe,
+    rotated,
+    toolbox_recipe,
+)
 from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.toolbox import require_toolbox, toolbox_missing
 from mmseg_encnet.version import __version__
@@ -37,6 +42,7 @@ __all__ = [
     'get_encnet_resnet101_ade',
     'get_encnet_resnet101_pcontext',
     'published_recipe',
+    'rotated',
     'toolbox_recipe',
 ]
 _NEEDS_TOOLBOX = (

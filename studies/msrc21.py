@@ -48,6 +48,24 @@ full_size = dict(
     options=sized(320, 288, 200, workers=8),
 )
 
+
+def auxiliary_heads(*types):
+    """Return options that replace the auxiliary head by heads of the given types on stage 3."""
+
+    def heads(in_channels):
+        shared = dict(in_channels=in_channels, in_index=2, num_classes=21)
+        aligned = {'AuxFCNHead': dict(align_corners=True)}
+        return [
+            dict(type=kind, norm_cfg=dict(type='SyncBN'), **shared, **aligned.get(kind, {}))
+            for kind in types
+        ]
+
+    return dict(
+        options={'model.auxiliary_head': heads(64)},
+        full_size={'model.auxiliary_head': heads(1024)},
+    )
+
+
 variants = [
     *(
         dict(name=name, config=f'{name.lower()}_r18_narrow_msrc21', group='context modules')
@@ -83,6 +101,16 @@ variants = [
             options={'model.decode_head.encoder': dict(type=encoder)},
         )
         for encoder in ('EncodingDropout', 'BagOfWords', 'VLAD', 'FisherVector', 'GlobalAverage')
+    ),
+    dict(
+        name='second SE loss',
+        group='auxiliary head (EncNet: FCN)',
+        **auxiliary_heads('AuxEncodingHead'),
+    ),
+    dict(
+        name='FCN and second SE loss',
+        group='auxiliary head (EncNet: FCN)',
+        **auxiliary_heads('AuxFCNHead', 'AuxEncodingHead'),
     ),
     dict(
         name='smoothing factors / C',

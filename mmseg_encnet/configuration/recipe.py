@@ -200,6 +200,28 @@ def toolbox_recipe(*, scale: tuple[int, int], crop_size: tuple[int, int]) -> Rec
     return _with_evaluation(train_pipeline, scale, TTA_SCALES, scales)
 
 
+def rotated(train_pipeline: list[Step], *, degrees: float, padding_label: int = 255) -> list[Step]:
+    """Return a training pipeline that also rotates each image, after scaling and before padding.
+
+    The EncNet paper (section 4.1) and PyTorch-Encoding before release 0.5.0 rotate by up to 10
+    degrees.
+
+    Args:
+        train_pipeline: Steps of :func:`published_recipe`.
+        degrees: Largest angle in either direction.
+        padding_label: Label of the corners that the rotated image does not cover. They are black.
+    """
+    rotate = dict(
+        type='RandomRotate', prob=1.0, degree=degrees, pad_val=0, seg_pad_val=padding_label
+    )
+    steps = []
+    for step in train_pipeline:
+        if step['type'] == 'Pad':
+            steps.append(rotate)
+        steps.append(step)
+    return steps
+
+
 def _with_evaluation(
     train_pipeline: list[Step],
     test_scale: tuple[int, int],

@@ -3,7 +3,7 @@
 Batch norm folds into the preceding convolution. The gate folds into the classifier: its input x is
 not negative, so ``relu(x + x * gamma) = x * (1 + gamma)``, and scaling the channels of x equals
 scaling the columns of the classifier's weight, a ``(num_classes, channels)`` matrix per image
-instead of a feature map.
+instead of a feature map. With ``gate='scale'`` the factors are gamma.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class FoldedEncNet(nn.Module):
         head = self.decode_head
         features = head.fuse(self.neck(self.backbone((image - self.pixel_mean) / self.pixel_std)))
         vector, gate, _ = head.enc_module.describe(features)
-        weight = head.conv_seg.weight.flatten(1) * (1 + gate)[:, None]
+        factors = head.enc_module.channel_factors(gate)
+        weight = head.conv_seg.weight.flatten(1) * factors[:, None]
         scores = torch.baddbmm(head.conv_seg.bias[:, None], weight, features.flatten(2))
         scores = scores.unflatten(2, features.shape[2:])
         scores = F.interpolate(

@@ -6,12 +6,13 @@ require_toolbox()
 
 from mmseg_encnet.models import encoders  # noqa: F401  (registers them)
 from mmseg_encnet.models.backbones import ResNetV1s
-from mmseg_encnet.models.decode_heads import AuxFCNHead, EncodingHead
+from mmseg_encnet.models.decode_heads import AuxEncodingHead, AuxFCNHead, EncodingHead
 from mmseg_encnet.models.initialisation import PyTorchDefaultInit
 from mmseg_encnet.models.losses import SemanticEncodingLoss, SyncCrossEntropyLoss
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder, ContextTTAModel, PublishedTTAModel
 
 __all__ = [
+    'AuxEncodingHead',
     'AuxFCNHead',
     'ContextEncoderDecoder',
     'ContextTTAModel',

@@ -31,6 +31,7 @@ def build_context_encoding(
     conv_cfg: dict | None,
     norm_cfg: dict | None,
     act_cfg: dict | None,
+    **kwargs,
 ) -> nn.ContextEncoding:
     """Build the Context Encoding Module from a config.
 
@@ -40,12 +41,42 @@ def build_context_encoding(
         encoder: Config of the encoder where it differs from ``dict(type='Encoding')``.
         conv_cfg, norm_cfg, act_cfg: Layer configs of the toolbox. The same ``norm_cfg`` builds
             the norm over the codes: one scale and shift for every row of the statistics.
+        **kwargs: ``reduction`` and ``gate`` of :class:`mmseg_encnet.nn.ContextEncoding`.
 
     Raises:
         UserError: The encoder does not fit: ``num_codes`` stands inside its config, belongs to an
             encoder without a dictionary or is not positive, or the groups of a group norm do not
             divide the rows of the statistics.
     """
+    parts = _build_parts(channels, num_codes, encoder, conv_cfg, norm_cfg, act_cfg)
+    return nn.ContextEncoding(channels, **parts, **kwargs)
+
+
+def build_semantics_encoding(
+    channels: int,
+    num_codes: int | None,
+    encoder: dict | None,
+    conv_cfg: dict | None,
+    norm_cfg: dict | None,
+    act_cfg: dict | None,
+    **kwargs,
+) -> nn.SemanticsEncoding:
+    """Build the part of the Context Encoding Module that an SE loss needs, without the gate.
+
+    Arguments and errors are those of :func:`build_context_encoding`, without ``gate``.
+    """
+    parts = _build_parts(channels, num_codes, encoder, conv_cfg, norm_cfg, act_cfg)
+    return nn.SemanticsEncoding(channels, **parts, **kwargs)
+
+
+def _build_parts(
+    channels: int,
+    num_codes: int | None,
+    encoder: dict | None,
+    conv_cfg: dict | None,
+    norm_cfg: dict | None,
+    act_cfg: dict | None,
+) -> dict:
     encoder = dict(dict(type='Encoding'), **(encoder or {}))
     if 'num_codes' in encoder:
         raise UserError(
@@ -74,8 +105,7 @@ def build_context_encoding(
             f'got num_groups={num_groups}, expected a divisor of the {built.num_descriptors} rows '
             f'of statistics of {built}; choose another num_groups.'
         )
-    return nn.ContextEncoding(
-        channels,
+    return dict(
         encoder=built,
         projection=projection,
         norm=build_norm_layer(norm_cfg or dict(type='BN'), built.num_descriptors)[1],

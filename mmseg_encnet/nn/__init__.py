@@ -6,7 +6,11 @@ With the toolbox installed, the same classes are registered under their names, s
 
 from mmseg_encnet.nn.bag_of_words import BagOfWords
 from mmseg_encnet.nn.base import BaseEncoder, Clusters, DictionaryEncoder, SoftAssignmentEncoder
-from mmseg_encnet.nn.context_encoding import ContextEncoding, EncodedContext
+from mmseg_encnet.nn.context_encoding import (
+    ContextEncoding,
+    EncodedContext,
+    SemanticsEncoding,
+)
 from mmseg_encnet.nn.encoding import Encoding
 from mmseg_encnet.nn.encoding_dropout import EncodingDropout
 from mmseg_encnet.nn.fisher_vector import FisherVector
@@ -25,5 +29,6 @@ __all__ = [
     'EncodingDropout',
     'FisherVector',
     'GlobalAverage',
+    'SemanticsEncoding',
     'SoftAssignmentEncoder',
 ]

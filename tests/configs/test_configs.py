@@ -67,6 +67,7 @@ NAMES = [
     'encnet_r50_pcontext60',
     'encnet_r50_pcontext_no-se',
     'encnet_r50_pcontext_v1',
+    'encnet_r50_pcontext_paper',
     'encnet_r50_voc12aug',
     'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes',
@@ -88,6 +89,7 @@ NAMES = [
 # A config for each data set base with files.
 ON_DISK = [
     'encnet_r50_pcontext',
+    'encnet_r50_pcontext_paper',
     'encnet_r50_pcontext60',
     'encnet_r50_voc12aug',
     'encnet_r101_coco21',
@@ -179,6 +181,8 @@ def test_trains_and_predicts(name):
     data = model.data_preprocessor(batch(cfg.num_classes), training=True)
     losses = model.loss(**data)
     expected = {'decode.loss_ce', 'decode.acc_seg', 'aux.loss_ce', 'aux.acc_seg'}
+    if cfg.model.auxiliary_head.type == 'AuxEncodingHead':
+        expected = {'decode.loss_ce', 'decode.acc_seg', 'aux.loss_se'}
     if cfg.model.decode_head.get('use_se_loss', False):
         expected.add('decode.loss_se')
     assert set(losses) == expected
@@ -231,6 +235,29 @@ def test_data_set_reads_and_augments(name, tmp_path):
     assert evaluated[0]['data_samples'].metainfo['ori_shape'] == (60, 90)
     augmented = DATASETS.build(dict(settings, pipeline=cfg.tta_pipeline, test_mode=True))[0]
     assert len(augmented['inputs']) == 2 * len(cfg.tta_pipeline[1].transforms[0])
+
+
+def test_the_paper_beside_the_released_code():
+    released, paper = load('encnet_r50_pcontext'), load('encnet_r50_pcontext_paper')
+    assert paper.train_cfg.max_iters == 50 * (4998 // 16)
+    steps = [step.type for step in paper.train_dataloader.dataset.pipeline]
+    rotate = steps.index('RandomRotate')
+    assert steps[rotate + 1] == 'Pad'
+    assert paper.train_dataloader.dataset.pipeline[rotate] == dict(
+        type='RandomRotate', prob=1.0, degree=10, pad_val=0, seg_pad_val=255
+    )
+    del steps[rotate]
+    assert steps == [step.type for step in released.train_dataloader.dataset.pipeline]
+
+    head = paper.model.decode_head
+    assert (head.reduction, head.gate, head.add_lateral) == ('sum', 'scale', False)
+    assert head.loss_se_decode.loss_weight == 0.2
+    aux = paper.model.auxiliary_head
+    assert (aux.type, aux.in_channels, aux.in_index) == ('AuxEncodingHead', 1024, 2)
+    assert (aux.reduction, aux.loss_se_decode.loss_weight) == ('sum', 0.2)
+    for key in ('optim_wrapper', 'param_scheduler', 'test_dataloader', 'tta_pipeline'):
+        assert paper[key] == released[key], key
+    assert paper.model.backbone == released.model.backbone
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmseg_encnet import config_file, published_recipe, toolbox_recipe
+from mmseg_encnet import config_file, published_recipe, rotated, toolbox_recipe
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 
@@ -40,6 +40,15 @@ def test_sizes_reach_every_step(name):
 def test_label_of_the_padding():
     recipe = published_recipe(base_size=100, crop_size=(60, 90), padding_label=0)
     assert by_type(recipe.train_pipeline)['Pad']['pad_val'] == dict(img=0, seg=0)
+
+
+def test_rotation_goes_before_the_padding():
+    steps = published_recipe(base_size=100, crop_size=(60, 90)).train_pipeline
+    before = [dict(step) for step in steps]
+    turned = rotated(steps, degrees=10, padding_label=0)
+    index = [step['type'] for step in turned].index('Pad') - 1
+    assert turned[index] == dict(type='RandomRotate', prob=1.0, degree=10, pad_val=0, seg_pad_val=0)
+    assert turned[:index] + turned[index + 1 :] == steps == before
 
 
 @pytest.mark.parametrize(

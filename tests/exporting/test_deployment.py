@@ -52,6 +52,7 @@ def relative_difference(found, expected):
         dict(add_lateral=True),
         dict(use_se_loss=False),
         dict(align_corners=False),
+        dict(reduction='sum', gate='scale'),
     ],
     ids=str,
 )

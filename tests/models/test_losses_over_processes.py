@@ -8,6 +8,8 @@ from mmseg.registry import MODELS
 from process_group import in_process_group
 from torch import Tensor, distributed
 
+from mmseg_encnet.errors import UserError
+
 NUM_CLASSES = 4
 IGNORED = 255
 WEIGHTS = [0.5, 2.0, 1.0, 3.0]
@@ -51,8 +53,8 @@ def part_of(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(value[rank * half : (rank + 1) * half] for value in batch)
 
 
-def build(name: str) -> torch.nn.Module:
-    return MODELS.build(dict(LOSSES[name], type='SyncCrossEntropyLoss'))
+def build(name: str, **options) -> torch.nn.Module:
+    return MODELS.build(dict(LOSSES[name], type='SyncCrossEntropyLoss', **options))
 
 
 def presence_batch(shares: list[float]) -> tuple[Tensor, Tensor]:
@@ -105,23 +107,66 @@ def test_two_halves_are_the_whole():
             assert values == (0, 0) and not gradient.any(), key
 
 
+def means_of_each_process() -> dict:
+    """Return value and gradient of this process's half with the average of each process."""
+    found = {}
+    for case, shares in SHARES.items():
+        for name in LOSSES:
+            part = part_of(batch(name, shares))
+            loss = build(name, average='process')
+            found[case, name] = value_and_gradient(loss, *part[:2], ignore_index=IGNORED)
+    return {key: tuple(tensor.tolist() for tensor in pair) for key, pair in found.items()}
+
+
+def test_average_of_each_process_is_that_of_a_single_process_with_its_half():
+    for rank, half in enumerate(in_process_group(2, means_of_each_process)):
+        for (case, name), (value, gradient) in half.items():
+            part = [tensor[2 * rank : 2 * rank + 2] for tensor in batch(name, SHARES[case])[:2]]
+            expected = value_and_gradient(build(name), *part, ignore_index=IGNORED)
+            assert value == expected[0].item(), (case, name)
+            assert gradient == expected[1].tolist(), (case, name)
+
+
+def test_average_of_each_process_is_the_original_mean_of_means():
+    """PyTorch-Encoding: the mean over each GPU's labelled pixels, averaged over the GPUs."""
+    logits, labels, _ = batch('plain', SHARES['uneven'])
+    logits.requires_grad_()
+    means = [
+        torch.nn.functional.cross_entropy(logits[half], labels[half], ignore_index=IGNORED)
+        for half in (slice(0, 2), slice(2, 4))
+    ]
+    (sum(means) / 2).backward()
+    halves = in_process_group(2, means_of_each_process)
+    values, gradients = zip(*(half['uneven', 'plain'] for half in halves))
+    assert sum(values) / 2 == pytest.approx((sum(means) / 2).item(), rel=1e-6)
+    # DistributedDataParallel divides by the number of processes.
+    gradient = torch.cat([torch.tensor(half, dtype=torch.float64) for half in gradients]) / 2
+    torch.testing.assert_close(gradient, logits.grad, rtol=1e-6, atol=1e-9)
+    # Not the mean over all labelled pixels, because the halves have unequally many.
+    whole = value_and_gradient(build('plain'), logits.detach(), labels, ignore_index=IGNORED)
+    assert sum(values) / 2 != pytest.approx(whole[0].item(), rel=1e-3)
+
+
+@pytest.mark.parametrize('average', ['all', 'process'])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('shares', SHARES)
 @pytest.mark.parametrize('name', LOSSES)
-def test_one_process_computes_what_the_toolbox_does(name, shares, dtype):
+def test_one_process_computes_what_the_toolbox_does(name, shares, dtype, average):
     logits, labels, pixel_weight = batch(name, SHARES[shares], dtype)
     if shares == 'nothing at all':
         # The toolbox's binary cross-entropy fails without labels.
-        value, gradient = value_and_gradient(build(name), logits, labels, ignore_index=IGNORED)
+        value, gradient = value_and_gradient(
+            build(name, average=average), logits, labels, ignore_index=IGNORED
+        )
         assert value == 0 and not gradient.any()
         return
     # With class weights avg_non_ignore fails on ignored pixels and makes no difference.
-    average = name != 'class weights'
-    toolbox = MODELS.build(dict(LOSSES[name], type='CrossEntropyLoss', avg_non_ignore=average))
+    non_ignore = name != 'class weights'
+    toolbox = MODELS.build(dict(LOSSES[name], type='CrossEntropyLoss', avg_non_ignore=non_ignore))
     for weight in ((), (pixel_weight,)):
         ours, theirs = (
             value_and_gradient(loss, logits, labels, *weight, ignore_index=IGNORED)
-            for loss in (build(name), toolbox)
+            for loss in (build(name, average=average), toolbox)
         )
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])
@@ -142,3 +187,8 @@ def test_the_loss_is_named_as_configured():
     assert loss.loss_name == 'loss_sync'
     with pytest.raises(TypeError, match='avg_non_ignore'):
         MODELS.build(dict(type='SyncCrossEntropyLoss', avg_non_ignore=False))
+
+
+def test_an_unknown_average_is_named():
+    with pytest.raises(UserError, match="unknown average 'gpu'; choose one of all, process"):
+        build('plain', average='gpu')

@@ -22,8 +22,9 @@ model = dict(
         dropout_ratio=0.1,
         norm_cfg=norm_cfg,
         align_corners=True,
-        # PyTorch-Encoding averages over labelled pixels. The toolbox's default averages over all
-        # pixels of each process, including ignored ones.
+        # The mean over the labelled pixels of all processes. PyTorch-Encoding averages over those
+        # of each GPU, then over the GPUs, as average='process' does. The toolbox's default averages
+        # over all pixels of each process, including ignored ones.
         loss_decode=dict(type='SyncCrossEntropyLoss', loss_weight=1.0),
     ),
     auxiliary_head=dict(

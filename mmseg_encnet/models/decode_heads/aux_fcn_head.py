@@ -2,7 +2,8 @@
 
 It is the FCN head of the released code (PyTorch-Encoding), with which the published weights were
 trained. The paper (Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018) instead
-has a second Context Encoding Module with SE loss on stage 3, which no released version has.
+has a second Context Encoding Module with SE loss on stage 3, :class:`AuxEncodingHead`, which no
+released version has.
 """
 
 from __future__ import annotations

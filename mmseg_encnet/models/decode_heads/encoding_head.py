@@ -20,8 +20,9 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.decode_heads.targets import stacked_presence
 from mmseg_encnet.models.encoders import build_context_encoding
-from mmseg_encnet.ops import presence_targets
+from mmseg_encnet.nn.context_encoding import Gate, Reduction
 
 
 class HeadOutput(NamedTuple):
@@ -58,6 +59,10 @@ class EncodingHead(BaseDecodeHead):
         use_se_loss: Whether to build and train the SE branch.
         add_lateral: Whether to fuse 1x1-projected features of all ``in_index`` stages into the
             bottleneck's output before encoding.
+        reduction: ``'mean'`` over the codewords as in the released code, or ``'sum'`` as in the
+            paper (section 3.1).
+        gate: ``'residual'`` for ``relu(x + x * gamma)`` as in the released code, or ``'scale'`` for
+            ``x * gamma`` as in the paper (section 3.1).
         bottleneck_kernel_size: Kernel size of the first convolution: 3 in the paper, 1 in FastFCN
             (arXiv 1903.11816).
         loss_se_decode: Loss of the SE branch, called with logits and 0/1 presence targets
@@ -71,8 +76,9 @@ class EncodingHead(BaseDecodeHead):
 
     Raises:
         UserError: ``in_channels`` or ``in_index`` is not a list, ``num_codes`` is not positive or
-            belongs to an encoder without a dictionary, ``bottleneck_kernel_size`` is not odd, or
-            the groups of a group norm do not divide ``channels`` and the rows of the statistics.
+            belongs to an encoder without a dictionary, ``reduction`` or ``gate`` is unknown,
+            ``bottleneck_kernel_size`` is not odd, or the groups of a group norm do not divide
+            ``channels`` and the rows of the statistics.
 
     Example:
         >>> import torch
@@ -89,6 +95,8 @@ class EncodingHead(BaseDecodeHead):
         encoder: dict | None = None,
         use_se_loss: bool = True,
         add_lateral: bool = False,
+        reduction: Reduction = 'mean',
+        gate: Gate = 'residual',
         bottleneck_kernel_size: int = 3,
         loss_se_decode: dict | None = None,
         channel_dropout: bool = True,
@@ -132,7 +140,9 @@ class EncodingHead(BaseDecodeHead):
             self.fusion = ConvModule(
                 len(self.in_channels) * self.channels, self.channels, 3, padding=1, **layer_cfg
             )
-        self.enc_module = build_context_encoding(self.channels, num_codes, encoder, **layer_cfg)
+        self.enc_module = build_context_encoding(
+            self.channels, num_codes, encoder, reduction=reduction, gate=gate, **layer_cfg
+        )
         self.num_codes = getattr(self.enc_module.encoder, 'num_codes', None)
         if use_se_loss:
             self.loss_se_decode = MODELS.build(loss_se_decode or dict(type='SemanticEncodingLoss'))
@@ -196,10 +206,7 @@ class EncodingHead(BaseDecodeHead):
             return super().loss_by_feat(seg_logits, batch_data_samples)
         seg_logits, se_logits = seg_logits
         losses = super().loss_by_feat(seg_logits, batch_data_samples)
-        labels = self._stack_batch_gt(batch_data_samples)
-        if self.ignore_index is not None and 0 <= self.ignore_index < self.num_classes:
-            labels = labels.masked_fill(labels == self.ignore_index, -1)
         losses['loss_se'] = self.loss_se_decode(
-            se_logits, presence_targets(labels, self.num_classes)
+            se_logits, stacked_presence(batch_data_samples, self.num_classes, self.ignore_index)
         )
         return losses

@@ -1,11 +1,13 @@
-"""Cross-entropy whose mean does not depend on the distribution of the batch over processes.
+"""Cross-entropy whose mean need not depend on the distribution of the batch over processes.
 
-Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018: the released code averages
-over the labelled pixels of each GPU and then averages the GPUs' means, as
-``CrossEntropyLoss(avg_non_ignore=True)`` does. This loss departs from it on more than one GPU.
+PyTorch-Encoding, the released code of EncNet, averages over the labelled pixels of each GPU and
+then averages the GPUs' means (``DataParallelCriterion``; ``train_dist.py`` likewise). By default
+this loss departs from it on more than one GPU; ``average='process'`` gives the original's average.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from mmengine.dist import get_world_size
@@ -13,18 +15,20 @@ from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.losses.over_processes import sum_over_processes
 
 
 @MODELS.register_module()
 class SyncCrossEntropyLoss(CrossEntropyLoss):
-    """Mean cross-entropy over the labelled pixels of all processes.
+    """Mean cross-entropy over the labelled pixels, of all processes or of each.
 
     mmseg's ``CrossEntropyLoss(avg_non_ignore=True)`` averages over the labelled pixels of each
     process, and ``DistributedDataParallel`` averages these means, so a pixel weighs more in
-    processes with fewer labelled pixels. Here every labelled pixel of the batch has the same
-    weight, and every process reports the loss of the whole batch. In a single process the results
-    are bitwise equal.
+    processes with fewer labelled pixels. Here by default every labelled pixel of the batch has the
+    same weight, and every process reports the loss of the whole batch. With ``average='process'``
+    the average is the toolbox's, which is PyTorch-Encoding's too, and every process reports its
+    own. In a single process all of them are bitwise equal.
 
     A batch without labelled pixels has loss zero.
 
@@ -34,6 +38,11 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
             divided by the weights of the labelled pixels.
         loss_weight: Weight of the loss.
         loss_name: Name of the loss in the log.
+        average: ``'all'`` for the mean over the labelled pixels of all processes, ``'process'`` for
+            the mean over those of each process.
+
+    Raises:
+        UserError: ``average`` is unknown.
     """
 
     def __init__(
@@ -42,6 +51,7 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         class_weight: list[float] | str | None = None,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_ce',
+        average: Literal['all', 'process'] = 'all',
     ) -> None:
         super().__init__(
             use_sigmoid=use_sigmoid,
@@ -50,6 +60,9 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
             loss_name=loss_name,
             avg_non_ignore=True,
         )
+        if average not in ('all', 'process'):
+            raise UserError(f'unknown average {average!r}; choose one of all, process.')
+        self.average = average
 
     def forward(
         self,
@@ -68,7 +81,8 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
             ignore_index: Label of unlabelled pixels.
         """
         count = self._count(cls_score, label, ignore_index)
-        if get_world_size() == 1 and count > 0:
+        alone = self.average == 'process' or get_world_size() == 1
+        if alone and count > 0:
             return super().forward(
                 cls_score, label, weight, avg_factor=count.item(), ignore_index=ignore_index
             )
@@ -81,7 +95,8 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         else:
             # An empty sum is zero even if the logits are not finite.
             total = cls_score[:0].sum(dtype=torch.promote_types(cls_score.dtype, torch.float32))
-        total, count = sum_over_processes(total, count)
+        if not alone:
+            total, count = sum_over_processes(total, count)
         return total / (count + torch.finfo(torch.float32).eps)
 
     def _count(self, cls_score: Tensor, label: Tensor, ignore_index: int) -> Tensor:

@@ -122,7 +122,8 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
 
     The file assigns ``title``, ``config`` (of variants without one), ``seeds``, ``baseline``,
     ``metric``, ``against``, ``options`` (of all variants) and ``variants``, a list of
-    ``dict(name=..., config=..., options=..., group=...)`` of which only the name is required.
+    ``dict(name=..., config=..., options=..., group=...)`` of which only the name is required; its
+    ``full_size`` are options that replace those of the same key with ``full_size``. The file's
     ``full_size`` is a ``dict(configs={small: large}, options=...)`` that replaces configs and
     options on a machine with a GPU.
 
@@ -158,17 +159,18 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
     variants = []
     for entry in content['variants']:
         try:
+            large_options = entry.pop('full_size', {})
             variant = Variant(**{'config': content['config'], **entry})
-        except TypeError:
+        except (AttributeError, TypeError):
             raise UserError(
                 f'study file {path} has the variant {entry}, expected name and optionally config, '
-                'options and group; correct it.'
+                'options, group and full_size; correct it.'
             ) from None
         variants.append(
             Variant(
                 variant.name,
                 configs.get(variant.config, variant.config),
-                {**options, **variant.options},
+                {**options, **variant.options, **(large_options if full_size else {})},
                 variant.group,
             )
         )

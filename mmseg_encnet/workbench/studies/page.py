@@ -119,7 +119,8 @@ def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: 
     for axes, members in zip_longest(panels.flat, groups):
         if members is None:
             axes.remove()
-            panels[-2, 1].tick_params(labelbottom=True)
+            if len(panels) > 1:
+                panels[-2, 1].tick_params(labelbottom=True)
             continue
         others = [row for row in members if row.variant.name != study.baseline]
         for row, colour in chain(zip(others, style.LINE_COLOURS), zip(baseline, ['black'])):

@@ -218,3 +218,42 @@ def test_full_size_takes_other_configs_and_options(study_file: Path) -> None:
     cfg = large.runs[1].load(Path('work'))
     assert (cfg.model.backbone.depth, cfg.model.decode_head.num_codes) == (50, 64)
     assert cfg.train_cfg.max_iters > small.runs[1].load(Path('work')).train_cfg.max_iters == 5
+
+
+def test_a_variant_has_other_options_at_full_size(study_file: Path) -> None:
+    study_file.write_text(
+        STUDY.replace(
+            "options={'model.decode_head.num_codes': 64}",
+            "options={'model.decode_head.num_codes': 64}, "
+            "full_size={'model.decode_head.num_codes': 128}",
+        )
+        + "full_size = dict(configs={'encnet_r18_msrc21': 'encnet_r50_msrc21'})"
+    )
+    codes = [
+        load_study(study_file, full_size).runs[1].load(Path('work')).model.decode_head.num_codes
+        for full_size in (False, True)
+    ]
+    assert codes == [64, 128]
+
+
+@pytest.mark.parametrize('full_size', [False, True])
+def test_auxiliary_heads_of_the_msrc21_study(full_size: bool) -> None:
+    study = load_study(Path(__file__).parents[3] / 'studies/msrc21.py', full_size)
+    (channels,) = {
+        run.load(Path('work')).model.auxiliary_head.in_channels
+        for run in study.runs
+        if run.variant.name == 'EncNet'
+    }
+    heads = {
+        run.variant.name: [head.type for head in run.load(Path('work')).model.auxiliary_head]
+        for run in study.runs
+        if run.seed == 0 and run.variant.group.startswith('auxiliary head')
+    }
+    assert heads == {
+        'second SE loss': ['AuxEncodingHead'],
+        'FCN and second SE loss': ['AuxFCNHead', 'AuxEncodingHead'],
+    }
+    for run in study.runs:
+        if run.variant.name in heads:
+            for head in run.load(Path('work')).model.auxiliary_head:
+                assert (head.in_channels, head.in_index, head.num_classes) == (channels, 2, 21)
