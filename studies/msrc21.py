@@ -113,6 +113,14 @@ variants = [
         **auxiliary_heads('AuxFCNHead', 'AuxEncodingHead'),
     ),
     dict(
+        name='PyTorch default',
+        group='initial heads (EncNet: toolbox)',
+        options={
+            f'model.{head}.init_cfg': dict(type='PyTorchDefault')
+            for head in ('decode_head', 'auxiliary_head')
+        },
+    ),
+    dict(
         name='smoothing factors / C',
         group='initial dictionary (EncNet: random)',
         options={'model.decode_head.encoder': dict(scaled_smoothing=True)},
