@@ -50,7 +50,7 @@ def measure() -> dict[str, str | float]:
                 lambda running, rank=rank: os.kill(running.process_of(rank), signal.SIGKILL),
                 ['(SIGKILL)'],
             )
-            figures[f'a process that loads data for {where} killed'] = _seconds(
+            figures[f'data loading worker of {where} killed'] = _seconds(
                 folder,
                 data,
                 processes,
@@ -67,7 +67,7 @@ def measure() -> dict[str, str | float]:
                 ['RuntimeError: a defect'],
                 _config_with_a_defect(folder, rank),
             )
-        figures['wrong key, met by both processes'] = _seconds(
+        figures['wrong config key, found by both processes'] = _seconds(
             folder,
             data,
             2,
@@ -78,13 +78,13 @@ def measure() -> dict[str, str | float]:
         )
         image = data / 'images' / 'train' / '3.jpg'
         image.write_bytes(b'no image')
-        figures['broken image that one of 2 processes loads'] = _seconds(
+        figures['broken image, loaded by one of 2 processes'] = _seconds(
             folder, data, 2, None, [], sentence=str(image)
         )
     slowest = max(figures.values())
     return {
         **{
-            f'{fault} (s to the end of all processes)': round(seconds, 1)
+            f'{fault} (s until all processes have ended)': round(seconds, 1)
             for fault, seconds in figures.items()
         },
         'slowest (s)': round(slowest, 1),
@@ -141,7 +141,7 @@ def _config_with_a_defect(folder: Path, rank: int) -> Path:
 if __name__ == '__main__':
     record.run(
         'A process of a distributed training fails',
-        f'If any process ends, the whole job ends within {LIMIT} s and shows the error; an error '
-        'that the user can fix is one sentence, however many processes raise it.',
+        f'If any process ends, the whole job ends within {LIMIT} s and shows the error; a mistake '
+        'of the user is reported in one sentence, however many processes raise it.',
         measure,
     )

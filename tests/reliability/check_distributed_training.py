@@ -41,15 +41,15 @@ def _training(folder: Path) -> dict[str, str | float]:
                 *map(max, zip(*(largest_difference(whole, part) for part in parts)))
             )
             label = f'{network}, {ITERATIONS} iterations, {world_size} processes'
-            figures[f'{label}: largest difference of a loss'] = difference.losses
-            figures[f'{label}: of a weight'] = difference.weights
+            figures[f'{label}: largest difference between losses'] = difference.losses
+            figures[f'{label}: largest difference between weights'] = difference.weights
             assert max(difference) < BOUND, f'{label}: {difference}'
         if network == 'EncNet':
             parts = train(network, data, folder / 'toolbox', 2, AVERAGE_OF_AVERAGES)
             difference = largest_difference(whole, parts[0])
             label = "EncNet with the toolbox's average of averages, 2 processes"
-            figures[f'{label}: largest difference of a loss'] = difference.losses
-            figures[f'{label}: of a weight'] = difference.weights
+            figures[f'{label}: largest difference between losses'] = difference.losses
+            figures[f'{label}: largest difference between weights'] = difference.weights
     return figures
 
 

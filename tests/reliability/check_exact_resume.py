@@ -80,7 +80,7 @@ def measure() -> record.Figures:
                 shutil.rmtree(cut)
     return {
         'trainings interrupted and resumed': interruptions,
-        'iterations of each, interrupted once after every one': ITERATIONS,
+        'iterations of each; one training is interrupted after each of them': ITERATIONS,
         'data loading workers': '0 and 2',
         'weights and statistics compared, all equal': values,
         'log lines compared, all equal': lines,

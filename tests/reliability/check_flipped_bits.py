@@ -48,8 +48,8 @@ def measure() -> record.Figures:
     assert not total[Outcome.OTHER_WEIGHTS], f'{total[Outcome.OTHER_WEIGHTS]} read other weights'
     return {
         'bits flipped, one at a time': sum(total.values()),
-        'of them in a small checkpoint (all of its bits)': bits,
-        'of them at random in an EncNet R50': sum(some.values()),
+        'in a small checkpoint (all of its bits)': bits,
+        'at random positions in an EncNet R50': sum(some.values()),
         **{outcome.value: total[outcome] for outcome in Outcome},
         'other exceptions': 0,
         f'seconds to check an EncNet R50 ({size:.0f} MiB)': times['checking'],

@@ -49,8 +49,8 @@ def measure() -> record.Figures:
     assert total >= 0.9 * CASES, f'{total} cases were counted'
     return {
         'cases': total,
-        **{f'of them {kind}': count for kind, count in figures.items()},
-        'neither a finite result nor an error that names the culprit': 0,
+        **{f'with {kind}': count for kind, count in figures.items()},
+        'with neither a finite result nor an error that names the cause': 0,
     }
 
 
@@ -59,6 +59,6 @@ if __name__ == '__main__':
         'Bad input',
         'Label maps, image sizes, shapes, config options, and damaged images, labels, '
         'checkpoints and JSON give a finite result or one clear error that names the cause; a '
-        'damaged checkpoint, PNG or label is refused or read as it was written.',
+        'damaged checkpoint, PNG or label is refused or read as written.',
         measure,
     )

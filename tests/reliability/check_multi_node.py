@@ -37,7 +37,7 @@ def measure() -> dict[str, str | float]:
         data = draw_images(Path(folder) / 'data')
         for victim in (1, 0):
             seconds = _killed_node(nodes, data, victim)
-            figures[f'node {victim} killed: s to the end of the other'] = round(seconds, 1)
+            figures[f'node {victim} killed: s until the other ended'] = round(seconds, 1)
         whole = _uninterrupted(nodes, data)
         for label, hurt in (
             ('one process killed', _kill_process),
@@ -50,15 +50,15 @@ def measure() -> dict[str, str | float]:
                 float((state[key].double() - value.double()).abs().max())
                 for key, value in whole.items()
             )
-            figures[f'{label}: resumed by itself at iteration'] = resumed
-            figures[f'{label}: s until it trained again'] = round(seconds, 1)
+            figures[f'{label}: resumed automatically at iteration'] = resumed
+            figures[f'{label}: s until training continued'] = round(seconds, 1)
             figures[
-                f'{label}: largest difference of the last weights to an uninterrupted training'
+                f'{label}: largest difference of the final weights from an uninterrupted training'
             ] = difference
             assert 0 < resumed < ITERATIONS, f'{label}: resumed at {resumed}'
             assert difference == 0, f'{label}: weights differ by {difference}'
         seconds = _cut_off(nodes, data)
-        figures[f'cable cut, dist_cfg.timeout={TIMEOUT}: s to the end of both'] = round(seconds, 1)
+        figures[f'network cut, dist_cfg.timeout={TIMEOUT}: s until both ended'] = round(seconds, 1)
     return figures
 
 
@@ -148,7 +148,8 @@ if __name__ == '__main__':
     record.run(
         'Two nodes',
         f'Two nodes in network namespaces train through tools/dist_train.sh; if one is killed, the '
-        f'other ends within {LIMIT} s in one sentence, and with MAX_RESTARTS the job resumes from '
-        'its last checkpoint by itself and reaches the same weights.',
+        f'other ends within {LIMIT} s with an error of one sentence. With MAX_RESTARTS the job resumes '
+        'from its last checkpoint automatically and, with the same number of threads, reaches the '
+        'same weights.',
         measure,
     )

@@ -18,7 +18,7 @@ class Outcome(enum.Enum):
     """The outcome of a flipped bit."""
 
     REFUSED = 'refused in one sentence'
-    SAME_WEIGHTS = 'read, with the very weights that were written'
+    SAME_WEIGHTS = 'read, with the weights that were written'
     OTHER_WEIGHTS = 'read with other weights'
 
 

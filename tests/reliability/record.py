@@ -33,10 +33,10 @@ PAGE = ROOT / 'docs' / 'reliability.md'
 Figures = Mapping[str, 'str | int | float']
 _HEAD = """# Reliability
 
-What this project promises under faults, and the measurements that support it. Each check is a
-script in `tests/reliability/`. `python tools/analysis_tools/reliability.py` runs all of them, or
-those given as arguments, and generates this page from their results (`docs/reliability/*.json`).
-Shorter versions of most checks are part of `make test`.
+This page states what the project promises under faults, with the measurements that support it. Each
+check is a script in `tests/reliability/`; `python tools/analysis_tools/reliability.py` runs all of
+them, or those given as arguments, and generates this page from their results
+(`docs/reliability/*.json`). Shorter versions of most checks are part of `make test`.
 """
 
 
