@@ -69,12 +69,12 @@ CHANGES = (
     Change(
         '`CheckpointHook` becomes `ResumableCheckpointHook` in any config',
         '`EncNetRunner`',
-        'an interrupted training resumes bit for bit',
+        'an interrupted run resumes bit for bit (on the CPU, same thread count)',
     ),
     Change(
         '`InfiniteSampler` becomes `SeededInfiniteSampler` in any config',
         '`EncNetRunner`',
-        'a resumed training sees the same samples with the same augmentation',
+        'a resumed run sees the same samples with the same augmentation',
     ),
     Change(
         '`OPENCV_FFMPEG_LOGLEVEL=-8` unless it is set',

@@ -140,7 +140,7 @@ def _config_with_a_defect(folder: Path, rank: int) -> Path:
 
 if __name__ == '__main__':
     record.run(
-        'A process of a distributed training fails',
+        'A process of a distributed run fails',
         f'If any process ends, the whole job ends within {LIMIT} s and shows the error; a mistake '
         'of the user is reported in one sentence, however many processes raise it.',
         measure,

@@ -79,8 +79,8 @@ def measure() -> record.Figures:
                 values += sum(value.numel() for value in end['state_dict'].values())
                 shutil.rmtree(cut)
     return {
-        'trainings interrupted and resumed': interruptions,
-        'iterations of each; one training is interrupted after each of them': ITERATIONS,
+        'runs interrupted and resumed': interruptions,
+        'iterations of each; one run is interrupted after each of them': ITERATIONS,
         'data loading workers': '0 and 2',
         'weights and statistics compared, all equal': values,
         'log lines compared, all equal': lines,
@@ -90,7 +90,7 @@ def measure() -> record.Figures:
 if __name__ == '__main__':
     record.run(
         'Exact resume',
-        'On the CPU, with the same number of threads, an interrupted and resumed training ends '
+        'On the CPU, with the same number of threads, an interrupted and resumed run ends '
         'with the same weights, optimiser, scheduler, random states, histories and log as an '
         'uninterrupted one, bit for bit, whatever the number of workers.',
         measure,

@@ -222,8 +222,8 @@ def measure(kills: int = 25, iterations: int = 150) -> record.Figures:
         'while a checkpoint was being written or replaced': inside,
         'unfinished files left by kills, all removed later': leftovers,
         'checkpoints that could not be read': 0,
-        'iterations of the training, all completed': iterations,
-        'weights that differ from an uninterrupted training': len(different),
+        'iterations of the run, all completed': iterations,
+        'weights that differ from those of an uninterrupted run': len(different),
         'data loading workers left behind': 0,
     }
 
@@ -234,8 +234,8 @@ if __name__ == '__main__':
     else:
         record.run(
             'Killed training',
-            'A training killed at any moment, even while it writes a checkpoint, resumes with '
+            'A run killed at any moment, even while it writes a checkpoint, resumes with '
             '`--resume`. On the CPU, with the same number of threads, it ends with exactly the '
-            'weights of an uninterrupted training. No checkpoint is ever unreadable.',
+            'weights of an uninterrupted run. No checkpoint is ever unreadable.',
             measure,
         )

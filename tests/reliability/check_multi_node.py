@@ -53,7 +53,7 @@ def measure() -> dict[str, str | float]:
             figures[f'{label}: resumed automatically at iteration'] = resumed
             figures[f'{label}: s until training continued'] = round(seconds, 1)
             figures[
-                f'{label}: largest difference of the final weights from an uninterrupted training'
+                f'{label}: largest difference of the final weights from an uninterrupted run'
             ] = difference
             assert 0 < resumed < ITERATIONS, f'{label}: resumed at {resumed}'
             assert difference == 0, f'{label}: weights differ by {difference}'

@@ -116,7 +116,7 @@ def measure() -> record.Figures:
 if __name__ == '__main__':
     record.run(
         'Soak',
-        'After its warm-up, a long training with workers, validations and checkpoints does not '
+        'After its warm-up, a long run with workers, validations and checkpoints does not '
         'accumulate memory, processes, open files or threads.',
         measure,
     )
