@@ -131,7 +131,7 @@ def _try(cell: Cell, python: str, folder: Path, allow_cuda: bool) -> dict[str, A
         names = [entry['metadata']['name'] for entry in json.loads(report)['install']]
         cuda = sum(name.startswith('nvidia') for name in names)
         if cuda:
-            raise NotTested(f'{torch} comes with {cuda} CUDA packages there, which --no-cuda skips')
+            raise NotTested(f'{torch} needs {cuda} CUDA packages, which `--no-cuda` skips')
     _copy(source)
     _step([*pip, torch], f'pip could not install {torch}')
     project = f'{source}[toolbox,onnx,data,analysis]'

@@ -101,7 +101,7 @@ def render(results: Iterable[CheckResult]) -> str:
 
 
 def _section(result: CheckResult) -> str:
-    lines = [f'## {result.title}', '', result.promise, '', '| | |', '|---|---|']
+    lines = [f'## {result.title}', '', result.promise, '', '| Measurement | Result |', '|---|---|']
     lines += [f'| {label} | {_shown(value)} |' for label, value in result.figures.items()]
     verdict = 'Held' if result.held else '**Did not hold**'
     lines += [
