@@ -11,6 +11,7 @@ from string import ascii_lowercase
 import numpy as np
 from matplotlib.figure import FigureBase
 
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.studies.definition import Study
@@ -166,7 +167,16 @@ def _colour(group: int) -> str:
 
 
 def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
-    """Write ``NAME.md`` and ``NAME.png`` into a folder and return the path of the page."""
+    """Write ``NAME.md`` and ``NAME.png`` into a folder and return the path of the page.
+
+    Raises:
+        UserError: No run has a result.
+    """
+    if not any(row.results for row in rows):
+        raise UserError(
+            f'got no finished run of study {study.name}, expected at least one; run the study '
+            'without --only-summary.'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     draw(study, rows, folder / f'{study.name}.png')
     letters = machine_letters(rows)
@@ -182,7 +192,7 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
         'Intervals of differences come from resampling the test images, the same for both '
         'variants; bold intervals exclude 0. "Last fifth" is the gain in the last fifth of the '
         'training, averaged over the seeds. The receptive field is that of the backbone, in input '
-        f'columns. On CPUs, seconds are processor time. Trained on {"; ".join(machines)}.',
+        f'columns and without max pooling. On CPUs, seconds are CPU time. Trained on {"; ".join(machines)}.',
     ]
     crashes = [
         f'- {row.variant.name}, seed {seed}: {reason}'

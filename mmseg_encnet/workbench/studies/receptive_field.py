@@ -13,6 +13,7 @@ def receptive_field(backbone: nn.Module, width: int = 1024, height: int = 32) ->
 
     It is measured by automatic differentiation of a copy of the network in which no weight can
     hide a connection: all weights of a layer are equal and positive, and norms are the identity.
+    Max pooling of equal values has the gradient of one of them, so its width is not included.
 
     Args:
         backbone: A network that maps ``(B, 3, H, W)`` to feature maps.

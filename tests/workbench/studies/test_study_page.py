@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tiny_setup import ROOT
 
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.studies.definition import load_study
-from mmseg_encnet.workbench.studies.page import study_table
+from mmseg_encnet.workbench.studies.page import study_table, write_page
 from mmseg_encnet.workbench.studies.results import ResultFolder
 from mmseg_encnet.workbench.studies.statistics import area_metric, summarise
 
@@ -37,3 +40,11 @@ def test_areas_add_up_to_the_metric(name: str) -> None:
     assert [metric(result.image_areas().sum(axis=0)) for result in results] == pytest.approx(
         [result.metrics[study.metric] for result in results], abs=0.006
     )
+
+
+def test_a_page_without_results_is_refused(tmp_path: Path) -> None:
+    study = load_study(ROOT / 'studies' / 'msrc21.py')
+    rows = summarise(study, ResultFolder(tmp_path / 'results'))
+    with pytest.raises(UserError, match='no finished run of study msrc21.*--only-summary'):
+        write_page(study, rows, tmp_path / 'page')
+    assert not (tmp_path / 'page').exists()
