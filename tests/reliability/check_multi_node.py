@@ -147,9 +147,9 @@ def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 if __name__ == '__main__':
     record.run(
         'Two nodes',
-        f'Two nodes in network namespaces train through tools/dist_train.sh; if one is killed, the '
-        f'other ends within {LIMIT} s with an error of one sentence. With MAX_RESTARTS the job resumes '
-        'from its last checkpoint automatically and, with the same number of threads, reaches the '
-        'same weights.',
+        'Two nodes in network namespaces train through tools/dist_train.sh; if one is killed, the '
+        f'other ends within {LIMIT} s with an error of one sentence. With MAX_RESTARTS the job '
+        'resumes from its last checkpoint automatically and, with the same number of threads, '
+        'reaches the same weights.',
         measure,
     )

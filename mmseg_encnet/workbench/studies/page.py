@@ -115,7 +115,10 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
 
 def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase) -> None:
     """Draw the validation curves, means over seeds: one panel per group, each with the baseline."""
-    panels = figure.subplots(-(-len(groups) // 2), 2, sharex=True, sharey=True, squeeze=False)
+    columns = min(len(groups), 2)
+    panels = figure.subplots(
+        -(-len(groups) // columns), columns, sharex=True, sharey=True, squeeze=False
+    )
     baseline = [row for row in chain(*groups) if row.variant.name == study.baseline]
     for axes, members in zip_longest(panels.flat, groups):
         if members is None:
@@ -192,7 +195,8 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
         'Intervals of differences come from resampling the test images, the same for both '
         'variants; bold intervals exclude 0. "Last fifth" is the gain in the last fifth of the '
         'training, averaged over the seeds. The receptive field is that of the backbone, in input '
-        f'columns and without max pooling. On CPUs, seconds are CPU time. Trained on {"; ".join(machines)}.',
+        'columns and without max pooling. On CPUs, seconds are CPU time. Trained on '
+        f'{"; ".join(machines)}.',
     ]
     crashes = [
         f'- {row.variant.name}, seed {seed}: {reason}'

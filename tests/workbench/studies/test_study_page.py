@@ -45,6 +45,6 @@ def test_areas_add_up_to_the_metric(name: str) -> None:
 def test_a_page_without_results_is_refused(tmp_path: Path) -> None:
     study = load_study(ROOT / 'studies' / 'msrc21.py')
     rows = summarise(study, ResultFolder(tmp_path / 'results'))
-    with pytest.raises(UserError, match='no finished run of study msrc21.*--only-summary'):
+    with pytest.raises(UserError, match=r'no finished run of study msrc21.*--only-summary'):
         write_page(study, rows, tmp_path / 'page')
     assert not (tmp_path / 'page').exists()
