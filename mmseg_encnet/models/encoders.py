@@ -44,9 +44,9 @@ def build_context_encoding(
         **kwargs: ``reduction`` and ``gate`` of :class:`mmseg_encnet.nn.ContextEncoding`.
 
     Raises:
-        UserError: The encoder does not fit: ``num_codes`` stands inside its config, belongs to an
-            encoder without a dictionary or is not positive, or the groups of a group norm do not
-            divide the rows of the statistics.
+        UserError: ``num_codes`` is set inside the config of the encoder, is given for an encoder
+            without a dictionary or is not positive, or the groups of a group norm do not divide
+            the rows of the statistics.
     """
     parts = _build_parts(channels, num_codes, encoder, conv_cfg, norm_cfg, act_cfg)
     return nn.ContextEncoding(channels, **parts, **kwargs)

@@ -12,7 +12,7 @@ from mmseg_encnet.nn.base import SoftAssignmentEncoder
 
 
 class BagOfWords(SoftAssignmentEncoder):
-    """The frequency of each codeword; residuals play no part.
+    """The frequency of each codeword, without residuals.
 
     ``h_k = 1/N sum_i a_ik`` with the soft assignment of :class:`Encoding`. A learned linear map
     projects the histogram to the channels of the gate: ``v = sum_k h_k w_k``.

@@ -1,4 +1,4 @@
-"""What the Context Encoding Module expects of an encoder, and the dictionaries they share."""
+"""Base classes: the interface of an encoder, and the dictionaries that encoders share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Clusters(NamedTuple):
 
 
 class BaseEncoder(nn.Module, ABC):
-    """Features of an image in, statistics of their distribution out.
+    """Base class of the encoders, which map the features of an image to statistics.
 
     Args:
         channels: Channels C of the features.

@@ -39,7 +39,7 @@ class EncodedContext(NamedTuple):
 
 
 class SemanticsEncoding(nn.Module):
-    """Encode the features of an image as one vector, the encoded semantics.
+    """Encodes the features of an image as one vector, the encoded semantics.
 
     ``v = mean_k relu(norm(encode(project(x))))``.
 
@@ -121,7 +121,7 @@ class SemanticsEncoding(nn.Module):
 
 
 class ContextEncoding(SemanticsEncoding):
-    """Encode the features of an image, derive a gate, scale the features with it.
+    """Encodes the features of an image, derives a gate and scales the features with it.
 
     ``v = mean_k relu(norm(encode(project(x))))``, ``gamma = sigmoid(W v)`` and
     ``y = relu(x + x * gamma)``. State-dict keys are those of MMSegmentation's ``EncModule``.

@@ -11,7 +11,7 @@ from mmseg_encnet.nn.base import BaseEncoder
 
 
 class GlobalAverage(BaseEncoder):
-    """The mean over the positions, ``v = 1/N sum_i x_i``. There is no dictionary.
+    """The mean over the positions, ``v = 1/N sum_i x_i``, without a dictionary.
 
     Args:
         channels: Channels C of the features.

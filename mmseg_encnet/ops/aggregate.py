@@ -11,7 +11,7 @@ from mmseg_encnet.ops.numerics import without_autocast
 def aggregate(x: Tensor, weights: Tensor, codewords: Tensor) -> Tensor:
     """Sum residuals over the positions, ``e_k = sum_i w_ik (x_i - d_k)``.
 
-    Equation 1 of the EncNet paper for any weights, as a matrix product: nothing of size
+    Equation 1 of the EncNet paper for any weights, as a matrix product: no tensor of size
     ``B * N * K * C`` is formed. For the encoding's own soft assignment,
     :func:`mmseg_encnet.ops.encode` computes weights and sum at once.
 

@@ -36,7 +36,7 @@ def soft_assignment(logits: Tensor) -> Tensor:
     """Return the softmax over the codewords of logits ``(B, K, N)``, without denormal weights.
 
     Weights stay above ``1e-20 / K``. Smaller ones change no digit of a sum, but denormal weights
-    and gradients slow CPU matrix products down ten times.
+    and gradients make CPU matrix products ten times slower.
     """
     largest = logits.detach().amax(dim=1, keepdim=True)
     return (logits - largest).clamp(min=SMALLEST_LOGIT).softmax(dim=1)

@@ -19,7 +19,7 @@ def make_operator(
     Args:
         name: Unique name in torch's ``mmseg_encnet`` namespace.
         forward: ``(*tensors, keep)`` with type annotations -> the result and, if `keep` is set,
-            what backward needs beyond the tensors, else an empty tensor.
+            what backward needs in addition to the tensors, otherwise an empty tensor.
         backward: ``(grad, *tensors, kept)`` with type annotations -> gradients of the tensors.
         fake: Like `forward`, but returns empty tensors of the right shape and dtype.
         traceable: ``(*tensors)`` -> the result, in plain torch operations.

@@ -23,10 +23,10 @@ _NEGLIGIBLE_GRADIENT = 1e-30
 
 
 def traceable_squared_distances(x: Tensor, codewords: Tensor) -> Tensor:
-    """Squared distances ``(B, K, N)`` of features ``(B, C, N)`` to codewords ``(K, C)``.
+    """Return squared distances ``(B, K, N)`` of features ``(B, C, N)`` to codewords ``(K, C)``.
 
-    In plain torch operations, for exporters and double backward. The codewords are always centred,
-    so that the graph does not depend on their values.
+    This uses plain torch operations, for exporters and double backward. The codewords are always
+    centred, so the graph does not depend on their values.
     """
     dtype = compute_dtype(x, codewords)
     x, codewords = x.to(dtype), codewords.to(dtype)
@@ -35,7 +35,7 @@ def traceable_squared_distances(x: Tensor, codewords: Tensor) -> Tensor:
 
 
 def expanded_squares(x: Tensor, codewords: Tensor) -> Tensor:
-    """``|x_i|^2 - 2 x_i.d_k + |d_k|^2``, ``(B, K, N)``."""
+    """Return ``|x_i|^2 - 2 x_i.d_k + |d_k|^2``, ``(B, K, N)``."""
     return (
         x.square().sum(dim=1, keepdim=True)
         - 2 * (codewords @ x)
@@ -51,7 +51,7 @@ def _forward(x: Tensor, codewords: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
 
 
 def _backward(grad: Tensor, x: Tensor, codewords: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """With ``q`` the gradient of the distances, ``dx_i = 2 sum_k q_ik (x_i - d_k)``."""
+    """Return the gradients: ``dx_i = 2 sum_k q_ik (x_i - d_k)`` for the incoming gradient ``q``."""
     dtypes = x.dtype, codewords.dtype
     # In the memory layout of the features, which centring may change.
     grad_x = torch.empty_like(x, dtype=compute_dtype(x, codewords))

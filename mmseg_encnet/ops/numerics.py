@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 # Assignment weights below this change no digit of a sum, not even in double precision. As denormal
-# numbers they would slow CPU matrix products down ten times, so they are set to zero.
+# numbers they would make CPU matrix products ten times slower, so they are set to zero.
 NEGLIGIBLE = 1e-20
 SMALLEST_LOGIT = math.log(NEGLIGIBLE) - 1
 
-# Channels squared at a time, and the elements of a block that are worth a second thread.
+# Channels squared at a time, and the number of elements from which a second thread pays off.
 _NORM_CHANNELS = 32
 _NORM_BLOCK = 2**17
 
@@ -25,12 +25,12 @@ def result_dtype(x: Tensor, codewords: Tensor) -> torch.dtype:
 
 
 def compute_dtype(x: Tensor, codewords: Tensor) -> torch.dtype:
-    """Return at least single precision: squared norms of half-precision features overflow."""
+    """Return a dtype of at least single precision: squared norms overflow half precision."""
     return torch.promote_types(result_dtype(x, codewords), torch.float32)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Return a context in which autocast is off, on devices that know autocast."""
+    """Return a context in which autocast is off, on devices that support autocast."""
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()

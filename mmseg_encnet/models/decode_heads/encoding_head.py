@@ -76,7 +76,7 @@ class EncodingHead(BaseDecodeHead):
 
     Raises:
         UserError: ``in_channels`` or ``in_index`` is not a list, ``num_codes`` is not positive or
-            belongs to an encoder without a dictionary, ``reduction`` or ``gate`` is unknown,
+            is given for an encoder without a dictionary, ``reduction`` or ``gate`` is unknown,
             ``bottleneck_kernel_size`` is not odd, or the groups of a group norm do not divide
             ``channels`` and the rows of the statistics.
 

@@ -1,4 +1,4 @@
-"""Averages over the whole batch of all processes."""
+"""Averages over the whole batch, across all processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sum_over_processes(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     world_size = get_world_size()
     if world_size == 1:
         return total, count
-    # float32 cannot count beyond 2^24 pixels.
+    # float32 cannot represent every integer above 2^24.
     sums = torch.stack([total.detach().double(), count.double()])
     all_reduce(sums)
     sums = sums.to(total.dtype)

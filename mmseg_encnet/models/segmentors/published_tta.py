@@ -27,7 +27,7 @@ from mmseg_encnet.models.segmentors.windows import pad, place_windows, run_windo
 
 @MODELS.register_module()
 class PublishedTTAModel(BaseTTAModel):
-    """Evaluate windows of the image and of its mirror image at several scales.
+    """Evaluates windows of the image and of its mirror image at several scales.
 
     For each scale the normalised image is resized so that its long side is ``base_size * scale``,
     rounded up, and padded with black to at least the window size. Windows start at multiples of
@@ -142,7 +142,7 @@ class PublishedTTAModel(BaseTTAModel):
         return predictions
 
     def merge_preds(self, data_samples_list: list[SampleList]) -> SampleList:
-        """Not supported: scores of windows are merged before they become predictions."""
+        """Raise: scores of windows are merged before they become predictions."""
         raise NotImplementedError
 
     def _score_scale(self, image: Tensor) -> tuple[Tensor, Context]:

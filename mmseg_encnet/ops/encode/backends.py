@@ -16,11 +16,11 @@ class Backend:
     """One way to compute the encoding.
 
     Attributes:
-        name: What ``backend=`` calls it.
+        name: Value of the argument ``backend`` that selects it.
         run: ``(x, codewords, scale)`` -> the encoding ``(B, K, C)`` of features ``(B, C, N)``.
         refusal: ``(*tensors)`` -> why the backend cannot take these tensors or, without any, why
-            it cannot run on this machine at all; None if it can. A reason reads "what is wrong;
-            what to do".
+            it cannot run on this machine at all; None if it can. A reason has the form "problem;
+            remedy".
     """
 
     name: str
@@ -28,7 +28,7 @@ class Backend:
     refusal: Callable[..., str | None]
 
     def explain(self, reason: str) -> str:
-        """Return the one sentence about a refusal."""
+        """Return the error message for a refusal."""
         return f'backend {self.name!r} cannot be used: {reason}, or use backend={FALLBACK!r}.'
 
 
@@ -43,8 +43,7 @@ BACKENDS = {
         Backend('reference', reference.encode, lambda *tensors: None),
     )
 }
-# What 'auto' tries, fastest first. Backends that have only been timed on CPUs are not chosen
-# elsewhere, and those that have not been timed at all are not chosen.
+# Backends that 'auto' tries, fastest first: only those whose speed has been measured.
 AUTO = ('native', FALLBACK)
 
 
@@ -57,7 +56,7 @@ def named(name: str) -> Backend:
     """Return a backend by its name.
 
     Raises:
-        UserError: There is none of that name.
+        UserError: The name is unknown.
     """
     if name not in BACKENDS:
         raise UserError(
@@ -67,10 +66,10 @@ def named(name: str) -> Backend:
 
 
 def check_backend(name: str) -> None:
-    """Check that a backend exists and runs on this machine, before any tensor is there.
+    """Check that a backend exists and runs on this machine, before there are any tensors.
 
     Raises:
-        UserError: Saying why not.
+        UserError: The backend is unknown or cannot run; the message says why.
     """
     if name == 'auto':
         return

@@ -6,11 +6,11 @@ square, ``|x_i - d_k|^2 = |x_i|^2 - 2 x_i.d_k + |d_k|^2``, and the sum,
 and only the ``(B, K, N)`` distances are kept between them.
 
 Precision. Expanding a square loses digits where ``|x_i|`` and ``|d_k|`` are large against
-``|x_i - d_k|``. Residuals do not change when features and codewords move together, so where the
+``|x_i - d_k|``. Residuals do not change when features and codewords move together, so if the
 codewords share an offset ``c`` (their mean) that is large against their spread, ``c`` is
 subtracted from both first. A distance is then off by at most a small multiple of
-``4 eps (|x_i - c| + |d_k - c|)^2``, whatever the common offset. All arithmetic is at least single
-precision, whatever the dtype of the inputs.
+``4 eps (|x_i - c| + |d_k - c|)^2``, regardless of the common offset. All arithmetic is in at least
+single precision, regardless of the dtype of the inputs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SCRATCH_SHARE = 5
 # The product that writes the features' gradient takes twice as long on the CPU where steps do not
 # start on a cache line.
 _STEP_MULTIPLE = 64
-# Channels that the squared norms hold at a time.
+# Channels whose squares are held in memory at a time.
 _NORM_CHANNELS = 32
 
 
@@ -105,7 +105,7 @@ def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Te
 def backward(
     grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the features, the codewords and the smoothing factors.
+    """Return the gradients of the features, the codewords and the smoothing factors.
 
     With ``g`` the encoding's gradient, ``a`` the weights, ``r`` the distances and ``z = s r``::
 

@@ -6,8 +6,9 @@ The operator was written for point clouds::
 
 with ``n = index[b, i, j]`` and ``n0 = index[b, i, 0]``. With a single point whose weight bank holds
 the features of all N positions (m runs over them), the codewords as query points (i), zero centres
-and index 0 everywhere, that is ``sum_n a_kn x_n``, and nothing of size ``B * N * K * C`` is formed.
-It wants positions before channels and a tensor of centres: two copies of the features.
+and index 0 everywhere, this equals ``sum_n a_kn x_n``, and no tensor of size ``B * N * K * C`` is
+formed.
+It expects positions before channels, and a tensor of centres: two copies of the features.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def refusal(*tensors: Tensor) -> str | None:
 
 
 def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """Encoding, ``(B, K, C)``, of features ``(B, C, N)`` on a CUDA device."""
+    """Return the encoding ``(B, K, C)`` of features ``(B, C, N)`` on a CUDA device."""
     dtype = result_dtype(x, codewords)
     x, codewords, weights = centred_assignment(x, codewords, scale)
     points = x.transpose(1, 2).unsqueeze(1).contiguous()

@@ -1,4 +1,4 @@
-"""What the backends with a hand-written backward share."""
+"""The operator shared by the backends with a hand-written backward."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def make_encode(name: str, forward: Forward, backward: Backward) -> Callable[...
     Args:
         name: See :func:`make_operator`.
         forward: ``(x, codewords, scale, keep)`` -> the encoding ``(B, K, C)`` and, if `keep` is
-            set, the squared distances ``(B, K, N)`` in the compute dtype, else an empty tensor.
+            set, the squared distances ``(B, K, N)`` in the compute dtype, otherwise an empty
+            tensor.
         backward: ``(grad, x, codewords, scale, distances)`` -> gradients of ``x``, ``codewords``
             and ``scale``.
     """

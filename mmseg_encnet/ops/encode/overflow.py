@@ -1,4 +1,4 @@
-"""Finite inputs whose squares overflow single precision are computed again in double precision."""
+"""Recompute finite inputs whose squares overflow single precision in double precision."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mmseg_encnet.ops.custom_op import Backward, Forward
 def retry_in_double(
     forward: Forward, backward: Backward, double_forward: Forward, double_backward: Backward
 ) -> tuple[Forward, Backward]:
-    """Wrap the two halves of a CPU backend, see :func:`make_encode`.
+    """Wrap the two halves of a CPU backend; see :func:`make_encode`.
 
-    Whatever overflows at one position reaches the sums over the positions, so checking the small
-    results is enough.
+    An overflow at one position reaches the sums over the positions, so checking the small results
+    is enough.
     """
 
     def checked_forward(

@@ -1,7 +1,7 @@
 """The matrix form of the encoding in plain torch operations.
 
-Exporters know every operation in here, and torch can differentiate them any number of times. In
-exchange it copies the features, so the backends with a hand-written backward train faster and in
+Exporters support all of these operations, and torch can differentiate them any number of times.
+The price is a copy of the features: the backends with a hand-written backward are faster and need
 less memory.
 """
 
@@ -36,7 +36,7 @@ def centred_assignment(
 
 
 def encode(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """Encoding, ``(B, K, C)``, of features ``(B, C, N)``."""
+    """Return the encoding ``(B, K, C)`` of features ``(B, C, N)``."""
     dtype = result_dtype(x, codewords)
     x, codewords, weights = centred_assignment(x, codewords, scale)
     encoded = weights @ x.transpose(1, 2) - weights.sum(dim=2)[:, :, None] * codewords

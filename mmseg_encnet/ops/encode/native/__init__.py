@@ -1,8 +1,8 @@
 """The encoding as one fused pass forward and one backward on the CPU, compiled at installation.
 
 The arithmetic is in ``kernels.cpp`` and its parts: tiles of positions stay in the cache from the
-distances over the softmax to the sums, in the vector instructions of the processor at hand. It is
-built where a C++ compiler is found when the package is installed; without it `dense` does the same
+distances through the softmax to the sums, using the best vector instructions of the processor. It
+is built if a C++ compiler is found when the package is installed; otherwise `dense` does the same
 in more passes. For the equations and their precision see `dense`.
 """
 
@@ -47,7 +47,7 @@ def _load() -> ctypes.CDLL | None:
         # After torch, so that it shares torch's OpenMP threads instead of starting its own.
         library = ctypes.CDLL(str(file))
     except OSError as error:
-        # For example, built against another C library. Everything but this backend still works.
+        # For example, it was built against another C library. All other backends still work.
         warnings.warn(
             f'cannot load {file} ({error}), so encoding on the CPU is slower; reinstall '
             'mmsegmentation-encnet on this machine.',

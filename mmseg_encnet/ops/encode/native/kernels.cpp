@@ -1,4 +1,4 @@
-// The encoding, fused for the CPU, for the vector instructions of the processor at hand.
+// The encoding, fused for the CPU, using the best vector instructions of the processor.
 //
 // __init__.py loads this as a plain shared library; compiling it needs neither torch nor Python's
 // headers. Each .inc file builds on those before it; all are compiled once per instruction set, each
@@ -120,8 +120,8 @@ bool runs_here(int64_t set) {
 
 extern "C" {
 
-// The name of the instruction set with this index, null if the processor lacks it or past the last.
-// The first one available is the fastest.
+// Returns the name of the instruction set with this index, or null if the processor lacks it or the
+// index is past the last one. The first one available is the fastest.
 const char *instruction_set(int64_t set, int64_t *count) {
     *count = COUNT;
     return set < COUNT && runs_here(set) ? SETS[set].name : nullptr;

@@ -3,7 +3,7 @@
 A program processes a share of an image's positions, one tile at a time. It reads the features of
 the tile one block of channels at a time to compute their distances to all codewords, takes the
 softmax on the chip, and reads the tile once more for the sums. The second read should hit the
-cache, so that the features cross the memory bus once. Backward does the same. The distances are
+cache, so the features cross the memory bus once. Backward does the same. The distances are
 stored only if backward needs them. Sums over the positions go to one small buffer per program; the
 buffers are added up afterwards in a fixed order, without atomics, so results are bitwise
 reproducible. For the arithmetic and its precision see `dense`; features and codewords
@@ -47,7 +47,7 @@ def _blocks(codes: int) -> dict[str, int]:
 
 
 def _shares(x: Tensor, block: int) -> int:
-    """Programs per image: enough to fill the device, no more than there are tiles."""
+    """Return the programs per image: enough to fill the device, at most one per tile."""
     batch, _, positions = x.shape
     units = torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 4
     return max(1, min(-(-positions // block), -(-2 * units // batch)))

@@ -1,4 +1,4 @@
-"""The Triton kernels of the encoding; the package says what they do."""
+"""The Triton kernels of the encoding; the package docstring describes them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _load_centred(x, centre, c, n, stride_c, stride_n, channels, positions):
 @triton.jit
 def _weights(distances, scale, k, n, codes, positions, NEGLIGIBLE: tl.constexpr):
     logits = tl.where((k < codes)[:, None], distances * scale[:, None], float('-inf'))
-    # Twice: product and difference may be contracted to a fused multiply-add, after which the
-    # largest logit differs from zero by its own rounding error. The second difference has no
-    # product to be fused with.
+    # Subtracted twice: product and difference may be contracted to a fused multiply-add, after
+    # which the largest logit differs from zero by its own rounding error. The second difference
+    # has no product to be fused with.
     logits -= tl.max(logits, axis=0)[None, :]
     weights = tl.exp(logits - tl.max(logits, axis=0)[None, :])
     weights = weights / tl.sum(weights, axis=0)[None, :]
-    # Negated, so that NaN stays NaN.
+    # The negated comparison preserves NaN.
     return tl.where((n < positions)[None, :] & ~(weights <= NEGLIGIBLE), weights, 0.0)
 
 
@@ -122,7 +122,8 @@ def backward(
             g = tl.load(grad + at, mask=kc, other=0.0)
             change += tl.dot(g, part, input_precision='ieee')
         change -= offset[:, None]
-        # Twice, because rounding hides the small difference to the mean of saturated weights.
+        # Subtracted twice, because rounding hides the small difference from the mean where weights
+        # are saturated.
         change -= tl.sum(weights * change, axis=0)[None, :]
         change -= tl.sum(weights * change, axis=0)[None, :]
         change *= weights
