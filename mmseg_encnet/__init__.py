@@ -2,7 +2,7 @@
 
 Importing the package registers its models, data sets, metrics, hooks and visualizer with the
 toolbox. Without the toolbox, :mod:`mmseg_encnet.ops` and :mod:`mmseg_encnet.nn` still work; every
-other part raises an ``ImportError`` with the command that installs it.
+other part raises an ``ImportError`` with the command that installs the toolbox.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """A value or file that the user provided cannot be used.
+    """A value or file provided by the user cannot be used.
 
     The message is one complete sentence: the value, what was expected and what to do. The tools
     print it without a traceback and exit with status 2.

@@ -1,4 +1,4 @@
-"""Importing packages that only an extra of the distribution installs."""
+"""Import packages that only an extra of the distribution installs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmseg_encnet.errors import UserError
 def require(module: str, extra: str) -> ModuleType:
     """Import a module of an optional dependency.
 
-    Call it where the module is used, not at import time, so that the tools can report the error.
+    Call it where the module is used, not at import time; the tools can then report the error.
 
     Args:
         module: Name of the module, for example ``'scipy.io'``.

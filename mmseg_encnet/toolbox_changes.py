@@ -1,4 +1,4 @@
-"""Everything this package changes in the toolbox and in its process, in one place.
+"""All changes that this package makes to the toolbox and to its process.
 
 Importing ``mmseg_encnet`` calls :func:`apply` once. The environment variable
 ``MMSEG_ENCNET_TOOLBOX_CHANGES=none`` declines all changes; :func:`revert` undoes what was applied.
@@ -136,7 +136,7 @@ def revert() -> None:
 
 
 def guard_process() -> None:
-    """Make every ``torch.load`` of this process read plain data only, whatever its caller asks."""
+    """Make every ``torch.load`` in this process read plain data only, whatever its arguments."""
     if not declined():
         # torch gives it precedence over the caller's weights_only=False.
         os.environ[FORCED] = '1'

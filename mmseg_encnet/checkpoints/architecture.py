@@ -66,7 +66,7 @@ class Architecture:
 
     @property
     def name(self) -> str:
-        """A description for people."""
+        """A human-readable description."""
         switches = [
             word
             for word, on in (

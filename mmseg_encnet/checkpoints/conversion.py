@@ -103,17 +103,17 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> Conversion:
     """Convert a state dict of any supported framework.
 
     Raises:
-        UserError: It is not a recognised EncNet, or is incomplete.
+        UserError: The state dict is not that of a recognised EncNet, or is incomplete.
     """
     for prefixes, convert in _KINDS:
         if all(has_entries(state_dict, prefix) for prefix in prefixes):
             return convert(state_dict)
     shown = ', '.join(list(state_dict)[:5])
     raise UserError(
-        f'it is not a recognised EncNet checkpoint, its {len(state_dict)} entries start with '
-        f'{shown}; expected the entries of PyTorch-Encoding or FastFCN (pretrained.* and '
+        f'it is not a recognised EncNet checkpoint: got {len(state_dict)} entries that start with '
+        f'{shown}, expected the entries of PyTorch-Encoding or FastFCN (pretrained.* and '
         'head.encmodule.*), of MMSegmentation (backbone.* and decode_head.enc_module.*) or of a '
-        'PyTorch-Encoding backbone (conv1.0.weight and layer1.*).'
+        'PyTorch-Encoding backbone (conv1.0.weight and layer1.*); use one of these.'
     )
 
 
@@ -214,7 +214,7 @@ def _expected_in_mmseg(state_dict: Mapping[str, Tensor]) -> list[str]:
         jpu=has_entries(has, 'neck.dilation_layers.'),
     ).shapes()
     prefixes = ('decode_head.', 'neck.') + ('backbone.',) * bottleneck
-    # The names of norms contain their type, and group norm has no running statistics.
+    # Names of norm layers contain their type, and group norm has no running statistics.
     norm = '.gn.' if 'decode_head.bottleneck.gn.weight' in has else '.bn.'
     return [
         key.replace('.bn.', norm)
@@ -225,7 +225,7 @@ def _expected_in_mmseg(state_dict: Mapping[str, Tensor]) -> list[str]:
     ]
 
 
-# Prefixes that a framework's names start with, and the conversion to use.
+# The prefixes by which a framework is recognised, and its conversion.
 _KINDS = (
     (('pretrained.', 'head.encmodule.'), _convert_original),
     (('backbone.', 'decode_head.enc_module.'), _pass_mmseg),

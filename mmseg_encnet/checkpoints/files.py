@@ -1,4 +1,4 @@
-"""Read and write checkpoint files outside a training."""
+"""Read and write checkpoint files outside of training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         checkpoints (empty for others).
 
     Raises:
-        UserError: The file does not exist, is damaged, holds more than plain data, or holds no
-            weights or weights that are not finite.
+        UserError: The file does not exist, is damaged, contains more than plain data or no state
+            dict, or contains weights that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,8 +39,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         if others or not state_dict:
             what = f'{others[0]!r} is not a tensor' if others else 'it is empty'
             raise UserError(
-                f'does not hold weights by name ({what}); use a file that holds a state dict, '
-                'alone or at the key state_dict.'
+                f'contains no state dict ({what}); use a file with a state dict, either alone or '
+                'under the key state_dict.'
             )
         check_finite(state_dict)
     meta = content.get('meta')

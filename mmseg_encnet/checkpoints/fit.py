@@ -22,15 +22,15 @@ def plain_state_dict(checkpoint: Any) -> dict[str, Tensor]:
     """Return the weights in a loaded checkpoint, with the names of an unwrapped model.
 
     Raises:
-        UnfitWeightsError: The checkpoint holds something else.
+        UnfitWeightsError: The checkpoint contains no state dict.
     """
     weights = checkpoint
     if isinstance(weights, Mapping):
         weights = weights.get('state_dict', weights)
     if not isinstance(weights, Mapping):
         raise UnfitWeightsError(
-            f'holds a {type(weights).__name__}, expected weights by name; use a checkpoint that a '
-            'training wrote.'
+            f'contains a {type(weights).__name__}, expected a state dict; use a checkpoint '
+            'written by a training run.'
         )
     return {re.sub(r'^module\.', '', str(key)): value for key, value in weights.items()}
 
@@ -40,8 +40,8 @@ def nonfinite_entries(state_dict: Mapping[str, Any], buffers: Collection[str] = 
 
     Args:
         state_dict: Weights by name; entries that are not floating-point tensors are skipped.
-        buffers: Names of buffers. Except for running statistics, infinities are allowed in them:
-            masks hold some on purpose.
+        buffers: Names of buffers. Except for running statistics, they may contain infinities, as
+            masks do on purpose.
     """
     return [
         name
@@ -57,25 +57,26 @@ def nonfinite_entries(state_dict: Mapping[str, Any], buffers: Collection[str] = 
 
 
 def check_finite(state_dict: Mapping[str, Any], buffers: Collection[str] = ()) -> None:
-    """Check that no weight or running statistic is NaN or infinite, see `nonfinite_entries`.
+    """Check that no weight or running statistic is NaN or infinite; see `nonfinite_entries`.
 
     Raises:
-        UnfitWeightsError: One is; the message names the first.
+        UnfitWeightsError: An entry is NaN or infinite; the message names the first.
     """
     wrong = nonfinite_entries(state_dict, buffers)
     if wrong:
         entries = f'{len(wrong)} entries' if len(wrong) > 1 else 'an entry'
         raise UnfitWeightsError(
-            f'holds {entries} with NaN or infinite values, the first is {wrong[0]}; use an earlier '
-            'checkpoint of its training.'
+            f'contains {entries} with NaN or infinite values '
+            f'({wrong[0]}{", ..." * (len(wrong) > 1)}); use an earlier '
+            'checkpoint of the same run.'
         )
 
 
 def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) -> None:
     """Check that a state dict belongs to a model and is finite.
 
-    The toolbox loads what fits and logs the rest as a warning, which leaves a network with the
-    wrong classifier at its random initialisation.
+    The toolbox loads the entries that fit and only logs a warning about the others, so a classifier
+    of the wrong size keeps its random initialisation.
 
     Args:
         model: The segmentor.
@@ -85,7 +86,8 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
             both cases: only training uses them.
 
     Raises:
-        UnfitWeightsError: The first entry that is missing, has another shape, or is not finite.
+        UnfitWeightsError: An entry is missing, has another shape, or is not finite; the message
+            names the first.
     """
     expected = model.state_dict()
     for key, value in expected.items():
@@ -113,8 +115,9 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
     ]
     if missing and (whole or len(missing) == len(expected)):
         raise UnfitWeightsError(
-            f"lacks {len(missing)} of the model's {len(expected)} entries, the first is "
-            f'{missing[0]}; use a checkpoint that was trained with this config.'
+            f"lacks {len(missing)} of the model's {len(expected)} entries "
+            f'({missing[0]}{", ..." * (len(missing) > 1)}); use a checkpoint '
+            'that was trained with this config.'
         )
     loaded = {key: state_dict[key] for key in expected if key in state_dict}
     check_finite(loaded, dict(model.named_buffers()))

@@ -96,6 +96,6 @@ def from_original(key: str, value: Tensor) -> Tensor:
         return value
     axis = 1 if match.group(1) == 'pointwise' else 0
     if value.shape[axis] % 3:
-        # Not such a neck; the comparison of shapes reports it.
+        # Not a neck of this kind; the comparison of shapes reports it.
         return value
     return torch.cat(value.chunk(3, dim=axis)[::-1], dim=axis)

@@ -1,8 +1,8 @@
 """Load checkpoint files without letting them run code.
 
-Unpickling a file can run anything. PyTorch can refuse whatever is not plain data, but the
+Unpickling a file can run any code. PyTorch can refuse everything but plain data, but the
 toolbox's own checkpoints also hold the histories of the training log and numpy arrays and scalars.
-For their sake the toolbox allows ``getattr`` and numpy's constructors, which amounts to allowing
+To read those, the toolbox allows ``getattr`` and numpy's constructors, which amounts to allowing
 everything: ``getattr`` leads to ``exec``, and an object array built from bytes points anywhere in
 memory. If even that is not enough, it falls back to full unpickling. Here each of these names is
 replaced by something that can only build plain data, and full unpickling is limited to files that
@@ -29,8 +29,8 @@ from mmseg_encnet.errors import UserError, type_and_first_line
 TRUSTED = 'MMSEG_ENCNET_TRUSTED_CHECKPOINTS'
 FORCED = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 REFUSED = (
-    'is not a checkpoint or holds more than plain data, and loading it could run code; use another '
-    f'file or, if you trust this one, set {TRUSTED} to its path.'
+    'is not a checkpoint or contains more than plain data, and loading it could run code; use '
+    f'another file or, if you trust this one, set {TRUSTED} to its path.'
 )
 _PLAIN_TYPE = re.compile(r'[biufcSU]\d{0,4}')
 # numpy's NPY_ITEM_REFCOUNT and NPY_LIST_PICKLE.
@@ -73,7 +73,7 @@ def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
     Raises:
         FileNotFoundError: The file does not exist.
         DamagedFileError: The file does not match its checksums.
-        UnreadableFileError: The file is not a checkpoint, or holds more than plain data.
+        UnreadableFileError: The file is not a checkpoint, or contains more than plain data.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -90,7 +90,7 @@ def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
     except UnpicklingError as error:
         raise UnreadableFileError(path, REFUSED) from error
     except Exception as error:
-        # Bytes that are not a pickle are taken for its instructions and can fail in any way.
+        # Bytes that are not a pickle are interpreted as its instructions and can fail in any way.
         raise UnreadableFileError(
             path,
             f'cannot be read ({type_and_first_line(error)}); it is truncated or not a checkpoint.',
@@ -136,7 +136,7 @@ class _History:
     """Placeholder that becomes a ``HistoryBuffer`` once its state is known to be numbers."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The rest of the state is the table of statistics, which all histories of a process share.
+        # The rest of the state is the table of statistics, which all histories in a process share.
         self.__dict__ = dict(
             max_length=int(state['max_length']),
             _log_history=_plain_array(state['_log_history']),
@@ -147,14 +147,14 @@ class _History:
 
 
 def _statistics_method(owner: Any, name: str) -> str:
-    """Replacement for ``getattr``, by which a history pickles its methods."""
+    """Replace ``getattr``, through which a history pickles its methods."""
     if owner is not _History or name not in _STATISTICS:
         raise UnpicklingError(f'getattr of {name!r} is not allowed')
     return name
 
 
 class _PlainDtype:
-    """Replacement for ``numpy.dtype``: numbers and text, never objects, whatever state follows."""
+    """Replacement for ``numpy.dtype``: numbers and text, never objects, regardless of its state."""
 
     def __init__(self, name: str, *_: Any) -> None:
         if not isinstance(name, str) or not _PLAIN_TYPE.fullmatch(name):
@@ -209,7 +209,7 @@ def _dtype(value: Any) -> np.dtype:
 
 
 def _no_bytes(*arguments: Any) -> bytes:
-    """Replacement for ``bytes``, by which pickle's protocol 2 writes empty bytes."""
+    """Replace ``bytes``, which pickle protocol 2 calls for empty bytes."""
     if arguments:
         raise UnpicklingError('bytes with arguments are not allowed')
     return b''

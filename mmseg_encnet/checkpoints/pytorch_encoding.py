@@ -76,7 +76,7 @@ def load_imagenet_backbone(name: str, root: Path | None = None) -> dict[str, tor
         source = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     except UnpicklingError as error:
         raise UserError(
-            f'{weights_file} holds more than plain weights, and loading it could run code; '
+            f'{weights_file} contains more than plain weights, and loading it could run code; '
             'delete the file and try again.'
         ) from error
     return rename_backbone(source)
@@ -108,7 +108,7 @@ def convert_published_encnet(
 def load_from_pytorch_encoding(filename: str, map_location=None) -> dict:
     """Load ``pytorch-encoding://NAME`` or ``pytorch-encoding://FOLDER/NAME`` for mmengine."""
     root, _, name = filename.removeprefix(SCHEME).rpartition('/')
-    # One process downloads the file, the others find it in place.
+    # One process downloads the file; the others find it in place.
     if get_rank() != 0:
         barrier()
     state_dict = load_imagenet_backbone(name, Path(root).expanduser() if root else None)
@@ -155,7 +155,7 @@ def _read_member(archive: Path) -> bytes:
                 return content.read(members[0])
     except zipfile.BadZipFile as error:
         raise UserError('is not an intact zip file') from error
-    raise UserError(f'holds {len(members)} .pth files, expected exactly one')
+    raise UserError(f'contains {len(members)} .pth files, expected exactly one')
 
 
 def _check_sha1(data: bytes, sha1: str) -> None:

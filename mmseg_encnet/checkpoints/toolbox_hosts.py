@@ -42,7 +42,7 @@ def load_from_toolbox_host(filename: str, map_location: Any = None) -> dict:
         DownloadError: The file can be downloaded from neither host.
     """
     target = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlsplit(filename).path).name
-    # One process downloads the file, the others find it in place.
+    # One process downloads the file; the others find it in place.
     if get_rank() == 0 and not target.is_file():
         download(addresses(filename), target, _check)
     barrier()

@@ -19,7 +19,7 @@ _LEFTOVER = re.compile(r'.+\.\d+\.part')
 
 
 class DamagedFileError(UserError):
-    """The content of a file is not what was written."""
+    """The content of a file differs from what was written."""
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:

@@ -13,12 +13,11 @@ def count_images(cfg: Config, given: Collection[str] = ()) -> None:
     """Set the iterations of a config with ``count_images`` from its list of training images.
 
     ``num_images`` becomes the number of lines, and ``max_iters`` and ``train_cfg`` follow from
-    ``epochs`` and ``total_batch``. Where the list does not exist yet, the config keeps its own
-    numbers.
+    ``epochs`` and ``total_batch``. If the list does not exist yet, the config is not changed.
 
     Args:
         cfg: The config, changed in place.
-        given: Keys that the command line sets; the iterations are not changed if it sets them.
+        given: Keys set on the command line; if they include ``train_cfg``, nothing changes.
     """
     if not cfg.get('count_images') or any(key.startswith('train_cfg') for key in given):
         return
@@ -32,9 +31,9 @@ def count_images(cfg: Config, given: Collection[str] = ()) -> None:
 
 
 def find_initial_checkpoint(cfg: Config) -> None:
-    """Replace a folder in ``load_from`` by the last checkpoint of the training in it.
+    """Replace a work dir in ``load_from`` by its last checkpoint.
 
-    A folder without a checkpoint remains: testing and resuming do not need it.
+    A folder without a checkpoint is kept, because testing and resuming do not need it.
     """
     folder = cfg.get('load_from')
     if folder and Path(folder).is_dir():

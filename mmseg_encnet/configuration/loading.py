@@ -88,7 +88,7 @@ def _with_step_numbers(cfg: Config, key: str) -> str:
 
 
 def _open_empty_entries(cfg: Config, key: str) -> None:
-    """Let an option set keys below an entry that is None in the config, such as ``init_cfg``."""
+    """Allow options to set keys below an entry that is None in the config, such as ``init_cfg``."""
     node = cfg
     for name in key.split('.')[:-1]:
         if not isinstance(node, (dict, Config)) or name not in node:
@@ -99,7 +99,7 @@ def _open_empty_entries(cfg: Config, key: str) -> None:
 
 
 def _move_data_root(cfg: Config, data_root: str) -> None:
-    """Change the data root of the data sets that use the config's."""
+    """Change the data root of the data sets that use the ``data_root`` of the config."""
     former = cfg.get('data_root')
     if former is None:
         raise UserError(

@@ -1,6 +1,6 @@
 """The two published recipes of EncNet, and augmentation and evaluation pipelines from named sizes.
 
-The data set configs call these functions, so that a size occurs once and no pipeline is edited by
+The data set configs call these functions, so each size is stated once and no pipeline is edited by
 position. The resolved config holds plain dictionaries.
 """
 
@@ -19,7 +19,7 @@ CITYSCAPES_TTA_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25)
 
 
 class Schedule(NamedTuple):
-    """Length and learning rate of a training.
+    """Length and learning rate of a training schedule.
 
     Attributes:
         epochs: Number of epochs.
@@ -31,7 +31,7 @@ class Schedule(NamedTuple):
 
 
 class Release(NamedTuple):
-    """What differs between the releases of PyTorch-Encoding.
+    """The settings that differ between the releases of PyTorch-Encoding.
 
     Attributes:
         commit: Commit in which the values were checked.
@@ -54,7 +54,7 @@ class Release(NamedTuple):
 # schedules in experiments/segmentation/{option,train}.py, augmentation in encoding/datasets,
 # scales in experiments/segmentation/test.py, dropout in encoding/models.
 #
-# Alike in all releases: SGD with momentum 0.9 and weight decay 1e-4, a batch of 16, ten times the
+# Common to all releases: SGD with momentum 0.9 and weight decay 1e-4, a batch of 16, ten times the
 # learning rate after the backbone, polynomial decay with power 0.9 to 0, weights 0.2 of the
 # auxiliary and the SE loss, random scales 0.5 to 2 of a base size of 520, crops of 480.
 RELEASES = {

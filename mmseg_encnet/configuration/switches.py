@@ -12,7 +12,7 @@ def use_mixed_precision(cfg: Config) -> None:
     """Switch the training of a config to automatic mixed precision.
 
     Raises:
-        UserError: There is no GPU, which the toolbox needs for mixed precision.
+        UserError: No GPU is available, which the toolbox needs for mixed precision.
     """
     if not torch.cuda.is_available():
         raise UserError(
@@ -58,5 +58,5 @@ def draw_predictions(cfg: Config, out_dir: str) -> None:
     """Draw ground truth and prediction over every image of a test, into a folder."""
     cfg.default_hooks.visualization = dict(type='SegVisualizationHook', draw=True)
     cfg.visualizer.save_dir = out_dir
-    # A visualizer of an existing name would keep that one's folder.
+    # A visualizer with an existing name would keep the folder of the first one.
     cfg.visualizer.name = f'draw into {out_dir}'

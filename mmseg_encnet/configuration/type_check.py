@@ -38,10 +38,10 @@ _BUILT_KEYS = (
 def check_types(cfg: Mapping[str, Any]) -> None:
     """Check that every ``type`` in a config is registered.
 
-    The toolbox's own errors for an unknown type name another one, or ``None``.
+    The toolbox's own error for an unknown type may name another type, or ``None``.
 
     Raises:
-        UserError: One is not; the message suggests the closest name.
+        UserError: A type is not registered; the message suggests the closest name.
     """
     registries = _registries()
     known = {name for registry in registries for name in registry.module_dict}

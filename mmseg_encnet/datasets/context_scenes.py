@@ -39,7 +39,7 @@ class ContextScenesBackend(BaseStorageBackend):
         """Return the PNG bytes of the image (8-bit RGB) or label map (8-bit grey) at an address.
 
         Raises:
-            UserError: The address does not have the form above.
+            UserError: The address does not have this form.
         """
         match = _URI.fullmatch(str(filepath))
         if match is None:

@@ -78,7 +78,7 @@ def folder(root: Any) -> Path:
         raise UserError(f'got root={root!r}, expected the path of a folder.')
     path = Path(root).expanduser()
     if any(part.exists() and not part.is_dir() for part in (path, *path.parents)):
-        raise UserError(f'got root={str(root)!r}, expected a folder; it is or lies below a file.')
+        raise UserError(f'got root={str(root)!r}, expected a folder; it is a file or below one.')
     return path
 
 

@@ -16,7 +16,7 @@ class Backbone:
     Attributes:
         kind: Registered name.
         depth: Layers: 50, 101 or 152.
-        weights: Address of its ImageNet weights; ``{root}`` stands for the folder of downloads.
+        weights: Address of its ImageNet weights; ``{root}`` is replaced by the folder of downloads.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""EncNet as a class with the arguments, the outputs and the attributes of the original's.
+"""EncNet as a class with the arguments, outputs and attributes of the original class.
 
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, as PyTorch-Encoding's
 ``encoding.models.sseg.EncNet`` implements it. The network is the toolbox's, with its state-dict
@@ -222,7 +222,7 @@ class EncNet(ContextEncoderDecoder):
         if target.shape != (len(x), *x.shape[2:]):
             raise UserError(
                 f'got target of shape {tuple(target.shape)}, expected '
-                f'{(len(x), *x.shape[2:])}, a label for each pixel of x.'
+                f'{(len(x), *x.shape[2:])}; pass a label for each pixel of x.'
             )
         predicted, target = logits.argmax(dim=1).cpu(), target.cpu().long()
         labelled = (target >= 0) & (target < self.nclass)
@@ -296,7 +296,7 @@ def data_config(data: Config, model: ConfigDict, base_size: int, crop_size: int)
 
 
 def _set_windows(test_cfg: ConfigDict, crop_size: int) -> None:
-    """Windows of the crop's size at two thirds of it, as published."""
+    """Set windows of the crop size with a stride of two thirds of it, as published."""
     test_cfg.update(crop_size=(crop_size,) * 2, stride=(crop_size * 2 // 3,) * 2)
 
 

@@ -14,7 +14,7 @@ from mmseg_encnet.models.segmentors import PublishedTTAModel
 
 
 class MultiEvalModule(PublishedTTAModel):
-    """Score single images of any size over scales, windows and mirrored windows.
+    """Scores single images of any size over scales, windows and mirrored windows.
 
     The scores are those of :class:`mmseg_encnet.models.PublishedTTAModel`, which the toolbox uses
     with ``tools/test.py --published-tta``.
@@ -53,7 +53,9 @@ class MultiEvalModule(PublishedTTAModel):
                 'with mmseg_encnet.models.PublishedTTAModel.'
             )
         if nclass != module.nclass:
-            raise UserError(f'got nclass={nclass!r}, the network has {module.nclass} classes.')
+            raise UserError(
+                f'got nclass={nclass!r}, expected the {module.nclass} classes of the network.'
+            )
         if device_ids is not None and len(device_ids) > 1:
             raise UserError(
                 f'got device_ids={device_ids!r}, expected at most one device; run '

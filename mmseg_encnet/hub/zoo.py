@@ -24,7 +24,7 @@ from mmseg_encnet.hub.catalogue import (
 from mmseg_encnet.hub.encnet import ROOT, EncNet, data_config, shipped_data_config
 
 _DIFFERENT_NETWORK = (
-    'choose backbone, aux, se_loss and lateral as the file has them, or use a config for a network '
+    'choose backbone, aux, se_loss and lateral as in the file, or use a config for a network '
     'with a neck.'
 )
 
@@ -105,7 +105,7 @@ def get_encnet(
         shapes = {key: value.shape for key, value in state_dict.items()}
         kept = _check_fits(model, shapes, f'checkpoint {file}', dataset)
         model.load_state_dict({key: state_dict[key] for key in kept}, strict=True)
-        # A runner's init_weights would start the heads over.
+        # A runner's init_weights would reinitialise the heads.
         model.is_init = True
         model.cfg.model.backbone.init_cfg = None
         model.eval()
@@ -143,12 +143,12 @@ def get_encnet_resnet101_ade(
 def _check_fits(
     model: EncNet, shapes: Mapping[str, tuple[int, ...]], source: str, dataset: str
 ) -> list[str]:
-    """Return the names in ``shapes`` that the network uses, which have to be all of its own.
+    """Return the names in ``shapes`` that the network uses; all of its entries must be among them.
 
     Heads and branches that the caller switched off may be in the source.
 
     Raises:
-        UserError: The source is of another network.
+        UserError: The source belongs to another network.
     """
     expected = {key: value.shape for key, value in model.state_dict().items()}
     dropped = ('auxiliary_head.',) * (not model.aux) + ('decode_head.se_layer.',) * (
@@ -158,14 +158,14 @@ def _check_fits(
     classifier = 'decode_head.conv_seg.weight'
     if classifier in found and found[classifier][0] != model.nclass:
         raise UserError(
-            f'{source} has {found[classifier][0]} classes, {dataset} has {model.nclass}; name the '
-            'data set it was trained on.'
+            f'{source} has {found[classifier][0]} classes, but {dataset} has {model.nclass}; '
+            'name the data set it was trained on.'
         )
     differences = list(_differences(expected, found))
     if differences:
         raise UserError(
-            f'{source} is another network than the call describes: {differences[0]} '
-            f'({len(differences)} such differences); {_DIFFERENT_NETWORK}'
+            f'{source} belongs to a network other than the requested one: {differences[0]} '
+            f'({len(differences)} differences in all); {_DIFFERENT_NETWORK}'
         )
     return list(found)
 

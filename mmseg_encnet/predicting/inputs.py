@@ -121,7 +121,7 @@ def find_inputs(entries: Iterable[str | Path], out_dir: Path) -> list[ImageFile 
         entries: Image files, videos, folders, which are searched recursively for images, and
             patterns such as ``photos/**/*.jpg``. Subfolders of a folder, or of the part of a
             pattern before its first wildcard, are kept in the output.
-        out_dir: Output folder; skipped if it lies inside a searched folder.
+        out_dir: Output folder; skipped if it is inside a searched folder.
 
     Raises:
         UserError: An entry does not exist or contains nothing to predict, a video cannot be

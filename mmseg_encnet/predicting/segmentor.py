@@ -190,7 +190,7 @@ def _leaf(dataset_cfg: Config) -> Config:
 def _classes(
     dataset_cfg: Config, meta: Mapping[str, Any], checkpoint: str, model: BaseSegmentor
 ) -> tuple[Sequence[str], Sequence[Sequence[int]]]:
-    """Return names and colours of the classes, from the checkpoint or else from the config."""
+    """Return names and colours of the classes, from the checkpoint or otherwise from the config."""
     dataset = dataset_cfg.type if isinstance(dataset_cfg.type, str) else dataset_cfg.type.__name__
     known = getattr(DATASETS.get(dataset), 'METAINFO', {})
     given = dict(known, **(dataset_cfg.get('metainfo') or {}))

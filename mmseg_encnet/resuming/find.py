@@ -1,4 +1,4 @@
-"""Choose the checkpoint that an interrupted training resumes from."""
+"""Choose the checkpoint from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mmseg_encnet.checkpoints.whole_files import ZIP_MAGIC, DamagedFileError, ch
 def resume_training(cfg: Config) -> None:
     """Make a config resume from the last checkpoint in its work dir.
 
-    Without one, the training starts as the config says. The toolbox would resume from
-    ``load_from`` instead, at the iteration at which the training of those weights ended.
+    Without a checkpoint, training starts as the config says. The toolbox would instead resume from
+    ``load_from``, at the iteration at which those weights were saved.
     """
     cfg.resume = cfg.get('load_from') is None or find_latest_checkpoint(cfg.work_dir) is not None
     if cfg.resume:
@@ -24,13 +24,13 @@ def resume_training(cfg: Config) -> None:
 
 
 def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | None:
-    """Return the checkpoint that an interrupted training resumes from.
+    """Return the checkpoint from which an interrupted run resumes.
 
     It is the last one written or, if that is damaged or missing, the newest intact one before it.
     Because resuming is exact, falling back costs time and does not change the result.
 
     Args:
-        work_dir: Folder of the training.
+        work_dir: Work dir of the run.
         warn: Called with a sentence if there is no checkpoint, or the last one cannot be used.
 
     Returns:
@@ -41,7 +41,7 @@ def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | N
     """
     last = find_latest_checkpoint(str(work_dir))
     if not last:
-        warn(f'No checkpoint in {work_dir} to resume from; training starts at the beginning.')
+        warn(f'No checkpoint to resume from in {work_dir}; training starts from the beginning.')
         return None
     path = Path(last)
     if not path.is_file():
@@ -55,7 +55,7 @@ def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | N
             warn(f'{problem}; training resumes from the one before it, {earlier}.')
             return str(earlier)
     raise DamagedFileError(
-        f'{problem}, and {path.parent} holds no intact checkpoint before it; train without '
+        f'{problem}, and {path.parent} contains no intact checkpoint before it; train without '
         '--resume to start over.'
     )
 

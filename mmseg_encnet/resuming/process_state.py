@@ -1,4 +1,4 @@
-"""What a checkpoint holds of each process, beside the model and the optimiser that they share."""
+"""The state of each process in a checkpoint, in addition to the shared model and optimiser."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def restore_process(runner: Runner, state: dict[str, Any]) -> None:
 
 
 def warn_of_other_threads(runner: Runner, state: dict[str, Any]) -> None:
-    """Warn if a training on the CPU resumes with another number of threads.
+    """Warn if a run on the CPU resumes with another number of threads.
 
     The order of summation in PyTorch's convolutions depends on it. Checkpoints of older versions do
     not record the number.
@@ -42,7 +42,7 @@ def warn_of_other_threads(runner: Runner, state: dict[str, Any]) -> None:
     if on_cpu and before is not None and before != now:
         runner.logger.warning(
             f'The checkpoint was written with {before} thread{"s" * (before > 1)} per process and '
-            f'the training resumes with {now}, so its result will differ by rounding errors; set '
+            f'the run resumes with {now}, so its result will differ by rounding errors; set '
             f'OMP_NUM_THREADS={before} to resume exactly.'
         )
 

@@ -50,7 +50,7 @@ def seeded(*entropy: int) -> Iterator[None]:
     """Seed the CPU generators inside the context and restore them afterwards.
 
     Args:
-        *entropy: Non-negative integers; each combination gives other random numbers.
+        *entropy: Non-negative integers; each combination gives different random numbers.
     """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     first, second, third, fourth = np.random.SeedSequence(entropy).generate_state(4).tolist()

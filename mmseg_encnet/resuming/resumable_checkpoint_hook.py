@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment and from which a training resumes exactly."""
+"""Checkpoints that survive a kill at any moment and from which training resumes exactly."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ResumableCheckpointHook(CheckpointHook):
       (``max_keep_ckpts``, the former best one) are removed afterwards. A process killed at any
       moment leaves the last checkpoint readable, and the next run removes the temporary file.
     - A checkpoint also holds the random states of every process and, during gradient accumulation,
-      the gradients, so that a resumed run continues bit for bit on the CPU.
-    - Random numbers drawn in a validation do not affect the training, and a validation that an
-      interruption cut off is repeated.
+      the gradients, so a resumed run continues bit for bit on the CPU.
+    - Random numbers drawn during validation do not affect training, and an interrupted validation
+      is repeated.
 
     Takes the arguments of :class:`mmengine.hooks.CheckpointHook`.
     """

@@ -1,4 +1,4 @@
-"""An endless order of samples, each augmented the same way whichever process prepares it."""
+"""An endless order of samples, whose augmentation does not depend on the process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SeededInfiniteSampler(InfiniteSampler):
 
     The random numbers of a sample depend only on the seed of the run and the sample's position in
     the order over all processes. Neither the number of workers, nor an interruption, nor the
-    division of a batch among processes changes what a training sees.
+    division of a batch among processes changes the training samples.
 
     Args:
         dataset: Data set. Its ``__getitems__``, which PyTorch's loader prefers for batches, is

@@ -1,4 +1,4 @@
-"""Turn exceptions that a user can fix into one sentence.
+"""Turn exceptions that the user can fix into one sentence.
 
 The tools decorate their ``main`` with :func:`exit_with_one_sentence`. It prints recognised errors
 without a traceback and exits with status 2; anything else is a bug and keeps its traceback.

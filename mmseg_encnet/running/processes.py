@@ -33,7 +33,7 @@ def start_process_group(launcher: str, timeout: float | None = None) -> None:
         timeout: Seconds that a process waits for another one. Default: PyTorch's half hour.
 
     Raises:
-        UserError: The launcher is not ``pytorch`` and there is no GPU.
+        UserError: The launcher is not ``pytorch`` and no GPU is available.
     """
     if launcher == 'none' or torch.cuda.is_available() or distributed.is_initialized():
         return
@@ -66,7 +66,7 @@ def _process_group(cfg: Config) -> Iterator[None]:
     """Join the process group of a run, if it has several processes, and leave it afterwards.
 
     Raises:
-        UserError: Another process of the run has ended or does not answer.
+        UserError: Another process of the run has ended or does not respond.
     """
     try:
         start_process_group(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
@@ -78,7 +78,7 @@ def _process_group(cfg: Config) -> Iterator[None]:
         # of the other process in the output.
         time.sleep(_SECONDS_UNTIL_LAUNCHER_ENDS_US)
         raise UserError(
-            'another process of the run has ended or does not answer; look for its error in the '
+            'another process of the run has ended or does not respond; look for its error in the '
             'output of its machine.'
         ) from error
     if distributed.is_initialized():

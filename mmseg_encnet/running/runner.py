@@ -216,7 +216,7 @@ def _explaining(file: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(f'{file} does not exist; check the path.') from error
     except (RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        # The content matches neither the model nor the state of a training.
+        # The content matches neither the model nor the training state.
         raise UserError(
             f'{file} cannot be read ({first_line(error)}); it is truncated or not a checkpoint.'
         ) from error
@@ -239,7 +239,7 @@ def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
 
 
 def _pretrained_entries(cfg: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield config key and name of all pretrained weights in a model config."""
+    """Yield the config key and the name of all pretrained weights in a model config."""
     if isinstance(cfg, dict):
         if cfg.get('type') == 'Pretrained':
             yield path, cfg['checkpoint']

@@ -1,7 +1,8 @@
-"""Figure style: palette, text sizes and the helpers that every figure is made with.
+"""Figure style: palette, text sizes and the helpers that draw every figure.
 
-The helpers set the style on the figures themselves and leave ``rcParams`` alone, so several threads
-can draw at once and a caller's own figures keep their look. Constants load without matplotlib.
+The helpers set the style on the figures themselves and leave ``rcParams`` unchanged, so several
+threads can draw at once and the caller's own figures keep their style. Importing this module does
+not load matplotlib.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of pixels: columns ``left`` to ``right`` and rows ``top`` to ``bottom``, without
-    the last ones."""
+    """A rectangle of pixels: columns ``left`` to ``right`` and rows ``top`` to ``bottom``, both
+    without the last one."""
 
     left: int
     top: int

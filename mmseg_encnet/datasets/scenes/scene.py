@@ -126,7 +126,7 @@ def plan_layout(rng: np.random.Generator) -> Layout:
     trees = []
     for _ in range(int(rng.integers(2, 9))):
         size = int(rng.integers(14, 28))
-        # Most trees stand between the zones, where nothing else stands. In the zones, twins and
+        # Most trees are between the zones, away from all other objects. In the zones, twins and
         # cues may hide them.
         between = rng.uniform() < 0.75
         span = (ZONE, WIDTH - ZONE - size) if between else (0, WIDTH - size)
@@ -142,8 +142,8 @@ def plan_layout(rng: np.random.Generator) -> Layout:
 def plan_zone(
     rng: np.random.Generator, left: int, right: int, horizon: int, *, tall: bool
 ) -> tuple[Box, tuple[Box, ...]]:
-    """Place a twin and one to three cue boxes without overlap, one in front of the other or side by
-    side.
+    """Place a twin and one to three cue boxes without overlap, side by side or one in front of the
+    other.
 
     Args:
         rng: Random numbers of the layout.

@@ -22,9 +22,9 @@ class _Counts(NamedTuple):
     """Counts of one image; all int64.
 
     Attributes:
-        pixels: Number of labelled pixels, of those predicted as an absent class, and of those of
-            the latter that are wrong, ``(3,)``.
-        plain: Intersection, union, prediction and truth of each class, ``(4, num_classes)``.
+        pixels: Number of labelled pixels, of those predicted as an absent class, and of wrong
+            pixels among the latter, ``(3,)``.
+        plain: Intersection, union, predicted and true pixels of each class, ``(4, num_classes)``.
         suppressed: The same with absent classes suppressed.
     """
 
@@ -35,7 +35,7 @@ class _Counts(NamedTuple):
 
 @METRICS.register_module()
 class ContextConsistency(BaseMetric):
-    """Measure how many pixels are predicted as classes that the SE branch predicts to be absent.
+    """Measures how many pixels are predicted as classes that the SE branch predicts to be absent.
 
     These are false detections that context could have prevented. A class is absent if its presence
     is below the threshold, except for the most probable class; these are the classes that

@@ -102,7 +102,7 @@ def average_precision(probabilities: np.ndarray, present: np.ndarray) -> np.ndar
 
 @METRICS.register_module()
 class PresenceMetric(BaseMetric):
-    """Evaluate the presence probabilities as a multi-label classification of images.
+    """Evaluates the presence probabilities as a multi-label classification of images.
 
     The targets of an image are the classes in its ``gt_sem_seg``. Images without labelled pixels
     are excluded, and classes without images are excluded from means over classes.
@@ -151,8 +151,8 @@ class PresenceMetric(BaseMetric):
             labels = sample['gt_sem_seg']['data'].long()
             labels = labels.masked_fill(labels == self.ignore_index, -1)
             present = presence_targets(labels[None], num_classes)[0].bool()
-            # Also for unlabelled images: the toolbox removes images that a sampler repeated by the
-            # number of results.
+            # Also for unlabelled images: the toolbox counts results to remove images that a sampler
+            # repeated.
             self.results.append((presence.float().cpu().numpy(), present.cpu().numpy()))
 
     def compute_metrics(self, results: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
@@ -188,8 +188,8 @@ def presence_of(sample: dict, num_classes: int, metric: str) -> Tensor:
     """Return the presence ``(num_classes,)`` of a predicted sample.
 
     Raises:
-        UserError: There is none, or its number of classes is different; the message contains the
-            name of the ``metric``.
+        UserError: The sample has no presence, or one for another number of classes; the message
+            names the ``metric``.
     """
     presence = sample.get('presence')
     if presence is None:

@@ -59,7 +59,7 @@ def twin_indices(meta: Mapping[str, Any] | None) -> list[list[int]]:
     """Return the class indices of each pair of twins in a data set's metainfo.
 
     Raises:
-        UserError: There are no twins, or one of them is not among the classes.
+        UserError: The metainfo lists no twins, or one of them is not among the classes.
     """
     meta = meta or {}
     if not meta.get('twins'):

@@ -1,4 +1,4 @@
-"""Hooks that check a training, initialise its dictionary and show its context."""
+"""Hooks that check training, initialise the dictionary and show the context."""
 
 from mmseg_encnet.running.hooks.codebook_init_hook import CodebookInitHook
 from mmseg_encnet.running.hooks.context_sheet_hook import ContextSheetHook

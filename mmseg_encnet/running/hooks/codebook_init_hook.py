@@ -26,12 +26,11 @@ from mmseg_encnet.resuming.random_states import capture_states, restore_states
 class CodebookInitHook(Hook):
     """Sets codewords and smoothing factors from clusters of features, before the first iteration.
 
-    This is how the dictionaries of classic encoders were made (k-means over local descriptors),
+    Classic encoders made their dictionaries this way (k-means over local descriptors); here it is
     applied to the features of the initial network: training images pass the whole pipeline and the
     network in training mode, and pixels sampled from the input of the encoder are clustered. Other
-    parameters, running statistics and all random states stay unchanged, so a training with this
-    hook sees the same crops as one without. A resumed training keeps the dictionary of its
-    checkpoint.
+    parameters, running statistics and all random states stay unchanged, so a run with this hook
+    sees the same crops as one without it. A resumed run keeps the dictionary of its checkpoint.
 
     The result depends on the seed alone. In distributed training every process gathers the same
     features (synchronised norms wait for each other), and all use the clusters of the first.
@@ -63,8 +62,9 @@ class CodebookInitHook(Hook):
             broadcast(part)
         encoder.set_clusters(clusters)
         runner.logger.info(
-            f'{encoder.num_codes} codewords from {len(features)} features of {self.num_images} '
-            f'images; the largest cluster holds {clusters.shares.max():.1%} of the features.'
+            f'initialised {encoder.num_codes} codewords from {len(features)} features of '
+            f'{self.num_images} images; the largest cluster holds {clusters.shares.max():.1%} of '
+            'the features.'
         )
 
     def _gather(self, model: nn.Module, encoder: nn.Module, dataloader) -> Tensor:
@@ -98,10 +98,10 @@ def find_dictionary(model: nn.Module, asker: str) -> DictionaryEncoder:
 
     Args:
         model: The segmentor.
-        asker: Name of the hook that needs it, for the message.
+        asker: Name of the hook that needs it, for the error message.
 
     Raises:
-        UserError: The model has none.
+        UserError: The model has no dictionary encoder.
     """
     encoders = [m for m in model.modules() if isinstance(m, DictionaryEncoder)]
     if not encoders:

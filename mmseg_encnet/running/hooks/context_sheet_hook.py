@@ -19,12 +19,12 @@ from mmseg_encnet.visualization.style import pixels
 
 @HOOKS.register_module()
 class ContextSheetHook(Hook):
-    """Draw the sheets of the same few validation images at each validation.
+    """Draws the sheets of the same few validation images at each validation.
 
-    They are sent to all backends of the runner's visualizer, whatever its type, under
+    They are sent to all backends of the runner's visualizer, regardless of its type, under
     ``context_INDEX_NAME`` and the iteration. Codeword and channel maps are requested for these
-    images only, from the validation's own forward pass; metrics, random states and training are the
-    same as without the hook.
+    images only, from the forward pass of the validation itself; metrics, random states and training
+    are the same as without the hook.
 
     In distributed training the main process draws images of its part of the validation set, which
     is every n-th image with n processes.

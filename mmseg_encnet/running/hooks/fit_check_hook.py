@@ -17,7 +17,7 @@ class FitCheckHook(Hook):
     def before_run(self, runner) -> None:
         """Check that every head has an output for every class of the data.
 
-        Otherwise a label beyond the last output is a failed assertion on the GPU.
+        Otherwise a label above the last output causes a failed assertion on the GPU.
 
         Raises:
             UserError: A head has too few outputs.

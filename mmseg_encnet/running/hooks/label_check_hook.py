@@ -1,4 +1,4 @@
-"""Stop a training in which no pixel is labelled, and report metrics of nothing."""
+"""Stop training if no pixel is labelled, and report undefined metrics."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mmseg_encnet.errors import UserError
 
 @HOOKS.register_module()
 class LabelCheckHook(Hook):
-    """Stops a training if all labels of its first iterations are ignored.
+    """Stops training if all labels of the first iterations are ignored.
 
-    Such a training learns nothing, and its losses of zero look fine. The labels are read on the
-    CPU, as the data loader yields them, and only until the first labelled pixel. A batch without
-    labels is not an error as long as another one has some.
+    Such a run learns nothing, and its losses of zero look fine. The labels are read on the CPU, as
+    the data loader yields them, and only until the first labelled pixel. A batch without labels is
+    not an error as long as another batch has some.
 
     Also warns if metrics of a validation or test are NaN.
 
     Args:
-        iterations: Number of iterations after which to stop; all, if the training is shorter.
+        iterations: Number of iterations after which to stop; all, if the run is shorter.
     """
 
     def __init__(self, iterations: int = 50) -> None:
@@ -34,7 +34,7 @@ class LabelCheckHook(Hook):
         self._last = 0
 
     def before_train(self, runner) -> None:
-        # A resumed training had its first iterations before.
+        # A resumed run is past its first iterations.
         self._last = min(self.iterations, runner.max_iters) if runner.iter == 0 else 0
         self._labelled = False
 
@@ -54,7 +54,7 @@ class LabelCheckHook(Hook):
             place = f' at {root}' if root else ''
             raise UserError(
                 f'{type(dataset).__name__}{place} had no labelled pixel in the first {self._last} '
-                f'iterations, every label is ignore_index={ignored}; check its label files, '
+                f'iterations: every label is ignore_index={ignored}; check its label files, '
                 'ignore_index and reduce_zero_label.'
             )
 

@@ -1,4 +1,4 @@
-"""Stop a training whose loss or weights are no longer finite."""
+"""Stop training when the loss or the weights are no longer finite."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _REMEDY = (
 
 @HOOKS.register_module()
 class LossCheckHook(Hook):
-    """Stops a training at its first non-finite loss and lists the files of the batch.
+    """Stops training at the first non-finite loss and lists the files of the batch.
 
-    It checks the value that the toolbox has copied from the device for its log, which costs no
+    It checks the value that the toolbox has copied from the device for its log, which needs no
     extra synchronisation. By then the optimiser has made its step, so the weights in memory are
-    lost, but those on the disk are not. Non-finite weights, which a gradient can cause while the
-    loss is still finite, are never written to a checkpoint.
+    lost, but not those on disk. Non-finite weights, which a gradient can cause while the loss is
+    still finite, are never written to a checkpoint.
     """
 
     # After the RuntimeInfoHook, which copies the losses; before the hooks that log and save.
@@ -37,7 +37,7 @@ class LossCheckHook(Hook):
         """Check the loss.
 
         Raises:
-            UserError: It is not finite.
+            UserError: The loss is not finite.
         """
         if not outputs or 'loss' not in outputs:
             return
@@ -67,8 +67,8 @@ class LossCheckHook(Hook):
         nonfinite = nonfinite_entries(checkpoint['state_dict'], dict(model.named_buffers()))
         if nonfinite:
             raise UserError(
-                f'{nonfinite[0]} holds NaN or infinite values at iteration {runner.iter + 1}, so '
-                f'no checkpoint is written; {_REMEDY}.'
+                f'{nonfinite[0]} contains NaN or infinite values at iteration {runner.iter + 1}, '
+                f'so no checkpoint is written; {_REMEDY}.'
             )
 
 

@@ -109,7 +109,7 @@ def draw_codeword_shares(context: ContextPrediction, axes: Axes) -> None:
     values.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     values.set_major_formatter(style.percent_tick)
     if others:
-        # In the corner that falling bars leave empty.
+        # In the corner that descending bars leave empty.
         axes.text(
             1,
             1 if upright else 0,
@@ -156,7 +156,7 @@ def draw_presence(context: ContextPrediction, axes: Axes) -> None:
 
 
 def legend_entries(context: ContextPrediction) -> list[Patch]:
-    """Return the colours and names of the classes that occur, by falling share."""
+    """Return the colours and names of the classes that occur, by decreasing share."""
     shares = context.class_shares
     occurs = shares > 0
     if context.truth is not None:

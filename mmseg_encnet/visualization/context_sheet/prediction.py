@@ -47,11 +47,15 @@ class ContextPrediction:
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
-        for name in ('prediction', 'truth', 'channel_maps', 'assignments'):
-            value = getattr(self, name)
+        for name, value in (
+            ('prediction', self.prediction),
+            ('ground truth', self.truth),
+            ('channel maps', self.channel_maps),
+            ('assignments', self.assignments),
+        ):
             if value is not None and value.shape[-2:] != size:
                 raise UserError(
-                    f'{name} must be as large as its image, got {value.shape[-2]}x'
+                    f'{name} must have the size of the image, got {value.shape[-2]}x'
                     f'{value.shape[-1]} (height x width), expected {size[0]}x{size[1]}; pass the '
                     'image in its original size and load annotations after resizing.'
                 )
@@ -104,7 +108,7 @@ class ContextPrediction:
 
     @cached_property
     def wrong(self) -> np.ndarray:
-        """Labelled pixels ``(H, W)`` with another prediction than ground truth, bool."""
+        """Labelled pixels ``(H, W)`` whose prediction differs from the ground truth, bool."""
         return self.labelled & (self.prediction != self.truth)
 
     @cached_property
