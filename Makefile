@@ -1,4 +1,4 @@
-# Everything runs in an environment of its own; nothing outside this folder is touched, apart from
+# Everything runs in its own virtual environment; nothing outside this folder is changed, except for
 # pip's cache. Override on the command line: make test PYTHON=python3.12 TORCH='torch==2.9.1'
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -6,8 +6,8 @@ VENV ?= .venv
 JOBS ?= auto
 
 BIN := $(VENV)/bin
-# What an environment was made from. A change to any of it makes a new one; the kernels are rebuilt
-# only where they have changed.
+# Inputs of the environment, which is rebuilt if any of them changes. The kernels are rebuilt only if
+# their sources have changed.
 RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
 # Install an extra into the environment, once.
 ADD = @[ -f $(VENV)/extra-$(1) ] || { $(BIN)/pip install --editable '.[toolbox,$(1)]' && \
@@ -18,10 +18,10 @@ ADD = @[ -f $(VENV)/extra-$(1) ] || { $(BIN)/pip install --editable '.[toolbox,$
 help:
 	@echo 'make demo         train FCN and EncNet on the embedded data set and compare them'
 	@echo 'make test         run the test suite'
-	@echo 'make lint         format, style, import directions and types'
+	@echo 'make lint         check format, style, import directions and types'
 	@echo 'make docs         build the documentation into site/ and check its links'
 	@echo 'make reliability  run the long checks and write docs/reliability.md (2 hours)'
-	@echo 'make compat       try other Pythons, PyTorches and toolboxes (hours, gigabytes)'
+	@echo 'make compat       test other versions of Python, PyTorch and the toolbox (hours, gigabytes)'
 	@echo 'make clean        remove the environment and everything the targets wrote'
 
 setup:
@@ -30,7 +30,7 @@ setup:
 	fi
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 
-# torch first: the toolbox must not pull another one in.
+# torch first, so that the toolbox does not install another version.
 .PHONY: $(VENV)/recipe
 $(VENV)/recipe:
 	rm -rf $(VENV)

@@ -1,9 +1,9 @@
-"""Puts configs, tools and the model index into the wheel, where mim looks for them, and builds the
-CPU's encoding kernels.
+"""Add configs, tools and the model index to the wheel, where mim looks for them, and build the
+encoding kernels for the CPU.
 
-Configs, tools and index join at installation, not in ``build/lib``: mim searches the clone of an
-editable install by file name, and copies left behind by an earlier build would make it give up. For
-the same reason an editable install has no copies of its own.
+Configs, tools and index are added at installation, not in ``build/lib``: in an editable install mim
+searches the clone by file name, and fails if an earlier build has left copies. For the same reason
+an editable install contains no copies.
 """
 
 import shutil
@@ -30,8 +30,8 @@ class InstallWithMim(install_lib):
         return installed
 
 
-# Loaded as a plain shared library: it needs neither torch nor Python's headers. Optional: without a
-# compiler that knows these options the package installs all the same, and encodes in matrix
+# Loaded as a plain shared library, which needs neither torch nor Python's headers. Optional:
+# without a compiler that accepts these options, the package still installs and encodes by matrix
 # products.
 KERNELS = Extension(
     'mmseg_encnet.ops.encode.native.kernels',

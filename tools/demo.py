@@ -9,15 +9,17 @@ from mmseg_encnet.workbench.demo.demo import run_demo
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seed', type=int, default=0, help='seed of both trainings (%(default)s)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of both runs (default: %(default)s)'
+    )
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/demo'),
-        help='folder for the results (%(default)s)',
+        help='folder for the results (default: %(default)s)',
     )
     parser.add_argument(
-        '--rows', type=int, default=6, help='number of scenes in the figure (%(default)s)'
+        '--rows', type=int, default=6, help='number of scenes in the figure (default: %(default)s)'
     )
     return parser.parse_args()
 

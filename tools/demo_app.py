@@ -23,10 +23,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen on; 0.0.0.0 accepts other machines (%(default)s)',
+        help='address to listen on; 0.0.0.0 accepts other machines (default: %(default)s)',
     )
-    parser.add_argument('--port', type=int, default=7860, help='port to listen on (%(default)s)')
-    parser.add_argument('--device', help='cpu, cuda:0 ... (a GPU if available)')
+    parser.add_argument(
+        '--port', type=int, default=7860, help='port to listen on (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--device', help='device such as cpu or cuda:0 (default: a GPU if available)'
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What stands around the plugin: converters, inspection, benchmarks, studies, reports, demos.
+"""The tools around the plugin: converters, inspection, benchmarks, studies, reports, demos.
 
 Nothing outside the workbench and the tools imports it.
 """

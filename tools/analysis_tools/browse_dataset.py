@@ -15,19 +15,23 @@ from mmseg_encnet.workbench.inspection.split import InspectedSplit
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('--split', default='train', help='train, val or test (%(default)s)')
-    parser.add_argument('--count', type=int, default=8, help='number of images (%(default)s)')
+    parser.add_argument(
+        '--split', default='train', help='train, val or test (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--count', type=int, default=8, help='number of images (default: %(default)s)'
+    )
     parser.add_argument(
         '--seed',
         type=int,
         default=0,
-        help='seed of the selection and of the augmentation (%(default)s)',
+        help='seed of the selection and of the augmentation (default: %(default)s)',
     )
     parser.add_argument(
         '--out',
         type=Path,
         help='.png file for one figure, or folder for one figure per image '
-        '(WORK_DIR/samples_SPLIT.png)',
+        '(default: WORK_DIR/samples_SPLIT.png)',
     )
     return parser.parse_args()
 

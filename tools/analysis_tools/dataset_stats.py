@@ -16,14 +16,19 @@ from mmseg_encnet.workbench.inspection.statistics_plots import write_statistics
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('--split', default='train', help='train, val or test (%(default)s)')
     parser.add_argument(
-        '--jobs', type=int, default=os.cpu_count(), help='processes that read labels (%(default)s)'
+        '--split', default='train', help='train, val or test (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count(),
+        help='number of processes (default: %(default)s)',
     )
     parser.add_argument(
         '--out',
         type=Path,
-        help='folder for the figures and statistics.json (WORK_DIR/statistics_SPLIT)',
+        help='folder for the figures and statistics.json (default: WORK_DIR/statistics_SPLIT)',
     )
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         type=Path,
         metavar='RUN_DIR',
-        help='work dirs of trainings; the others are compared with the first',
+        help='work dirs of training runs; the others are compared with the first',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('report.html'), help='page to write (default: %(default)s)'

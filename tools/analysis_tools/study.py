@@ -1,4 +1,4 @@
-"""Run the missing trainings of a study, then write its page with table and figure."""
+"""Train the unfinished runs of a study, then write its page with a table and a figure."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         '--workers',
         type=int,
         default=os.cpu_count() or 1,
-        help='simultaneous trainings, which share the cores (default: %(default)s)',
+        help='number of simultaneous runs, which share the cores (default: %(default)s)',
     )
     parser.add_argument(
         '--full-size',
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         '--work-dir',
         type=Path,
         default=Path('work_dirs/studies'),
-        help='folder for unfinished trainings (default: %(default)s)',
+        help='folder for unfinished runs (default: %(default)s)',
     )
     add_options_argument(parser)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""The part of a command line that the benchmarks share."""
+"""Command-line arguments that the benchmarks share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmseg_encnet.workbench.formatting import strict_json
 
 
 def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """Add where to measure, how often, and where to write the results.
+    """Add arguments for the device, the number of repetitions and the files to write.
 
     Args:
         parser: The tool's parser.
@@ -47,13 +47,13 @@ def write_results(
     markdown: Callable[[dict[str, Any]], str],
     plot: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Print the results as Markdown and write the files that the command line asks for.
+    """Print the results as Markdown and write the files named on the command line.
 
     Args:
         args: Arguments of :func:`add_benchmark_arguments`.
         results: The measurements.
-        markdown: Formats them.
-        plot: Draws them to a file.
+        markdown: Function that formats the measurements.
+        plot: Function that draws the measurements to a file.
     """
     text = markdown(results)
     print(text)

@@ -1,7 +1,7 @@
 """Benchmark of the encoding operator.
 
-The backends are compared with mmseg's `Encoding`, the matrix products that the operator needs at
-least, and the roofline of the machine.
+The backends are compared with mmseg's `Encoding`, with the matrix products that the operator needs
+at the minimum, and with the roofline of the machine.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Contender:
     Attributes:
         forward: Maps a case's tensors to the encoding.
         step: Maps a case to what it computed; by default, forward and backward.
-        refusal: Maps a tensor to the reason why the contender does not take it, or None.
+        refusal: Maps a tensor to the reason why the contender does not accept it, or None.
         operator: Whether this is a whole encoding, whose memory is measured too.
         only_first: Whether to measure the first shape only, because each call takes seconds.
     """

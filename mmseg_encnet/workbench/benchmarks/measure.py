@@ -26,7 +26,7 @@ def seconds(run: Callable[[], Any], device: torch.device) -> float:
 
 
 class Stopwatch:
-    """Time several contenders in turn, so that drift of the machine affects all alike.
+    """Times several contenders in turn, so that drift of the machine affects all of them equally.
 
     Args:
         rounds: Repetitions of every contender.

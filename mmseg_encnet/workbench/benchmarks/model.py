@@ -1,7 +1,7 @@
 """Benchmark of a whole EncNet against the same network with mmseg's head.
 
 Every measurement runs in a fresh process, whose peak memory belongs to one contender alone. The
-contenders take turns, so that drift of the machine affects them alike.
+contenders take turns, so drift of the machine affects all of them equally.
 """
 
 from __future__ import annotations

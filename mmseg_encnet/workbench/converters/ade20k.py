@@ -1,7 +1,7 @@
 """ADE20K as published for the MIT scene parsing challenge 2016, with unchanged labels.
 
-Labels range from 0 to 150. 0 stands for everything outside the 150 classes and is ignored by the
-toolbox's data set class (``reduce_zero_label``).
+Labels range from 0 to 150. The value 0 marks everything outside the 150 classes; the toolbox's data
+set class ignores it (``reduce_zero_label``).
 """
 
 from __future__ import annotations

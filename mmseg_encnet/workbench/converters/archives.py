@@ -62,7 +62,7 @@ def unpack(
 ) -> None:
     """Unpack a zip file or a (compressed) tar file into a folder, once.
 
-    Unpacking can be killed and started again: files are renamed to their final names when complete,
+    Unpacking can be killed and restarted: files are renamed to their final names when complete,
     existing files of full size are skipped, and a marker in ``target/.unpacked`` records that an
     archive is finished.
 

@@ -20,7 +20,7 @@ from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
 
 @dataclass(frozen=True)
 class _Archive(PublishedFile):
-    """Names both archives in its message, so that one visit to the publisher's site is enough."""
+    """Names both archives in its message, so one visit to the publisher's site is enough."""
 
     @property
     def by_hand(self) -> str:

@@ -185,13 +185,14 @@ def _decode(segmentation: Any, shape: tuple[int, int], name: str) -> np.ndarray:
         return coco_mask.decode(coco_mask.frPyObjects(segmentation, *shape)).any(axis=2)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
-            f'{ANNOTATIONS.name} has a mask of neither polygons nor run lengths for {name}.jpg of '
-            f'{shape[1]} x {shape[0]} pixels ({type(error).__name__}: {error}); {START_OVER}'
+            f'{ANNOTATIONS.name} has an invalid mask for {name}.jpg of {shape[1]} x '
+            f'{shape[0]} pixels, expected polygons or run lengths '
+            f'({type(error).__name__}: {error}); {START_OVER}'
         ) from error
 
 
 def _check_polygon(polygon: Any, shape: tuple[int, int]) -> None:
-    """Refuse polygons that make pycocotools exhaust memory or read beyond its buffers."""
+    """Refuse polygons that make pycocotools exhaust memory or read outside its buffers."""
     corners = np.asarray(polygon, float)
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
         raise ValueError('a polygon is not a list of at least three corners')

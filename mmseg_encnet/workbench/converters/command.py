@@ -49,7 +49,7 @@ class Workspace:
     def unpack(
         self, published: PublishedFile, place: Callable[[str], str | None] = lambda name: name
     ) -> None:
-        """Unpack a publisher's archive into ``out`` unless it is already; see ``archives.unpack``.
+        """Unpack a publisher's archive into ``out``, unless already done; see ``archives.unpack``.
 
         Args:
             published: The archive, fetched only if it is not unpacked yet.
@@ -121,7 +121,7 @@ def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
             raise
         raise UserError(
             f'{error.filename or args.out} cannot be used ({error.strerror}); free disk space or '
-            'give another folder, finished work is kept.'
+            'give another folder; finished work is kept.'
         ) from error
     print(table(verify(converter.configs, args.out, args.jobs)))
     print()

@@ -64,7 +64,7 @@ class PublishedFile:
 
 
 def fetch(file: PublishedFile, folder: Path) -> Path:
-    """Download a file into a folder unless it is there, and return its path.
+    """Download a file into a folder, unless it exists, and return its path.
 
     The data are written to ``NAME.part``, which is renamed when it is complete and its checksum is
     correct. An interrupted download resumes if the publisher's file is unchanged; it restarts if
@@ -144,7 +144,7 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 class _Failure(Exception):
-    """What is wrong with a download that HTTP does not report."""
+    """A failed download that HTTP does not report as such."""
 
 
 class _Part:

@@ -65,7 +65,7 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
     folders = {task.label.parent for task in tasks}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    # Listing each folder once, because checking every file takes minutes on network file systems.
+    # Each folder is listed once: checking every file takes minutes on network file systems.
     finished = {folder / entry.name for folder in folders for entry in os.scandir(folder)}
     waiting = [task for task in tasks if task.label not in finished]
     progress = tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc='labels', unit='img')
@@ -82,8 +82,8 @@ def run_parallel(
 ) -> Iterator[_Result]:
     """Yield the results of a function over tasks, in order of completion.
 
-    Unlike joblib, forks workers, which therefore need not import the toolbox, and reports a killed
-    worker.
+    Unlike joblib, this forks its workers, which therefore need not import the toolbox, and reports
+    a killed worker.
 
     Args:
         function: Module-level function of one task. Its exceptions are raised here.
@@ -115,7 +115,7 @@ def run_parallel(
         except BrokenProcessPool as error:
             raise UserError(
                 f'one of {jobs} processes was killed, possibly for lack of memory; run again with '
-                'fewer --jobs, finished work is kept.'
+                'fewer --jobs; finished work is kept.'
             ) from error
         finally:
             for future in pending:
@@ -139,7 +139,7 @@ def read_label(path: Path) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return height and width of an image, from its header.
+    """Return the height and width of an image, from its header.
 
     Raises:
         UserError: The file is missing or not an image.
@@ -170,8 +170,8 @@ def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
     size = image_size(task.image)
     if label.shape != size:
         raise UserError(
-            f'the label of {task.image} has {label.shape[1]} x {label.shape[0]} pixels, the image '
-            f'{size[1]} x {size[0]}; delete the image, {START_OVER}'
+            f'the label of {task.image} has {label.shape[1]} x {label.shape[0]} pixels, expected '
+            f'{size[1]} x {size[0]} as in the image; delete the image, {START_OVER}'
         )
     buffer = io.BytesIO()
     Image.fromarray(label).save(buffer, 'PNG')

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.workbench.converters.labels import explained, run_parallel
 
-# Full colour resolution and a quality with losses below camera noise.
+# Full colour resolution, and a quality with losses below camera noise.
 _OPTIONS = dict(quality=95, subsampling=0)
 
 

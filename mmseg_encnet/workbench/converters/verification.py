@@ -152,8 +152,8 @@ def _read_pair(pair: tuple[Path, Path]) -> tuple[tuple[Path, Path], np.ndarray]:
     label = read_label(label_path)
     if label.shape != size:
         raise UserError(
-            f'the label {label_path} has {label.shape[1]} x {label.shape[0]} pixels, its image '
-            f'{image} {size[1]} x {size[0]}; delete both and convert again.'
+            f'the label {label_path} has {label.shape[1]} x {label.shape[0]} pixels, expected '
+            f'{size[1]} x {size[0]} as in its image {image}; delete both and convert again.'
         )
     if label.dtype != np.uint8:
         raise UserError(

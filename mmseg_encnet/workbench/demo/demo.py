@@ -1,4 +1,4 @@
-"""The demo: FCN and EncNet are trained on the embedded data set and compared."""
+"""The demo: train FCN and EncNet on the embedded data set and compare them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data of one labelled photograph, which allow labelling it again without the network."""
+"""The data of one labelled photograph, with which it can be labelled again without the network."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def draw_samples(samples: DrawnSamples, out: Path) -> None:
     """
     one_figure = out.suffix.lower() == '.png'
     if out.suffix and not one_figure and not out.is_dir():
-        raise UserError(f'got --out {out}, expected a file that ends in .png or a folder.')
+        raise UserError(f'got --out {out}, expected a folder or a file that ends in .png.')
     title = f'{title_of(samples)}, after the pipeline'
     drawn = tqdm(samples, unit='image')
     if one_figure:
@@ -87,7 +87,7 @@ def paint_label(label: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarr
     """Return class indices ``(H, W)`` as colours ``(H, W, 3)`` uint8, ignored pixels striped."""
     painted = colour(label, palette)
     ignored = is_ignored(label, len(palette))
-    # Equally wide in the figure whatever the size of the label.
+    # Equally wide in the figure for any size of the label.
     stripe = max(max(label.shape) // 48, 2)
     diagonal = np.add.outer(*map(np.arange, label.shape)) // stripe % 2
     painted[ignored] = STRIPES[diagonal[ignored]]

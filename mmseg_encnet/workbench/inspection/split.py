@@ -32,7 +32,7 @@ class LabelledImage:
     """An image and its label.
 
     Attributes:
-        name: Title of the image, as a rule its file name.
+        name: Title of the image, usually its file name.
         image: RGB image ``(H, W, 3)`` uint8.
         label: Class indices ``(h, w)``; values outside the classes are ignored.
     """

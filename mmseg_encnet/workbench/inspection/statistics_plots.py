@@ -180,7 +180,7 @@ def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> N
     """
     order = co_occurrence_order(statistics)
     columns = [statistics.classes[index] for index in order]
-    # With the number of images that the row rests on.
+    # With the number of images that the row is computed from.
     rows = [
         f'{name} ({count:,})'
         for name, count in zip(
@@ -261,7 +261,7 @@ def co_occurrence_order(statistics: LabelStatistics) -> list[int]:
 
 
 def _write_percent(axes: Axes, x: float, y: float, share: float) -> None:
-    # Squares without images stay empty and show the structure.
+    # Cells without images stay empty, which makes the structure visible.
     if share > 0:
         # Only certainty is written as 100.
         text = '<1' if share < 0.005 else f'{min(round(share * 100), 99 if share < 1 else 100)}'

@@ -34,7 +34,7 @@ def count_pixels(truth: Tensor, prediction: Tensor, num_classes: int) -> np.ndar
         num_classes: Number of classes C.
 
     Returns:
-        ``(C, C)`` int64, truth in rows, prediction in columns.
+        ``(C, C)`` int64, ground truth in rows, predictions in columns.
     """
     inside = (truth >= 0) & (truth < num_classes)
     cells = truth[inside].long() * num_classes + prediction.to(truth.device)[inside].long()

@@ -35,7 +35,7 @@ from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
 from mmseg_encnet.workbench.machine import describe_machine, machine_text
 from mmseg_encnet.workbench.reporting.confusion import count_pixels
 
-# Increase it when the content of the cache changes, to invalidate older ones.
+# Increase it when the content of the cache changes, to invalidate older caches.
 FORMAT = 1
 NUM_SHEETS = 4
 
@@ -51,7 +51,7 @@ class EvaluationRecord:
         palette: RGB colours by index.
         metrics: Metrics of the config's evaluators, and for a model with SE branch those of
             :class:`PresenceMetric` and :class:`ContextConsistency`.
-        confusion: Pixels by class and prediction ``(C, C)`` int64, truth in rows.
+        confusion: Pixels by class and prediction ``(C, C)`` int64, ground truth in rows.
         probabilities: Presence probabilities ``(images, C)`` float32; None without SE branch.
         present: Whether each class occurs in each image ``(images, C)`` bool.
         images_per_second: Throughput of the evaluation, including data loading.
@@ -79,7 +79,7 @@ class EvaluationRecord:
 
     @property
     def presence(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Probabilities and truth of images with labelled pixels; None without SE branch."""
+        """Probabilities and ground truth of images with labelled pixels; None without SE branch."""
         if self.probabilities is None:
             return None
         labelled = self.present.any(axis=1)
@@ -120,7 +120,9 @@ def _identity(cfg: Config, checkpoint: Path) -> str:
                 else hashlib.sha256(file.read())
             )
     except OSError as error:
-        raise UserError(f'cannot read checkpoint {checkpoint}: {error.strerror}.') from error
+        raise UserError(
+            f'cannot read checkpoint {checkpoint}: {error.strerror}; check the path.'
+        ) from error
     # The same run after its folder was moved.
     settings = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
     digest.update(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())

@@ -37,7 +37,7 @@ def write_report(
         options: Overrides of the runs' configs by dotted key, for the evaluation.
 
     Returns:
-        One sentence for everything that is missing on the page.
+        One sentence for everything that is missing from the page.
 
     Raises:
         UserError: A folder is not a run or is repeated, an option does not match a config, or the
@@ -83,7 +83,7 @@ def _reported(
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of the paths that differ."""
+    """Return the shortest path endings that distinguish the folders."""
     parts = [folder.resolve().parts for folder in folders]
     length = 1
     while len({part[-length:] for part in parts}) < len(parts):
@@ -93,12 +93,12 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _check_writable(out: Path) -> None:
     if out.is_dir():
-        raise UserError(f'--out {out} is a folder, expected an HTML file; name a file in it.')
+        raise UserError(f'got --out {out}, which is a folder; name an HTML file in it.')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
             pass
     except OSError as error:
         raise UserError(
-            f'cannot write --out {out}: {error.strerror}; choose another place.'
+            f'cannot write --out {out}: {error.strerror}; choose another file.'
         ) from error

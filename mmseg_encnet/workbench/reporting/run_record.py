@@ -1,4 +1,4 @@
-"""Curves, config and checkpoints in the folder of a training."""
+"""Curves, config and checkpoints in the folder of a run."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class RunRecord:
         training: Curves of training losses and the like, by their names in the log.
         validation: Curves of validation metrics, by their names in the log.
         config_file: The resolved config, or None.
-        sessions: Number of logs; more than one if the training was resumed.
-        broken_lines: Number of invalid lines in the logs, as a killed process leaves them.
+        sessions: Number of logs; more than one if the run was resumed.
+        broken_lines: Number of invalid lines in the logs, which a killed process can leave.
     """
 
     path: Path
@@ -127,12 +127,12 @@ def read_run(path: Path) -> RunRecord:
     iterations after a checkpoint replaces those of the earlier session.
 
     Raises:
-        UserError: The folder does not exist or contains no log of a training.
+        UserError: The folder does not exist or contains no training log.
     """
     if not path.is_dir():
         raise UserError(
             f'run folder {path} {"is a file" if path.exists() else "does not exist"}; '
-            'pass the work dir of a training.'
+            'pass the work dir of a training run.'
         )
     training: dict[str, dict[int, float]] = {}
     validation: dict[str, dict[int, float]] = {}
@@ -159,7 +159,7 @@ def read_run(path: Path) -> RunRecord:
     if not sessions:
         raise UserError(
             f'run folder {path} contains no training log (*/vis_data/*.json with losses); pass '
-            'the work dir of a training that has started.'
+            'the work dir of a training run that has started.'
         )
     if config_file is None and (path / 'config.py').is_file():
         config_file = path / 'config.py'

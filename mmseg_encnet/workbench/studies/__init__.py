@@ -1,1 +1,1 @@
-"""Studies: trainings of several config variants and seeds, and their comparison."""
+"""Studies: training runs of several config variants and seeds, and their comparison."""

@@ -37,7 +37,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a variant with a seed."""
+    """One training run: a variant with a seed."""
 
     variant: Variant
     seed: int
@@ -52,7 +52,7 @@ class Run:
 
         Args:
             work_dir: Folder for logs and checkpoints.
-            options: Further overrides, such as the place of the data.
+            options: Further overrides, such as the location of the data.
         """
         cfg = load_config(
             self.variant.config, {**self.variant.options, **(options or {})}, str(work_dir)
@@ -96,7 +96,7 @@ class Study:
 
     @property
     def runs(self) -> list[Run]:
-        """All trainings, seed by seed, so that the table covers all variants early."""
+        """All runs, seed by seed, so that the table covers all variants early."""
         return [Run(variant, seed) for seed in self.seeds for variant in self.variants]
 
 
@@ -153,7 +153,7 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
             )
     large = content.get('full_size') or {}
     if full_size and not large:
-        raise UserError(f'study file {path} has no full_size; leave out --full-size.')
+        raise UserError(f'study file {path} has no full_size; omit --full-size or add it.')
     configs = large.get('configs', {}) if full_size else {}
     options = (large if full_size else content).get('options', {})
     variants = []

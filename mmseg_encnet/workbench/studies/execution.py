@@ -1,6 +1,6 @@
-"""One training of a study in its own process, ``python -m`` this module.
+"""One training run of a study in its own process, started with ``python -m`` this module.
 
-A crash or a kill then affects this training only, and the next attempt continues from its last
+A crash or a kill thus affects this run only, and the next attempt continues from its last
 checkpoint.
 """
 
@@ -33,7 +33,7 @@ HISTORY = 'history.jsonl'
 
 
 class _RecordHook(Hook):
-    """Record loss, metric and time on disk, where they survive a kill."""
+    """Records loss, metric and time on disk, where they survive a kill."""
 
     def __init__(self, work_dir: Path, metric: str, interval: int) -> None:
         self.work_dir = work_dir
@@ -70,7 +70,7 @@ def _history(work_dir: Path, key: str) -> list[tuple[int, float]]:
         try:
             entry = parse_strict_json(line)
         except ValueError:
-            continue  # A killed process leaves half a line.
+            continue  # A killed process may leave half a line.
         if key in entry:
             found[entry['iteration']] = entry[key]
     return sorted(found.items())

@@ -13,7 +13,7 @@ from mmseg_encnet.workbench.reporting.confusion import count_pixels
 
 @METRICS.register_module()
 class ImageAreas(BaseMetric):
-    """Collect intersection, predicted and true pixels of every class in every image.
+    """Collects intersection, predicted and true pixels of every class in every image.
 
     The only metric is ``image_areas``, integers ``(images, 3, classes)``. Pixels outside the
     classes are ignored, as in :class:`mmseg.evaluation.IoUMetric`.

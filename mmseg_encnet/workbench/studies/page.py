@@ -85,7 +85,7 @@ def _cells(study: Study, row: Summary, letters: Mapping[str, str]) -> list[str]:
 
 
 def _last_fifth(validation: Sequence[tuple[int, float]]) -> float | None:
-    """Return the gain of the metric in the last fifth of the training, or None if unknown."""
+    """Return the gain of the metric in the last fifth of training, or None if unknown."""
     end, last = validation[-1]
     return next((last - value for step, value in validation if 5 * step == 4 * end), None)
 

@@ -1,4 +1,4 @@
-"""Results of finished trainings, and the folder that holds those of a study."""
+"""Results of finished runs, and the folder that holds those of a study."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmseg_encnet.workbench.studies.definition import Run
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a training, without its weights.
+    """The result of a run, without its weights.
 
     Attributes:
         digest: Hash of the config, :meth:`Run.digest`.
@@ -63,7 +63,7 @@ def sparse_areas(areas: np.ndarray) -> list[list[list[int]]]:
 
 
 class ResultFolder:
-    """Results of finished trainings and reasons of crashed ones, for one study."""
+    """The results of the finished runs of a study, and the reasons why others crashed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Run the missing trainings of a study, several at a time."""
+"""Train the unfinished runs of a study, several at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL_SECONDS = 2.0
 
 @dataclass
 class _Workers:
-    """Trainings in processes that exit with this one."""
+    """Runs in processes that exit with this one."""
 
     study: Study
     results: ResultFolder
@@ -80,7 +80,7 @@ class _Workers:
             return 0
 
     def stop(self) -> None:
-        """Stop all trainings; the next attempt continues from their checkpoints."""
+        """Stop all runs; the next attempt continues from their checkpoints."""
         with self.lock:
             self.stopped = True
             for process in self.processes:
@@ -98,9 +98,9 @@ def run_missing(
     Args:
         study: The study.
         folder: Folder of the results.
-        work_dir: Folder for logs and checkpoints of unfinished trainings.
-        workers: Number of simultaneous trainings, which share the machine's cores.
-        options: Overrides that are not part of the study, such as the place of the data.
+        work_dir: Folder for logs and checkpoints of unfinished runs.
+        workers: Number of simultaneous runs, which share the machine's cores.
+        options: Overrides that are not part of the study, such as the location of the data.
 
     Returns:
         The runs that crashed.

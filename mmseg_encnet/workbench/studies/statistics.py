@@ -30,7 +30,7 @@ class Summary:
     Attributes:
         variant: The variant.
         results: Results of its finished runs, by seed.
-        crashes: Reasons of its crashed runs, by seed.
+        crashes: Why its other runs crashed, by seed.
         mean: Mean of the study's metric over the seeds, in percent; NaN without results.
         deviation: Sample standard deviation over the seeds; NaN for fewer than two.
         difference: Mean difference from the baseline over the seeds that both have; None for the
