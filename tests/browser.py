@@ -1,4 +1,4 @@
-"""Pages in a real browser: Debian's Chromium, without a window and without a network."""
+"""Pages in a real browser: Debian's Chromium, headless and without network access."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ CHROMIUM, DRIVER = '/usr/bin/chromium', '/usr/bin/chromedriver'
 
 @contextmanager
 def chromium(width: int = 1400, height: int = 1000) -> Iterator[Any]:
-    """A Chromium window, as a selenium driver; its profile is new and thrown away.
+    """Yield a selenium driver of a Chromium window with a temporary profile.
 
-    Skips the test, with the reason, where there is no browser or no selenium.
+    The test is skipped if Chromium or selenium is not installed.
     """
     webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
     for program in (CHROMIUM, DRIVER):
         if not shutil.which(program):
             pytest.skip(
-                f'{program} is not there; on Debian: apt-get install chromium chromium-driver'
+                f'{program} is not installed; on Debian: apt-get install chromium chromium-driver'
             )
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    # Containers have no name spaces for the sandbox, and a /dev/shm too small for a page.
+    # Containers lack the namespaces of the sandbox, and their /dev/shm is too small for a page.
     for argument in (
         '--headless=new',
         '--no-sandbox',
@@ -47,16 +47,16 @@ def chromium(width: int = 1400, height: int = 1000) -> Iterator[Any]:
 
 @pytest.fixture(scope='session')
 def browser_process() -> Iterator[Any]:
-    """One browser for all tests of this process: starting it takes longer than most of them."""
+    """Yield one browser for all tests of this process: starting it takes longer than most tests."""
     with chromium() as driver:
         yield driver
 
 
 @pytest.fixture
 def browser(browser_process: Any) -> Any:
-    """The browser at an empty page, its logs emptied.
+    """Return the browser at an empty page, with empty logs.
 
-    Both fixtures are for the ``conftest.py`` of folders whose tests look at pages.
+    Both fixtures are imported by the ``conftest.py`` of folders with tests of pages.
     """
     browser_process.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
     browser_process.get('about:blank')
@@ -66,12 +66,12 @@ def browser(browser_process: Any) -> Any:
 
 
 def console_messages(driver: Any) -> list[str]:
-    """What the page has written to the console since the last call, refused loads included."""
+    """Return the console messages since the last call, including refused loads."""
     return [entry['message'] for entry in driver.get_log('browser')]
 
 
 def requested_addresses(driver: Any) -> list[str]:
-    """Everything the page has asked for since the last call that is not inside itself."""
+    """Return the addresses requested since the last call, without ``data:`` URLs."""
     messages = [json.loads(entry['message'])['message'] for entry in driver.get_log('performance')]
     addresses = [
         message['params']['request']['url']
@@ -82,7 +82,7 @@ def requested_addresses(driver: Any) -> list[str]:
 
 
 def broken_images(driver: Any) -> list[str]:
-    """The descriptions of all images on the page that show nothing."""
+    """Return the descriptions of all images on the page that have not loaded."""
     return driver.execute_script(
         'return [...document.images].filter(image => !image.complete || !image.naturalWidth)'
         '.map(image => image.alt || image.src.slice(0, 80))'

@@ -54,7 +54,7 @@ def draw_photographs(root: Path, split: str, count: int, num_classes: int = 21) 
 
 @pytest.fixture
 def tiny_data(tmp_path: Path) -> Path:
-    """Root of a data set in the layout of MSRC-21: four images to train on, two to test on."""
+    """Return the root of a data set in the layout of MSRC-21: four training and two test images."""
     root = tmp_path / 'data'
     draw_photographs(root, 'train', 4)
     draw_photographs(root, 'val', 2)
@@ -63,7 +63,7 @@ def tiny_data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_options(tiny_data: Path) -> dict:
-    """Options that shrink ``encnet_r18_msrc21`` for :func:`tiny_data`."""
+    """Return options that shrink ``encnet_r18_msrc21`` for :func:`tiny_data`."""
     return dict(SHRUNK, data_root=str(tiny_data))
 
 
@@ -123,5 +123,5 @@ def run_tool(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path: Path) -> Callable
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """Environment for a tool that runs in a separate process."""
+    """Return the environment of a tool that runs in a separate process."""
     return dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHON=sys.executable)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Payload:
-    """Unpickling it makes a folder."""
+    """Unpickling it creates a folder."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = str(marker)

@@ -22,7 +22,7 @@ def in_process_group(
 
     Args:
         world_size: Processes; one is a process without a group.
-        function: Called with ``args``; what it returns has to pickle.
+        function: Called with ``args``; its result has to be picklable.
         seconds: After this time the processes are killed and the test fails.
 
     Returns:
@@ -70,5 +70,5 @@ def _run(
         queue.put((rank, None, traceback.format_exc()))
     queue.close()
     queue.join_thread()
-    # What the test's process has set up is its own to end.
+    # Resources inherited from the test's process must be released only there.
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Compare the results of two trainings bit for bit."""
+"""Compare the results of two runs bit for bit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-# Timings, and what depends on them.
+# Timings, and entries that depend on them.
 _UNEQUAL = ('time', 'eta', 'memory')
 
 

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the public API run as they stand."""
+"""The examples in the docstrings of the public API run unchanged."""
 
 from __future__ import annotations
 

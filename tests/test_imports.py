@@ -1,4 +1,4 @@
-"""What importing the package costs beyond importing the toolbox."""
+"""The cost of importing the package in addition to the toolbox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ before = set(sys.modules)
 import mmseg_encnet
 print(*set(sys.modules) - before)
 """
-# What the package itself is made of, and small modules of packages that the toolbox loads too.
+# Modules of the package itself, and small modules of packages that the toolbox also loads.
 ALLOWED = {'mmseg_encnet', 'mmseg', 'mmengine', 'mmcv', 'packaging', 'prettytable', 'zipfile'}
 
 
@@ -32,7 +32,7 @@ def test_loads_nothing_heavy_that_the_toolbox_does_not_load():
         name
         for name in loaded
         if name.split('.')[0] not in ALLOWED | set(sys.stdlib_module_names)
-        # Names that torch gives to operators and their libraries.
+        # Modules that torch creates for operators and their libraries.
         and not name.startswith(('torch.', 'wcwidth'))
     }
     assert not foreign

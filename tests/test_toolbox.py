@@ -152,7 +152,7 @@ def test_extras_and_commands_name_the_same_versions(extra, command):
 
 @pytest.fixture
 def bare_run(tmp_path: Path):
-    """Run a program where only the package and the given distributions and modules exist."""
+    """Run a program with only the package and the given distributions and modules."""
     (tmp_path / 'mmseg_encnet').symlink_to(ROOT / 'mmseg_encnet')
 
     def run(
@@ -166,7 +166,7 @@ def bare_run(tmp_path: Path):
             )
         for name, source in modules.items():
             (tmp_path / f'{name}.py').write_text(source)
-        # -I -S: only the standard library, whatever this environment has.
+        # -I -S: only the standard library, without the packages of this environment.
         program = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}'
         return subprocess.run(
             [sys.executable, '-I', '-S', '-B', '-c', program], capture_output=True, text=True
@@ -176,7 +176,7 @@ def bare_run(tmp_path: Path):
 
 
 def link_distributions(into: Path, *names: str) -> None:
-    """Link the installed files of distributions and of what they require into a folder."""
+    """Link the installed files of distributions and of their dependencies into a folder."""
     for name in names:
         distribution = metadata.distribution(name)
         for entry in {file.parts[0] for file in distribution.files} - {'..', '__pycache__'}:

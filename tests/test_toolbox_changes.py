@@ -1,4 +1,4 @@
-"""Changes to the toolbox: applied, undone, declined, lifted for one file, and documented."""
+"""Changes to the toolbox: applied, reverted, declined, lifted for one file, and documented."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def state() -> tuple:
 
 @pytest.fixture
 def reverted() -> Iterator[None]:
-    """The toolbox as it is without the changes."""
+    """Yield the toolbox without the changes."""
     toolbox_changes.revert()
     yield
     toolbox_changes.revert()
@@ -51,7 +51,7 @@ def test_applied_once_and_undone_exactly(reverted, tmp_path):
     assert changed[0] is not before[0] and changed[1] != before[1]
     toolbox_changes.apply()
     assert state() == changed
-    # A load leaves nothing behind, either.
+    # A load has no side effects, either.
     torch.save(dict(a=torch.ones(1)), tmp_path / 'a.pth')
     assert CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))['a'] == 1
     toolbox_changes.revert()
@@ -71,7 +71,7 @@ def test_another_packages_loader_stays_in_charge(reverted, tmp_path):
     path = str(tmp_path / 'a.pth')
     torch.save(dict(a=torch.ones(1)), path)
     try:
-        # Registered before: called through ours, which checks the file.
+        # A loader registered before ours is called through it, after the check of the file.
         CheckpointLoader.register_scheme('', load_from_theirs, force=True)
         toolbox_changes.apply()
         assert CheckpointLoader.load_checkpoint(path)['a'] == 1
@@ -83,7 +83,7 @@ def test_another_packages_loader_stays_in_charge(reverted, tmp_path):
         toolbox_changes.revert()
         assert CheckpointLoader._schemes[''] is load_from_theirs
 
-        # Registered afterwards: reverting leaves it.
+        # A loader registered afterwards is kept when ours is reverted.
         CheckpointLoader.register_scheme('', own, force=True)
         toolbox_changes.apply()
         CheckpointLoader.register_scheme('', load_from_theirs, force=True)
@@ -125,7 +125,7 @@ def test_the_environment_declines_everything(value, error, environment):
 
 @pytest.fixture
 def files(tiny_options, tmp_path) -> list[Path]:
-    """Two checkpoints of the tiny network that need full unpickling, which makes a folder."""
+    """Return two checkpoints that need full unpickling, which creates a folder."""
     model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
     paths = [tmp_path / 'trusted.pth', tmp_path / 'other.pth']
     for path in paths:

@@ -19,7 +19,7 @@ PALETTE = MSRC21Dataset.METAINFO['palette']
 
 @pytest.fixture
 def trained(tiny_config) -> dict[str, str]:
-    """Config and checkpoint that a training writes."""
+    """Return the config and the checkpoint written by a training run."""
     # The toolbox keeps one visualizer per name and process, with its first folder.
     cfg = tiny_config({'visualizer.name': 'apis'})
     run_training(cfg)

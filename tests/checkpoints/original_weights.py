@@ -25,7 +25,7 @@ def biased(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def backbone(depth: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Entries of PyTorch-Encoding's ResNet-S, without the classifier."""
+    """Return the entries of PyTorch-Encoding's ResNet-S, without the classifier."""
     yield from conv('conv1.0', 64, 3, 3, 3)
     yield from norm('conv1.1', 64)
     yield from conv('conv1.3', 64, 64, 3, 3)
@@ -57,7 +57,7 @@ def encnet(
     aux: bool = True,
     jpu: bool = False,
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Entries of PyTorch-Encoding's EncNet, or with ``jpu`` of FastFCN's."""
+    """Return the entries of PyTorch-Encoding's EncNet, or with ``jpu`` of FastFCN's."""
     yield from ((f'pretrained.{key}', shape) for key, shape in backbone(depth))
     if jpu:
         for stage, channels in ((3, 512), (4, 1024), (5, 2048)):

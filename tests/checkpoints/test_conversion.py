@@ -38,7 +38,7 @@ def test_every_entry_is_used_and_fills_the_model(name):
     assert conversion.left == conversion.added == {}
     for theirs, ours in conversion.used.items():
         assert torch.equal(conversion.state_dict[ours], source[theirs])
-    # Shapes alone: nothing here needs the elements.
+    # Only shapes are needed, not the elements.
     with torch.device('meta'):
         model = MODELS.build(conversion.architecture.model_config())
     missing, unexpected = model.load_state_dict(conversion.state_dict, strict=False, assign=True)
@@ -75,7 +75,7 @@ def test_the_shipped_config_has_that_network(config, name):
 
 
 def fastfcn_neck(stages: list[Tensor], weights: dict[str, Tensor]) -> Tensor:
-    """FastFCN's neck, from figure 3 of the paper, in the order of its code."""
+    """Build FastFCN's neck, from figure 3 of the paper, in the order of its code."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         mean, var, weight, bias = (
@@ -167,7 +167,7 @@ def test_imagenet_backbone(depth, tmp_path):
 
 
 def small_encnet(**options) -> dict:
-    """A network with MMSegmentation's own head."""
+    """Build a network with MMSegmentation's own head."""
     norm_cfg = dict(type='BN')
     model = dict(
         type='EncoderDecoder',
@@ -253,12 +253,12 @@ REFUSED = {
         ['not a recognised EncNet', 'conv1.weight, fc.bias', 'head.encmodule.*'],
     ),
     'no head at all': (lambda: without('head.'), ['not a recognised EncNet']),
-    'no names': (lambda: [torch.zeros(3)], ['holds a list, expected weights by name']),
+    'no names': (lambda: [torch.zeros(3)], ['contains a list, expected a state dict']),
     'no tensors': (lambda: dict(epoch=3), ["'epoch' is not a tensor"]),
     'nothing': (dict, ['it is empty']),
     'weights that are not finite': (
         lambda: dict(without(), **{'head.conv5.1.running_var': torch.full((512,), torch.nan)}),
-        ['holds an entry with NaN or infinite values', 'head.conv5.1.running_var'],
+        ['contains an entry with NaN or infinite values', 'head.conv5.1.running_var'],
     ),
 }
 
@@ -296,7 +296,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_their_training_in_progress(tmp_path):
-    """Their training checkpoints hold an optimiser, and a score that is a numpy scalar."""
+    """Training checkpoints of both projects hold an optimiser and a score as a numpy scalar."""
     state_dict = {
         f'module.{key}': torch.zeros(1).expand(value.shape) if value.dim() else value
         for key, value in without().items()

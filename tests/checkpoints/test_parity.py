@@ -13,7 +13,7 @@ import torch
 from mmseg_encnet import EncNet, MultiEvalModule, get_encnet
 from mmseg_encnet.checkpoints import convert_state_dict
 
-# Outputs, and `rule.py`, by which the weights and images follow from names and sizes.
+# Outputs, and `rule.py`, which derives weights and images from names and sizes.
 PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity'
 GOLDEN = PARITY / 'pte_encnet_resnet50s_pcontext.npz'
 

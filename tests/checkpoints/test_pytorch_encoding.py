@@ -28,7 +28,7 @@ NORM = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 
 
 def published_keys() -> list[str]:
-    """State-dict keys of that project's ResNet-50 with deep stem, from its definition."""
+    """Return the state-dict keys of its ResNet-50 with deep stem, from the definition."""
     keys = [f'conv1.{index}.weight' for index in (0, 3, 6)]
     norms = ['conv1.1', 'conv1.4', 'bn1']
     for stage, blocks in enumerate(BLOCKS, start=1):
@@ -43,7 +43,7 @@ def published_keys() -> list[str]:
 
 
 def our_key(key: str) -> str:
-    """The name in our backbone of an entry of theirs, by the order of the layers in the stem."""
+    """Return our name of an entry, by the order of the layers in the stem."""
     stem = {
         'conv1.0': 'stem.0',
         'conv1.1': 'stem.1',
@@ -58,7 +58,7 @@ def our_key(key: str) -> str:
 
 @pytest.fixture(scope='module')
 def source() -> dict[str, torch.Tensor]:
-    """Weights of that layout, at a sixteenth of its width."""
+    """Return weights of this layout, with a sixteenth of the channels."""
     backbone = MODELS.build(
         dict(type='mmseg.ResNetV1s', depth=50, base_channels=4, stem_channels=8)
     )
@@ -89,7 +89,7 @@ def archive(**members: bytes) -> bytes:
 
 
 class Server:
-    """The files that a server offers, and the requests it received."""
+    """The files that a server offers, and the requests that it has received."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -200,11 +200,14 @@ def test_another_folder(server, source, monkeypatch, tmp_path):
 GOOD, OTHER = pth({'conv1.0.weight': torch.zeros(1)}), pth({'conv1.0.weight': torch.ones(1)})
 BAD_ARCHIVES = {
     'other weights': (archive(a__pth=OTHER), 'has SHA-1 '),
-    'no weights': (archive(a__txt=b''), 'holds 0 .pth files, expected exactly one'),
-    'two weights': (archive(a__pth=GOOD, b__pth=GOOD), 'holds 2 .pth files, expected exactly one'),
+    'no weights': (archive(a__txt=b''), 'contains 0 .pth files, expected exactly one'),
+    'two weights': (
+        archive(a__pth=GOOD, b__pth=GOOD),
+        'contains 2 .pth files, expected exactly one',
+    ),
     'no archive': (b'<html>moved</html>', 'is not an intact zip file'),
     # What is left ends with the archive inside, which PyTorch wrote.
-    'cut off': (archive(a__pth=GOOD)[:-40], 'holds 0 .pth files, expected exactly one'),
+    'cut off': (archive(a__pth=GOOD)[:-40], 'contains 0 .pth files, expected exactly one'),
     'damaged': (
         archive(a__pth=GOOD).replace(GOOD[100:110], b'0' * 10),
         'is not an intact zip file',

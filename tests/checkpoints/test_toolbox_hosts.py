@@ -20,7 +20,7 @@ NAME = 'mmsegmentation/v0.5/encnet/encnet-b2db95e0.pth'
 
 @pytest.fixture
 def hosts(tmp_path, monkeypatch):
-    """Two hosts in one server, each a folder with its address."""
+    """Serve two hosts from one server, each a folder with its own address."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     listener = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The README and the documentation: their Python runs, their links and paths exist."""
+"""The README and the documentation: Python blocks run, links and paths exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLOCK = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _FENCED = re.compile(r'^```.*?^```$', re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r'\]\((?!\w+:|#)([^)#\s]+)')
 _PATH = re.compile(r'(?<![\w/.])(?:tools|configs|studies|tests)/[\w./-]+\.(?:py|sh|md|yml)')
-# Weights and photographs that no test has.
+# Weights and photographs that are not available in tests.
 _NEEDS_FILES = re.compile(r"\.pth'|\.jpg'|pretrained=True")
 
 

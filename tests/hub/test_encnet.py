@@ -189,7 +189,7 @@ def test_evaluate_counts_what_the_original_counts(model, x):
 
 
 def test_the_training_loop_of_the_original():
-    """Its optimiser, its losses and its weights, over a batch that two classes halve."""
+    """The original's optimiser, losses and weights, with a batch of two classes in equal parts."""
     torch.manual_seed(0)
     model = EncNet(3, 'resnet50s')
     lr = 0.01
@@ -252,7 +252,7 @@ def test_the_toolbox_builds_the_network_from_its_config(model, tmp_path):
     assert registered.state_dict().keys() == model.state_dict().keys()
 
 
-# Neither sets the registry's scope, as a script of the toolbox does.
+# Unlike a script of the toolbox, neither sets the registry's scope.
 FRESH = """
 import sys
 from mmengine.registry import DefaultScope

@@ -19,7 +19,7 @@ def model() -> EncNet:
 
 @pytest.mark.parametrize('size', [(20, 30), (60, 40)])
 def test_one_padded_window_of_each_scale(model, size):
-    """At half the base size a window holds the image, so the rule is short enough to write down."""
+    """With windows as large as the image, the rule is short enough to be written out."""
     evaluator = MultiEvalModule(model, 5, scales=[0.5]).eval()
     image = torch.rand(1, 3, *size)
     sides = [round(24 * side / max(size)) for side in size]

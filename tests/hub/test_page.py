@@ -1,4 +1,4 @@
-"""The code of the page for users of PyTorch-Encoding runs as it is printed."""
+"""The code on the page for users of PyTorch-Encoding runs as printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model from two names: its switches, its weights, and what is refused without fetching."""
+"""A model from two names: its switches and weights, and calls refused before any download."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_switches_and_overrides():
 
 
 def published(**switches) -> dict[str, Tensor]:
-    """Weights as the original has them: a number for every entry, without memory for it."""
+    """Return weights in the original layout: one number per entry, expanded without memory."""
     network = Architecture(**{**dict(depth=50, num_classes=59, lateral=True), **switches})
     shapes = network.shapes()
     return {
@@ -139,13 +139,13 @@ def pth(content: object) -> bytes:
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Serve one published EncNet; yields the folder of the server and the list of requests."""
+    """Serve one published EncNet; yield the folder of the server and the list of requests."""
     folder, requests = tmp_path / 'served', []
     folder.mkdir()
     weights = pth(published())
     digest = hashlib.sha1(weights).hexdigest()
     with zipfile.ZipFile(folder / f'{NAME}-{digest[:8]}.zip', 'w') as content:
-        # A path that leads out of the folder has no effect: members are never unpacked by name.
+        # A path outside the folder has no effect: members are never unpacked by name.
         content.writestr(f'../../{NAME}.pth', weights)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -242,7 +242,7 @@ def test_published_weights_are_fetched_once_converted_and_kept(server, tmp_path,
         ours = next(name for name in state_dict if original_key(name) == key)
         assert torch.equal(state_dict[ours], value), key
     assert not model.training
-    # What a runner does with a model that it is given.
+    # As a runner does with a given model.
     model.init_weights()
     assert torch.equal(
         model.state_dict()['decode_head.conv_seg.bias'], state_dict['decode_head.conv_seg.bias']

@@ -1,4 +1,4 @@
-"""The decode head against the toolbox's, and every switch of its own."""
+"""The decode head against the toolbox's, and each of its own switches."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def samples(num_classes: int, batch: int = 3, ignore_index: int = 255) -> list[S
     generator = torch.Generator().manual_seed(2)
     result = []
     for _ in range(batch):
-        # The last class occurs nowhere, unless it is the only one.
+        # The last class does not occur, unless it is the only one.
         label = torch.randint(max(num_classes - 1, 1), (1, 36, 28), generator=generator)
         label[:, :9] = ignore_index
         sample = SegDataSample(metainfo=dict(img_shape=(36, 28), ori_shape=(36, 28)))
@@ -95,7 +95,7 @@ def test_equals_the_toolbox_head(add_lateral, align_corners, training, loss_se_d
     for theirs, ours in zip(heads['EncHead'].parameters(), heads['EncodingHead'].parameters()):
         assert torch.equal(theirs, ours)  # same initialisation from the same seed
 
-    # A classifier that is not near zero, and norms that have seen something.
+    # A classifier that is not near zero, and norms with non-initial statistics.
     state = heads['EncHead'].double().state_dict()
     generator = torch.Generator().manual_seed(3)
     for key, value in state.items():
@@ -136,9 +136,9 @@ def test_layer_equals_the_toolbox_layer():
 
 SWITCHES = {
     'as published': dict(),
-    'without SE-loss': dict(use_se_loss=False),
+    'without SE loss': dict(use_se_loss=False),
     'lateral': dict(add_lateral=True),
-    'lateral without SE-loss': dict(add_lateral=True, use_se_loss=False),
+    'lateral without SE loss': dict(add_lateral=True, use_se_loss=False),
     'sum over codewords': dict(reduction='sum'),
     'gate that scales': dict(gate='scale'),
     '1 code': dict(num_codes=1),
@@ -151,7 +151,7 @@ SWITCHES = {
     'GN': dict(norm_cfg=dict(type='GN', num_groups=4)),
     'norm None': dict(norm_cfg=None),
     'aligned corners': dict(align_corners=True, add_lateral=True),
-    'stock SE-loss': dict(loss_se_decode=STOCK_SE_LOSS),
+    'stock SE loss': dict(loss_se_decode=STOCK_SE_LOSS),
     '1 class': dict(num_classes=1),
     '2 classes': dict(num_classes=2),
     '2 classes, one logit': dict(
@@ -219,7 +219,7 @@ def test_a_loss_weight_scales_its_loss_alone(part, key, weight):
 
 
 def test_the_loss_is_given_the_classes_that_occur():
-    """An ignored label is no class, wherever its index lies."""
+    """An ignored label does not count as a class, whatever its value."""
     seen = []
 
     class Recorder(nn.Module):

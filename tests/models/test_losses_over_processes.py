@@ -142,7 +142,7 @@ def test_average_of_each_process_is_the_original_mean_of_means():
     # DistributedDataParallel divides by the number of processes.
     gradient = torch.cat([torch.tensor(half, dtype=torch.float64) for half in gradients]) / 2
     torch.testing.assert_close(gradient, logits.grad, rtol=1e-6, atol=1e-9)
-    # Not the mean over all labelled pixels, because the halves have unequally many.
+    # Not the mean over all labelled pixels, because the halves have different numbers of them.
     whole = value_and_gradient(build('plain'), logits.detach(), labels, ignore_index=IGNORED)
     assert sum(values) / 2 != pytest.approx(whole[0].item(), rel=1e-3)
 

@@ -29,7 +29,7 @@ def test_output_shapes(depth, expansion, options, strides):
 
 @pytest.mark.parametrize('depth', [18, 50])
 def test_dilations_are_the_published_ones(depth):
-    """No multi-grid; the first block of a dilated stage has the dilation of the previous stage."""
+    """The first block of a dilated stage has the previous dilation; there is no multi-grid."""
     backbone = build(depth, base_channels=4, stem_channels=8)
     expected = {1: (1, 1), 2: (1, 1), 3: (1, 2), 4: (2, 4)}
     for stage, (first, others) in expected.items():
@@ -60,7 +60,7 @@ def test_stem_is_64_64_128():
 
 
 def test_number_of_parameters():
-    """A plain ResNet-50 without classifier, with a different stem and a wider first block."""
+    """Compare with a ResNet-50 without classifier, plus the stem and the wider first block."""
     plain = 25_557_032 - (2048 * 1000 + 1000)
     plain_stem = 3 * 64 * 7 * 7 + 2 * 64
     stem = 9 * (3 * 64 + 64 * 64 + 64 * 128) + 2 * (64 + 64 + 128)

@@ -1,4 +1,4 @@
-"""The encoders' formulas, literally: loops over images, positions and codewords."""
+"""Literal implementations of the encoders' formulas: loops over images, positions, codewords."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def build(kind: type = ContextEncoding, **kwargs) -> ContextEncoding:
     module = kind(CHANNELS, CODES, **kwargs).double().eval()
     for key, value in module.state_dict().items():
         if 'running' in key or '.bn.' in key or key.startswith('encoding.1.'):
-            # Norms that do something; variances stay positive.
+            # Norms with non-trivial statistics; variances stay positive.
             value.add_(torch.rand(value.shape) if value.is_floating_point() else 0)
     return module
 

@@ -29,7 +29,7 @@ def build(name: str, channels: int = 6, num_codes: int = 3, **kwargs):
         kwargs['num_codes'] = num_codes
     encoder = MODELS.build(dict(type=name, channels=channels, **kwargs))
     for parameter in encoder.parameters():
-        # Away from the symmetric starts, under which mistakes cancel.
+        # Away from the symmetric initial values, with which errors would cancel.
         parameter.data += 0.3 * torch.randn_like(parameter)
     return encoder.double().eval()
 
@@ -157,7 +157,7 @@ def test_encoding_starts_with_scaled_factors() -> None:
 
 @pytest.mark.parametrize('name', DICTIONARIES)
 def test_takes_clusters_as_its_dictionary(name: str) -> None:
-    """Two blobs: every feature goes to the codeword of its blob."""
+    """With two blobs, every feature is assigned to the codeword of its blob."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.tensor([[4.0, 0, 0, 0], [0, 0, 4, 0]])
     blobs = torch.arange(40) % 2

@@ -1,4 +1,4 @@
-"""The project as others get it: a clean copy of it."""
+"""A clean copy of the project, as users get it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope='session')
 def project_files() -> list[Path]:
-    """The files of the project, relative to its root: what git tracks or would track."""
+    """Return the files of the project that git tracks or would track, relative to its root."""
     if not (ROOT / '.git').exists():
-        pytest.skip('which files belong to the project is known in a git checkout only')
+        pytest.skip('the list of project files needs a git checkout')
     listed = subprocess.run(
         [
             'git',
@@ -38,7 +38,7 @@ def project_files() -> list[Path]:
 
 @pytest.fixture(scope='session')
 def copy_project(project_files) -> Callable[[Path], Path]:
-    """Copy the project, without anything built or run, to a folder."""
+    """Return a function that copies the project to a folder, without build products."""
 
     def copy(target: Path) -> Path:
         for file in project_files:

@@ -1,4 +1,4 @@
-"""What the wheel and the source distribution hold."""
+"""The contents of the wheel and of the source distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 @pytest.fixture(scope='module')
 def distributions(copy_project, tmp_path_factory) -> Path:
-    """Folder with the source distribution, and the wheel that was built from it alone."""
+    """Return a folder with the source distribution and the wheel built from it."""
     project = copy_project(tmp_path_factory.mktemp('project'))
     target = tmp_path_factory.mktemp('dist')
     built = subprocess.run(
@@ -35,7 +35,7 @@ def test_the_source_distribution_holds_the_project(distributions, project_files)
             PurePosixPath(*PurePosixPath(member.name).parts[1:]): member
             for member in archive.getmembers()
         }
-    # What only the repository has a use for begins with a dot.
+    # Names of files that only the repository needs begin with a dot.
     assert {file for file in project_files if not file.parts[0].startswith('.')} <= set(held)
     scripts = [member for path, member in held.items() if path.suffix == '.sh']
     assert scripts
@@ -65,7 +65,7 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
     scripts = [info for path, info in held.items() if path.suffix == '.sh']
     assert scripts
     assert all(script.external_attr >> 16 & 0o111 for script in scripts)
-    # mim takes the folder of the first file recorded for the package's own.
+    # mim takes the folder of the first recorded file as that of the package.
     assert recorded[0][0].startswith('mmseg_encnet/')
 
 

@@ -1,6 +1,6 @@
-"""What is installed works from any folder: mim, and a config of one's own that inherits ours.
+"""An installation works from any folder: mim, and user configs that inherit ours.
 
-One test an installation, since making one takes longer than most tests.
+There is one test per installation, because creating one takes longer than most tests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmseg_encnet.running.processes import run_training
 
 PACKAGE = 'mmsegmentation-encnet'
 CONFIG = 'encnet_r18_context-scenes.py'
-# Two iterations on two scenes, nothing in between.
+# Two iterations on two scenes, without validation.
 TINY = {
     **{
         f'{loader}_dataloader.{key}': value
@@ -37,7 +37,7 @@ TINY = {
     'val_cfg': None,
     'val_dataloader': None,
     'val_evaluator': None,
-    # The toolbox keeps one visualizer per name and process, with the folder it began with.
+    # The toolbox keeps one visualizer per name and process, with its first folder.
     'visualizer.name': 'tiny',
 }
 OPTIONS = ['--cfg-options', *(f'{key}={value}' for key, value in TINY.items())]
@@ -49,7 +49,7 @@ OWN_CONFIG = """
     model = dict(decode_head=dict(num_classes=3), auxiliary_head=dict(num_classes=3))
     train_cfg = dict(max_iters=_base_.train_cfg.max_iters * 2)
 """
-# Stock mmengine first, in a process that knows nothing of this package.
+# First with stock mmengine, before this package is imported.
 READ_OWN_CONFIG = """
     import json
     from mmengine.config import Config
@@ -68,7 +68,7 @@ READ_OWN_CONFIG = """
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment that sees the toolbox installed here, and nothing else from here."""
+    """A virtual environment that shares only the installed toolbox with this one."""
 
     folder: Path
 
@@ -85,9 +85,9 @@ class Environment:
         return next(self.folder.glob('lib/python*/site-packages'))
 
     def run(self, *arguments: str | Path, cwd: Path) -> str:
-        """Run Python, successfully, and return what it printed."""
+        """Run Python, check that it succeeds, and return its output."""
         variables = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-        # Without the network, to which mim adds a list of wheels of its own.
+        # Without network access; mim would add its own list of wheels.
         variables.update(OMP_NUM_THREADS='1', PIP_NO_INDEX='1', MMCV_BASE_URL='file:///nowhere')
         done = subprocess.run(
             [self.folder / 'bin' / 'python', *arguments],
@@ -115,8 +115,8 @@ def test_an_editable_install_works_in_a_clone_that_has_been_used(copy_project, t
     clone = copy_project(tmp_path / 'clone')
     environment = Environment.create(clone / '.venv')
     environment.mim(*INSTALL, '-e', '.', cwd=clone)
-    # mim searches the whole clone for the config's name: neither the environment, nor what
-    # building a wheel leaves behind, nor an earlier run may hold a second one.
+    # mim searches the whole clone for the name of the config, so neither the environment, nor
+    # the leftovers of building a wheel, nor an earlier run may contain a second one.
     environment.run(
         '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '.', '-w', 'dist', cwd=clone
     )
@@ -127,7 +127,7 @@ def test_an_editable_install_works_in_a_clone_that_has_been_used(copy_project, t
 
 
 def check(environment: Environment, configs: Path, tmp_path: Path) -> None:
-    """Check an installation that has its configs in a folder."""
+    """Check an installation, given the folder of its configs."""
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
     check_search(environment, configs, elsewhere)

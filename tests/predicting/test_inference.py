@@ -214,7 +214,7 @@ def test_class_lists_that_do_not_match(name, tiny_options, tmp_path):
 
 
 def test_classes_of_the_config_have_colours(tiny_options, tmp_path):
-    """Classes of the data set keep its colours; others get default colours."""
+    """Classes of the data set keep their colours; others get default colours."""
     names = ['mine', 'grass', *(str(index) for index in range(2, 21))]
     cfg = load_config(
         str(MSRC21), dict(tiny_options, **{'test_dataloader.dataset.metainfo.classes': names})
@@ -265,7 +265,7 @@ def test_an_image_is_decoded_once(tiny_options, tmp_path, monkeypatch):
     monkeypatch.undo()
     labels = np.array(Image.open(out_dir / '0.png').convert('RGB'))
     overlay = np.array(Image.open(out_dir / 'overlays' / '0.jpg'))
-    # JPEG with subsampled chroma does not keep noise, but it keeps the mean colour.
+    # JPEG with subsampled chroma does not preserve noise, but it preserves the mean colour.
     np.testing.assert_allclose(
         overlay.mean(axis=(0, 1)), (labels / 2 + pixels[..., ::-1] / 2).mean(axis=(0, 1)), atol=5
     )

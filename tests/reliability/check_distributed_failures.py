@@ -101,9 +101,9 @@ def _seconds(
     options: dict | None = None,
     sentence: str | None = None,
 ) -> float:
-    """Train, let the fault happen, and count the seconds until nothing runs any more.
+    """Train, cause the fault, and return the seconds until no process is left.
 
-    A fault that the training meets by itself counts from its first trace in the log.
+    If the fault occurs by itself, the time starts with its first trace in the log.
     """
     log = folder / 'log'
     command = train_command(

@@ -1,4 +1,4 @@
-"""Interrupt a training after every iteration, resume each, and compare the results bit for bit."""
+"""Interrupt a run after every iteration, resume it, and compare the results bit for bit."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def measure() -> record.Figures:
         write_checkpoint(large, dict(meta={}, state_dict=model.state_dict()))
         rng = random.Random(0)
         some = try_flips(large, (rng.randrange(8 * large.stat().st_size) for _ in range(30)))
-        # Which a flipped bit may not slow down: without it, reading alone.
+        # Times without a flipped bit.
         times = {}
         for name, read in (('checking', check_undamaged), ('torch.load', torch.load)):
             start = time.perf_counter()

@@ -12,7 +12,7 @@ import record
 
 CASES = 13_000
 FOLDER = Path(__file__).parent
-# What hypothesis says of each test; a case is invalid if the test itself set it aside.
+# The report of hypothesis on each test; a case is invalid if the test itself rejected it.
 _TEST = re.compile(r'(test_fuzz_(\w+)\.py)::(\w+?):\n')
 _COUNTS = re.compile(r'- (\d+) passing, (\d+) failing')
 
@@ -36,7 +36,7 @@ def measure() -> record.Figures:
         command, cwd=record.ROOT, env=environment, capture_output=True, text=True, check=False
     )
     failed = [line for line in ended.stdout.splitlines() if line.startswith('FAILED')]
-    # What ends the process, such as a segmentation fault, leaves a status and no line.
+    # A crash of the process, such as a segmentation fault, leaves a status and no line.
     assert not failed and not ended.returncode, (
         ' '.join(failed) or f'status {ended.returncode}: {ended.stderr[-500:]}'
     )

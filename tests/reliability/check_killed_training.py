@@ -1,9 +1,9 @@
-"""Kill a training repeatedly, at random moments and while it writes checkpoints.
+"""Kill a training run repeatedly, at random moments and while it writes checkpoints.
 
 Each round starts ``tools/train.py --resume`` in a forked process. Half of the rounds are killed
 from outside after a random time. In the others the process sends the signal to itself: after a
-random number of the bytes of a checkpoint, between the writing and the renaming, between the
-renaming and the note of the last checkpoint, or before an outdated file is removed.
+random number of bytes of a checkpoint, between writing and renaming it, between renaming it and
+recording it as the last checkpoint, or before removing an outdated file.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from mmseg_encnet.checkpoints.whole_files import check_undamaged
 from mmseg_encnet.toolbox_changes import guard_process
 
 SEED = 20180323
-# Moments of a checkpoint's way to the disk, by the event of CPython that announces them.
+# Stages of writing a checkpoint, by the audit event of CPython that precedes them.
 MOMENTS = ('open', 'bytes', 'os.rename', 'last_checkpoint', 'os.remove')
 
 
 class Training:
-    """A training on the embedded data set that is killed and resumed.
+    """A run on the embedded data set that is killed and resumed.
 
     Args:
-        folder: Where it works.
-        iterations: Its length.
+        folder: Folder of the work dir and the log.
+        iterations: Length of the run.
     """
 
     def __init__(self, folder: Path, iterations: int) -> None:
@@ -63,7 +63,7 @@ class Training:
         }
 
     def start(self, workers: int = 0, before: Callable[[], None] | None = None) -> psutil.Process:
-        """Start it, or what is left of it, in a process that has all modules loaded already."""
+        """Start or resume the run in a forked process, which has loaded all modules already."""
         pid = os.fork()
         if not pid:
             self._run(workers, before)
@@ -101,7 +101,7 @@ class Training:
             os._exit(status)
 
     def check(self) -> int:
-        """Hold what is on the disk after a kill to the promise; returns the number of leftovers."""
+        """Check the files on disk after a kill, and return the number of temporary ones."""
         if not self.work_dir.is_dir():
             return 0
         for path in self.work_dir.glob('*.pth'):
@@ -118,7 +118,7 @@ def kill_self() -> None:
 
 
 def kill_at(moment: str, count: int, cut: float) -> Callable[[], None]:
-    """Return a function that makes a process kill itself at the ``count``-th such moment."""
+    """Return a function that makes a process kill itself at the ``count``-th such stage."""
     left = count
 
     def reached() -> bool:
@@ -201,9 +201,9 @@ def measure(kills: int = 25, iterations: int = 150) -> record.Figures:
             torn = killed.check()
             inside += number % 2 or torn > 0
             leftovers += torn
-        # The workers of a killed process look after their parent every few seconds.
+        # The workers of a killed process check for their parent every few seconds.
         psutil.wait_procs(orphans, timeout=30)
-        assert not any(process.is_running() for process in orphans), 'workers outlived the training'
+        assert not any(process.is_running() for process in orphans), 'workers outlived the run'
 
         assert killed.start().wait() == 0, killed.log.read_text()[-2000:]
         killed.check()

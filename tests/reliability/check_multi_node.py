@@ -1,4 +1,4 @@
-"""Train on two nodes in network namespaces, of which one is killed, cut off, or comes back."""
+"""Train on two nodes in network namespaces, one of which is killed, cut off or restarted."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _finish(*running: Job) -> None:
 
 
 def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    # Written by the training above; it holds more than plain weights.
+    # Written by the run above; it holds more than plain weights.
     return torch.load(checkpoint, weights_only=False)['state_dict']
 
 

@@ -1,4 +1,4 @@
-"""Monitor the resources of the processes over a training of two thousand iterations."""
+"""Monitor the resources of the processes over a run of two thousand iterations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.running.runner import EncNetRunner
 
 ITERATIONS = 2000
-# By then every worker has started, validated once and seen all that it caches.
+# By then every worker has started, taken part in a validation and filled its caches.
 WARM_UP = 600
 SAMPLES_EVERY = 50
 _MEBIBYTE = 2**20
-# Below this a difference between two thirds of the run is the allocator's.
+# Smaller differences between two thirds of the run are due to the allocator.
 _TOLERATED_GROWTH = 5 * _MEBIBYTE
 
 
 class Sample(NamedTuple):
-    """Resources of the training and its workers at one iteration."""
+    """Resources of the run and its workers at one iteration."""
 
     iteration: int
     memory: int
@@ -45,14 +45,14 @@ class WatchHook(Hook):
         self.samples: list[Sample] = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        # Between the validations and the checkpoints, which come at round numbers.
+        # Between the validations and the checkpoints, which are at round numbers.
         if runner.iter % SAMPLES_EVERY != SAMPLES_EVERY // 2:
             return
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         self.samples.append(
             Sample(
                 runner.iter,
-                # What is the process's own: pages shared since the fork would count several times.
+                # Unshared memory: pages shared since the fork would count several times.
                 sum(process.memory_full_info().uss for process in processes),
                 len(processes),
                 sum(process.num_fds() for process in processes),

@@ -35,7 +35,7 @@ def small_checkpoint(path: Path) -> Path:
 def try_flips(path: Path, bits: Iterable[int]) -> Counter[Outcome]:
     """Read a checkpoint once with each of the given bits flipped.
 
-    Whatever is raised beside a :class:`UserError` comes out: it would be a defect.
+    Any exception but :class:`UserError` is a defect and is not caught.
     """
     whole = path.read_bytes()
     weights = read_checkpoint(path)[0]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# Of all fuzz tests together; check_fuzz.py asks for more.
+# Number of cases of all fuzz tests together; check_fuzz.py sets a larger one.
 TOTAL_IN_TESTS = 650
 TOTAL = int(os.environ.get('FUZZ_CASES', TOTAL_IN_TESTS))
 
@@ -16,7 +16,7 @@ TOTAL = int(os.environ.get('FUZZ_CASES', TOTAL_IN_TESTS))
 def cases(share: int) -> Callable:
     """Return settings of a fuzz test with this many of the 650 cases of ``make test``.
 
-    The cases are the same in every run: what fails once fails again.
+    The cases are the same in every run, so failures are reproducible.
     """
     return settings(
         max_examples=max(1, share * TOTAL // TOTAL_IN_TESTS),
@@ -29,7 +29,7 @@ def cases(share: int) -> Callable:
 
 @st.composite
 def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """Damage to a file: truncation, flipped bits, overwritten or missing ranges."""
+    """Return a strategy for damage: truncation, flipped bits, overwritten or missing ranges."""
     kind = draw(st.sampled_from(['cut', 'flip', 'overwrite', 'leave out', 'other']))
     places = draw(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4))
     stretch = draw(st.binary(min_size=1, max_size=64))

@@ -1,10 +1,10 @@
-"""Losses of three trainings of 20 iterations in double precision.
+"""Losses of three runs of 20 iterations in double precision.
 
 ``python tests/reliability/golden_losses.py`` writes them to ``golden/losses.json``; do so only with
-a change that is meant to change the arithmetic, and say so in its message.
+a change that is meant to change the arithmetic, and say so in the commit message.
 
-Everything that differs between machines and versions without being ours is kept out: weights come
-from numpy, images need no decoding but PNG and no scaling, nothing is dropped out, one thread adds.
+Other differences between machines and versions are excluded: weights are drawn with numpy, images
+are PNG and are not scaled, there is no dropout, and one thread does all sums.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _CROPS = [
     dict(type='RandomCrop', crop_size=(48, 48)),
     dict(type='PackSegInputs'),
 ]
-# Deeper or on smaller batches, batch norm multiplies rounding errors tenfold in every iteration.
+# In deeper networks or with smaller batches, batch norm multiplies rounding errors by ten in every
+# iteration.
 _TINY_JPU = {
     'model.backbone.depth': 18,
     'model.backbone.base_channels': 4,
@@ -62,7 +63,7 @@ CASES: dict[str, tuple[str, dict[str, Any], bool]] = {
         {**SHRUNK, 'model.decode_head.add_lateral': True},
         True,
     ),
-    'encnet_r50_jpu_pcontext, no SE-loss': ('encnet_r50_jpu_pcontext', _TINY_JPU, True),
+    'encnet_r50_jpu_pcontext, no SE loss': ('encnet_r50_jpu_pcontext', _TINY_JPU, True),
     'encnet_r18_context-scenes': (CONFIG, TINY_SCENES, False),
 }
 
@@ -101,7 +102,7 @@ def _load(name: str, folder: Path) -> Config:
     cfg.default_hooks.checkpoint = None
     cfg.randomness = dict(seed=0)
     cfg.log_level = 'ERROR'
-    # Under the name of one that exists already the process would go on with that one's folder.
+    # A visualizer with an existing name would keep the folder of the first one.
     cfg.visualizer.name = cfg.experiment_name = name
     return cfg
 

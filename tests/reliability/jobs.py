@@ -1,4 +1,4 @@
-"""Jobs of several processes, started from the command line, and ways to disturb them."""
+"""Jobs of several processes, started from the command line, and faults in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tiny_setup import MSRC21, ROOT, SHRUNK, option_strings
 
-# A training that runs until something ends it, with a data loading process.
+# A run that does not end by itself, with a data loading process.
 ENDLESS = {
     **SHRUNK,
     'train_cfg.max_iters': 100_000,
@@ -28,13 +28,13 @@ _MARK = 'MMSEG_ENCNET_TEST_JOB'
 
 
 class Job:
-    """A command with all processes that it started, also in other sessions.
+    """A command with all processes that it has started, including those in other sessions.
 
     Args:
-        command: What to run.
-        log: Where everything that it writes goes.
-        environment: Variables beside those of this process.
-        cwd: Its folder.
+        command: The command.
+        log: File for the output.
+        environment: Variables in addition to those of this process.
+        cwd: Working directory.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Job:
         return [line for line in self.output.splitlines() if line.startswith('error: ')]
 
     def pids(self) -> dict[int, dict[str, str]]:
-        """Environment of every process of the job that runs, by process id."""
+        """Return the environment of every running process of the job, by process id."""
         found = {}
         for folder in Path('/proc').iterdir():
             if folder.name.isdigit():
@@ -87,24 +87,24 @@ class Job:
         return found
 
     def process_of(self, rank: int, loading: bool = False) -> int:
-        """Process id of a rank, or of a process that loads data for it."""
+        """Return the process id of a rank, or of a process that loads data for it."""
         ranked = [
             pid for pid, environment in self.pids().items() if environment.get('RANK') == str(rank)
         ]
         return next(pid for pid in ranked if (_parent(pid) in ranked) == loading)
 
     def wait_for(self, text: str, seconds: float = 120, times: int = 1) -> None:
-        """Wait until the log has a text so many times."""
+        """Wait until the log contains a text the given number of times."""
         self._wait(lambda: self.output.count(text) >= times, seconds, f'{text!r}')
 
     def seconds_to_end(self, limit: float) -> float:
-        """Wait until nothing of the job runs any more."""
+        """Wait until no process of the job is left, and return the seconds."""
         start = time.monotonic()
         self._wait(lambda: self.process.poll() is not None and not self.pids(), limit, 'its end')
         return time.monotonic() - start
 
     def kill(self) -> None:
-        """End all of it at once, as when its machine stops."""
+        """Kill all processes at once, as when the machine stops."""
         while self.process.poll() is None or self.pids():
             for pid in self.pids():
                 with suppress(ProcessLookupError):
@@ -148,7 +148,7 @@ def free_port() -> str:
 def job(
     command: Sequence[object], log: Path, environment: dict[str, str], cwd: Path
 ) -> Iterator[Job]:
-    """Start a :class:`Job` and end all of it afterwards."""
+    """Start a :class:`Job` and kill all of its processes afterwards."""
     started = Job(command, log, environment, cwd)
     try:
         yield started

@@ -29,12 +29,12 @@ def _text(value: str) -> bytes:
 
 
 def _bytes_of_latin(value: str) -> bytes:
-    """How pickle's second protocol writes bytes."""
+    """Return the pickle of bytes in protocol 2."""
     return _global('_codecs encode') + _text(value) + _text('latin1') + b'\x86R'
 
 
 def _with_pickle(path: Path, content: Any, program: bytes) -> None:
-    """``torch.save``'s archive of a content, with another pickle in it."""
+    """Write the archive that ``torch.save`` makes of a content, with another pickle inside."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(path, 'w') as target:
@@ -44,12 +44,12 @@ def _with_pickle(path: Path, content: Any, program: bytes) -> None:
 
 
 def _to_exec(marker: Path) -> bytes:
-    """By way of ``getattr``, which the pickle of a training log needs, to ``exec``."""
+    """Return a pickle that calls ``exec`` through ``getattr``, which a training log needs."""
     getattr_ = _global('builtins getattr')
     builtins = getattr_ + getattr_ + _text('__self__') + b'\x86R'
     exec_ = getattr_ + builtins + _text('exec') + b'\x86R'
     history = _global(HISTORY) + b')\x81'
-    # What a history is restored from becomes its attributes, the way to restore it among them.
+    # The state of a history becomes its attributes, including its own __setstate__.
     return (
         b'\x80\x02'
         + history
@@ -63,7 +63,7 @@ def _to_exec(marker: Path) -> bytes:
 
 
 def _address_as_object(path: Path, content: Any, dtype: bytes) -> None:
-    """An array of objects made from bytes: whoever looks at it follows an address."""
+    """Write an array of objects made from bytes: reading an element follows an address."""
     array = (
         _global('numpy._core.multiarray _reconstruct')
         + _global('numpy ndarray')
@@ -76,7 +76,7 @@ def _address_as_object(path: Path, content: Any, dtype: bytes) -> None:
 
 
 _OBJECTS = _global('numpy dtype') + _text('O8') + b'\x89\x88\x87R'
-# Of numbers, as it says; its state says objects.
+# Declared as numbers, with a state that declares objects.
 _DISGUISED = (
     _global('numpy dtype')
     + _text('f8')
@@ -87,7 +87,7 @@ _DISGUISED = (
 
 
 def _legacy_tar(path: Path, content: Any, payload: Payload) -> None:
-    """The format of PyTorch 0.1."""
+    """Write the format of PyTorch 0.1."""
     with tarfile.open(path, 'w') as archive:
         for name in ('storages', 'tensors', 'pickle'):
             data = pickle.dumps(payload, protocol=2)
@@ -115,7 +115,7 @@ def _inside(*keys: str) -> Callable[[Path, Any, Payload], None]:
     return write
 
 
-# What would run code, or follow a forged address, if it were loaded carelessly.
+# Files that would run code, or follow a forged address, if loaded carelessly.
 CHECKPOINTS: dict[str, Callable[[Path, Any, Payload], None]] = {
     'pickle': lambda path, content, payload: path.write_bytes(pickle.dumps(payload)),
     'alone': lambda path, content, payload: torch.save(payload, path),
@@ -141,7 +141,7 @@ CHECKPOINTS: dict[str, Callable[[Path, Any, Payload], None]] = {
 
 
 def write_program_text(path: Path, content: Any, marker: Path) -> None:
-    """A checkpoint of plain data with a program in place of the text of the config."""
+    """Write a checkpoint of plain data with a program in place of the text of the config."""
     program = f'import os\nos.mkdir({str(marker)!r})\n'
     meta = dict(content.get('meta', {}), cfg=program, config=program)
     hub = dict(
@@ -154,7 +154,7 @@ def write_program_text(path: Path, content: Any, marker: Path) -> None:
     torch.save({**content, 'meta': meta, 'message_hub': hub}, path)
 
 
-# Name of the entry (None: one that the data set has) and what it is.
+# Name of the entry (None: a name in the data set), its kind and a part of the message.
 ARCHIVES = {
     'out of the folder': ('../evil', 'file', 'points outside'),
     'deep out of the folder': ('a/../../evil', 'file', 'points outside'),
@@ -166,7 +166,7 @@ _BOMB = 2_000_000_000
 
 
 def write_archive(path: Path, entry: str | None = None, kind: str = 'file') -> None:
-    """Write a zip or tar file with one hostile entry, or an empty one."""
+    """Write a zip or tar file with one malicious entry, or without entries."""
     if path.suffix == '.zip':
         _write_zip(path, entry, kind)
         return

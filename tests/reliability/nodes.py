@@ -1,4 +1,4 @@
-"""Two machines in one: network namespaces with a virtual cable between them."""
+"""Two nodes on one machine: network namespaces with a virtual cable between them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class NoNamespacesError(Exception):
 
 
 class TwoNodes:
-    """Two namespaces that reach each other and nothing else.
+    """Two namespaces that reach only each other.
 
     Args:
-        folder: Where their jobs run and write their logs; both see it.
+        folder: Shared folder in which the jobs run and write their logs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,7 +32,7 @@ class TwoNodes:
     def start(
         self, node: int, command: Sequence[object], **environment: str
     ) -> AbstractContextManager[Job]:
-        """Run one of the ``dist_*.sh`` tools on a node, as a part of a job of both."""
+        """Run one of the ``dist_*.sh`` tools on a node, as part of a job on both nodes."""
         self._started += 1
         return job(
             ['ip', 'netns', 'exec', self._names[node], *command],
@@ -50,7 +50,7 @@ class TwoNodes:
         )
 
     def cut_cable(self) -> None:
-        """Let nothing through any more; neither side is told."""
+        """Cut the connection without notifying either side."""
         _ip('-n', self._names[0], 'link', 'set', _INTERFACE, 'down')
 
     def _make(self) -> None:
@@ -86,7 +86,7 @@ def two_nodes(folder: Path) -> Iterator[TwoNodes]:
     """Create :class:`TwoNodes` and remove them afterwards.
 
     Raises:
-        NoNamespacesError: Where that is not possible; it takes ``ip`` and the rights of root.
+        NoNamespacesError: ``ip`` is not installed, or root privileges are missing.
     """
     nodes = TwoNodes(folder)
     try:

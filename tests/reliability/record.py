@@ -3,7 +3,7 @@
 A long check is a script ``tests/reliability/check_*.py`` that measures one promise and ends in::
 
     if __name__ == '__main__':
-        record.run('Killed training', 'One sentence: what is promised.', measure)
+        record.run('Killed training', 'One sentence that states the promise.', measure)
 
 ``measure()`` returns the figures, one row of the page each, and raises ``AssertionError`` if the
 promise does not hold. The result is written to ``docs/reliability/NAME.json``, and

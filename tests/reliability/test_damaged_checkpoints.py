@@ -29,7 +29,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path):
 
 
 def test_a_record_marked_as_a_folder_is_refused(tmp_path):
-    """The one bit of the archive's directory that checksums do not cover and torch reads."""
+    """Flip the only bit of the archive's directory that torch reads and no checksum covers."""
     path = small_checkpoint(tmp_path / 'small.pth')
     with ZipFile(path) as archive:
         start = archive.start_dir
@@ -48,7 +48,7 @@ def flip_weight(path: Path) -> None:
 
 @pytest.fixture
 def damaged(tiny_options, tmp_path) -> Path:
-    """Weights of the tiny network with one flipped bit, which torch does not notice."""
+    """Return weights of the tiny network with one flipped bit, which torch does not detect."""
     model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
     path = tmp_path / 'weights.pth'
     torch.save(dict(meta={}, state_dict=model.state_dict()), path)

@@ -1,4 +1,4 @@
-"""Several processes that share a batch train and measure the same as one process."""
+"""Several processes that share a batch give the same training and metrics as one process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_two_halves_of_the_batch_train_as_the_whole(tmp_path):
     for part in train('EncNet', data, tmp_path / 'parts', 2):
         assert max(largest_difference(whole, part)) < 1e-10
 
-    # The toolbox's loss on the same data, or this test would see nothing.
+    # The toolbox's loss on the same data differs; otherwise the test would not be sensitive.
     part, _ = train('EncNet', data, tmp_path / 'toolbox', 2, AVERAGE_OF_AVERAGES)
     difference = largest_difference(whole, part)
     assert difference.weights > 1e-4 and difference.losses > 1e-2

@@ -14,7 +14,7 @@ from tiny_setup import ROOT, SHRUNK
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
-# The promise is 30 s; the machine that runs the tests may be busy.
+# The promise is 30 s, but the machine that runs the tests may be busy.
 SECONDS = 90
 
 
@@ -54,7 +54,7 @@ def test_a_broken_image_in_one_process_ends_the_job_in_one_sentence(tiny_data, t
         assert running.process.returncode == 1
         (sentence,) = running.errors
         assert str(broken) in sentence
-        # What is left to read is torchrun's own.
+        # The remaining output is that of torchrun.
         assert 'Connection closed by peer' not in running.output
 
 

@@ -39,7 +39,7 @@ def encoded(pixels: np.ndarray, kind: str) -> bytes:
 
 
 def sample(root: Path, image: bytes, label: bytes, suffix: str = '.jpg') -> dict[str, Any]:
-    """Load one image and its label as a training does."""
+    """Load one image and its label as in training."""
     for kind, name, data in (('images', f'a{suffix}', image), ('labels', 'a.png', label)):
         folder = root / kind / 'train'
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def folder(tmp_path_factory) -> Path:
 @cases(40)
 @given(damages())
 def test_damaged_labels(folder, damage):
-    """PNG has checksums: its content is read as it was written."""
+    """PNG has checksums, so a file is read as it was written or refused."""
     label = damage(LABEL_FILE)
     assume(label != LABEL_FILE)
     try:
@@ -210,7 +210,7 @@ def read_log(path: Path) -> list[np.ndarray]:
 
 
 LOG = [dict(lr=0.01, loss=3.5, step=step) for step in (1, 2)] + [dict(mIoU=12.5, step=2)]
-# The file, its content, what reads it and what the message names beside the file itself.
+# The file, its content, its reader, and what the message names in addition to the file.
 JSON_FILES: dict[str, tuple[str, Any, Callable[[Path], list[np.ndarray]], str]] = {
     'COCO': ('instances_train2017.json', COCO, read_coco, coco21.ANNOTATIONS.name),
     'Pascal Context': ('trainval_merged.json', PASCAL, read_pascal, 'trainval_merged.json'),
@@ -226,7 +226,7 @@ def test_whole_json(name, folder):
 
 def write_json(path: Path, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A log has an entry a line.
+    # A log has one entry per line.
     lines = content if isinstance(content, list) else [content]
     path.write_text('\n'.join(map(json.dumps, lines)))
     return path

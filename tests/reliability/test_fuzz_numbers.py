@@ -23,7 +23,7 @@ IGNORE = 255
 
 @st.composite
 def label_maps(draw: st.DrawFn) -> torch.Tensor:
-    """Labels ``(B, H, W)`` of any integer dtype, any value and any size, also none."""
+    """Draw labels ``(B, H, W)`` of any integer dtype, value and size, including 0."""
     dtype = draw(st.sampled_from(DTYPES))
     shape = draw(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 9)))
     if dtype is np.bool_:
@@ -50,14 +50,14 @@ def test_presence_of_any_label_map(labels, num_classes):
 
 
 def magnitudes(smallest: int, largest: int) -> st.SearchStrategy[float]:
-    """Zero, or a power of ten of any exponent in between."""
+    """Return a strategy for zero and for powers of ten between two exponents."""
     return st.one_of(st.just(0.0), st.floats(smallest, largest).map(lambda e: 10.0**e))
 
 
 def with_rounded_distances(
     inputs: list[torch.Tensor], grad: torch.Tensor, eps: float
 ) -> list[torch.Tensor]:
-    """The equations in double precision, over distances as far off as `dense` says they may be."""
+    """Evaluate the equations in double precision, with distances off by the bound of `dense`."""
     x, codewords, scale = (tensor.double().requires_grad_() for tensor in inputs)
     residuals = x[:, None] - codewords[None, :, :, None]
     centre = codewords.detach().mean(dim=0)
@@ -74,7 +74,7 @@ def with_rounded_distances(
 @cases(200)
 @given(st.data())
 def test_encoding_of_any_features(data):
-    """Within the published bound of double precision, from denormal numbers to overflow."""
+    """Results are within the documented bound, from denormal numbers to overflow."""
     batch, positions = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 40))
     channels, codes = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 40))
     dtype = data.draw(st.sampled_from([torch.float32, torch.float32, torch.float64,
@@ -95,7 +95,7 @@ def test_encoding_of_any_features(data):
             [(batch, channels, positions), (codes, channels), (codes,)], factors
         )
     ]
-    # A single sign, as the smoothing factors of a network.
+    # All of one sign, like the smoothing factors of a network.
     inputs[2] = inputs[2].abs() * (1 if factors[2] > 0 else -1)
     grad = torch.randn(batch, codes, channels, generator=generator).to(dtype)
 
@@ -108,7 +108,7 @@ def test_encoding_of_any_features(data):
     compute = torch.promote_types(dtype, torch.float32)
     rounded = [run(compute, 'reference')]
     rounded += [with_rounded_distances(inputs, grad, torch.finfo(compute).eps) for _ in range(4)]
-    # Half precision rounds the result, double precision is its own reference.
+    # Half precision rounds the result; double precision is its own reference.
     relative = 1e-5 if dtype is torch.float32 else 2**-7 if compute is torch.float32 else 1e-8
     for result, value, *others in zip(found, exact, *rounded):
         if not value.numel():
@@ -182,7 +182,7 @@ def test_losses_of_any_label_map(data):
     try:
         losses = head.loss(maps, samples, train_cfg=None)
     except ValueError as error:
-        # One value has no deviation.
+        # A single value has no standard deviation.
         assert 'more than 1 value per channel' in str(error)
         assert batch * side[0] * side[1] == 1 or batch * channels == 1
         return
@@ -222,5 +222,5 @@ def test_metrics_of_any_prediction(data):
         metric.dataset_meta = dict(classes=tuple(map(str, range(num_classes))))
         metric.process({}, samples)
         for name, value in metric.evaluate(size=len(samples)).items():
-            # Of nothing there is no mean.
+            # An empty batch has no mean.
             assert np.isnan(value) or 0 <= value <= 100, name

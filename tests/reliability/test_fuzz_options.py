@@ -20,7 +20,7 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.running.explain import explain
 from mmseg_encnet.running.runner import EncNetRunner
 
-# As typed; the largest are beyond any memory, or a mistake would be to try them.
+# As typed on the command line; the largest sizes exceed any memory.
 VALUES = [
     'None',
     '-1',

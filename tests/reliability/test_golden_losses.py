@@ -1,4 +1,4 @@
-"""The losses of a training stay the same between versions."""
+"""The losses of a run stay the same between versions."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CHECK = Path(__file__).with_name('check_killed_training.py')
 
 
 def test_killed_training_goes_on_to_its_end(environment):
-    # In a process of its own, because it forks.
+    # In a separate process, because it forks.
     ended = subprocess.run(
         [sys.executable, str(CHECK), '3', '16'],
         env=environment,
@@ -36,7 +36,7 @@ def test_killed_training_goes_on_to_its_end(environment):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for a few checkpoints of a tiny network."""
+    """Yield a folder with room for a few checkpoints of a tiny network."""
     folder = tmp_path / 'disk'
     folder.mkdir()
     mount = shutil.which('mount')
@@ -46,7 +46,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
             [mount, '-t', 'tmpfs', '-o', 'size=1500k', 'tmpfs', str(folder)], capture_output=True
         ).returncode
     ):
-        pytest.skip('mounting a small file system needs the rights of root')
+        pytest.skip('mounting a small file system needs root privileges')
     yield folder
     subprocess.run([shutil.which('umount'), '--lazy', str(folder)], check=True)
 
@@ -72,7 +72,7 @@ def test_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(run_tool, s
     last = find_resumable(work_dir, pytest.fail)
     assert last == str(max(checkpoints, key=lambda path: int(path.stem.removeprefix('iter_'))))
 
-    # As the sentence says: free space and continue.
+    # As the message advises: free space and continue.
     for path in checkpoints:
         if str(path) != last:
             path.unlink()

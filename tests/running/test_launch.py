@@ -42,15 +42,15 @@ def test_train_resume_and_test(tiny_config, tmp_path):
     cfg = tiny_config()
     run_training(cfg)
     assert checkpoints(cfg) == {'iter_2.pth', 'best_mIoU_iter_2.pth'}
-    # Under its own name it would be a second file of that name in an editable install.
+    # Under its original name, it would be a second file of that name in an editable install.
     assert {path.name for path in Path(cfg.work_dir).glob('*.py')} == {'config.py'}
     assert Config.fromfile(Path(cfg.work_dir) / 'config.py').model == cfg.model
     train_lines = [line for line in logged(cfg) if 'decode.loss_se' in line]
     assert len(train_lines) == 2
     assert {'aux.loss_ce', 'decode.loss_ce', 'lr'} <= set(train_lines[0])
 
-    # The best mIoU so far is a numpy scalar in the checkpoint; resuming reads it back. Nothing is
-    # initialised before: these weights are nowhere.
+    # The best mIoU so far is a numpy scalar in the checkpoint; resuming reads it back. Weights are
+    # not initialised before: this pretrained file does not exist.
     cfg = tiny_config(
         {
             'train_cfg.max_iters': 4,
@@ -90,7 +90,7 @@ def test_train_resume_and_test(tiny_config, tmp_path):
     [
         (None, False, (True, None)),
         (None, True, (True, None)),
-        # The weights that a stage starts from are not where it was interrupted.
+        # The initial weights of a stage are not its last checkpoint.
         ('stage_before.pth', False, (False, 'stage_before.pth')),
         ('stage_before.pth', True, (True, None)),
     ],

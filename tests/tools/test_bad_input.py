@@ -72,7 +72,7 @@ BROKEN_DATA = {
         write_label(TRAIN_LABEL, with_value),
         [TRAIN_LABEL, '21', '0 to 20', '255'],
     ),
-    'any grey picture as label': (
+    'any grey image as label': (
         write_label(
             TRAIN_LABEL, lambda label: np.arange(label.size).reshape(label.shape).astype(np.uint8)
         ),
@@ -82,7 +82,7 @@ BROKEN_DATA = {
         write_label(TRAIN_LABEL, lambda label: label[:40]),
         [TRAIN_LABEL, '40x72', '56x72'],
     ),
-    # Padded to the crop, it would have the size of its image again.
+    # Padded to the crop, the label would have the size of its image again.
     'label turned': (
         write_label(TRAIN_LABEL, lambda label: label.T.copy()),
         [TRAIN_LABEL, '72x56', '56x72'],
@@ -285,13 +285,13 @@ CHECKPOINTS = {
     'NaN and infinite weights': (
         not_finite,
         [
-            'holds 3 entries with NaN or infinite values, the first is',
+            'contains 3 entries with NaN or infinite values (',
             'decode_head.conv_seg.weight',
         ],
     ),
     'NaN running statistics': (
         not_finite_statistics,
-        ['holds an entry with NaN', 'backbone.layer1.0.bn1.running_var; use an earlier'],
+        ['contains an entry with NaN', '(backbone.layer1.0.bn1.running_var); use an earlier'],
     ),
     'other classes': (other_classes, ['7 classes', '21', 'decode_head.conv_seg.weight']),
     'other network': (other_network, ['backbone.stem.0.weight', '(4, 3, 3, 3)', '(8, 3, 3, 3)']),
@@ -335,7 +335,7 @@ def test_training_from_another_number_of_classes_keeps_the_backbone(
     assert run_tool(*train, options={**tiny_options, **advice}).status == 0
     result = CheckpointLoader.load_checkpoint(str(tmp_path / 'work/iter_2.pth'))['state_dict']
     before = torch.load(path)['state_dict']
-    # The last iteration's rate is zero, the first one's is small.
+    # The learning rate of the last iteration is zero, that of the first one is small.
     torch.testing.assert_close(
         result['backbone.layer4.1.conv2.weight'],
         before['backbone.layer4.1.conv2.weight'],
@@ -375,14 +375,14 @@ def test_weights_that_are_not_finite(way, run_tool, tiny_options, tmp_path):
         else ('3 entries', 'decode_head.conv_seg.weight')
     )
     assert f'{path} ' in result.sentence
-    assert f'holds {count} with NaN or infinite values, the first is {first}' in result.sentence
+    assert f'contains {count} with NaN or infinite values ({first}' in result.sentence
     assert {file.name for file in tmp_path.iterdir()} <= {'work', 'data'}
     assert {file.name for file in path.parent.glob('*.pth')} == {'iter_1.pth'}
 
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """A machine without network access and cached weights."""
+    """Simulate a machine without network access and cached weights."""
 
     def refuse(*_, **__):
         raise socket.gaierror('no network')
@@ -419,7 +419,7 @@ def test_weights_that_cannot_be_fetched(
     assert place.is_relative_to(tmp_path / 'torch')
     assert re.search(rf'https://\S+/{re.escape(file)}[: ]', sentence)
 
-    # Both ways out work as they are written.
+    # Both remedies work as printed.
     key, value = re.search(r'--cfg-options (\S+)=(\S+)$', sentence).groups()
     scratch = {k: v for k, v in options.items() if not k.startswith(key)}
     assert run_tool(*train, options={**scratch, key: value}).status == 0

@@ -1,4 +1,4 @@
-"""The tools that draw and count data sets, as a person starts them."""
+"""The tools that draw and count data sets, as started on the command line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_stats_leave_pictures_and_numbers(run_tool, tiny_options, tmp_path):
     }
     content = json.loads((folder / 'statistics.json').read_text())
     assert content['images'] == 4
-    # Every line of the bar tells how far it is.
+    # Every line of the progress bar shows the progress.
     assert '4/4' in result.err
 
 

@@ -1,4 +1,4 @@
-"""The tools as a person starts them: in this process where possible, as scripts where not."""
+"""The tools as started on the command line, in this process where possible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOOLS = ROOT / 'tools'
 
 @pytest.fixture
 def checkpoint(tmp_path, tiny_options) -> Path:
-    """Weights of the shrunk network, as a training writes them."""
+    """Return weights of the shrunk network, as written in training."""
     torch.manual_seed(0)
     model = MODELS.build(load_config(str(MSRC21), tiny_options).model)
     path = tmp_path / 'weights.pth'
@@ -191,7 +191,7 @@ def test_two_processes_train_and_test_without_a_gpu(environment, tiny_options, t
 
 
 def test_a_script_of_its_own_ends_in_the_sentence(environment, tmp_path):
-    """Once as a real process: nothing but the sentence reaches the error stream."""
+    """In a real process, the error stream contains only the sentence."""
     result = run([sys.executable, TOOLS / 'train.py', 'nowhere/config.py'], environment, tmp_path)
     assert result.returncode == 2
     assert 'Traceback' not in result.stderr
@@ -226,7 +226,7 @@ def test_scripts_say_how_they_are_used(script, arguments, usage, environment, tm
 
 @pytest.fixture
 def recorded(environment, tmp_path):
-    """Commands on the path that write down their arguments instead of doing anything."""
+    """Put commands on the path that only record their arguments."""
     folder = tmp_path / 'bin'
     folder.mkdir()
     for name in ('srun', 'fake-python'):

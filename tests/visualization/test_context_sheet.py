@@ -76,7 +76,7 @@ CASES = {
 
 
 def assert_legible(figure: Figure) -> None:
-    """Nothing is cut off at the edges of the figure, and no text overlaps another one."""
+    """Assert that nothing is cut off at the edges of the figure and that no texts overlap."""
     figure.draw_without_rendering()
     width, height = figure.get_size_inches()
     drawn = figure.get_tightbbox()
@@ -151,7 +151,9 @@ def test_codewords_keep_their_colours():
 
 
 def test_maps_of_another_size_than_their_image():
-    with pytest.raises(UserError, match=r'truth must be as large .* got 4x5 .* expected 4x6'):
+    with pytest.raises(
+        UserError, match=r'ground truth must have the size .* got 4x5 .* expected 4x6'
+    ):
         ContextPrediction(
             np.zeros((4, 6, 3), np.uint8),
             np.zeros((4, 6), int),

@@ -25,7 +25,7 @@ def content() -> dict:
 
 
 def results() -> list[dict]:
-    """Everything published, one dictionary for each training."""
+    """Return all published results, one dictionary for each training run."""
     models = [model for model in content()['Models'] if 'Results' in model]
     return [
         *({**model['Metadata'], **model, **model['Results'][0]} for model in models),

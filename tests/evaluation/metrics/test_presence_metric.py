@@ -136,7 +136,7 @@ def test_ignored_may_be_a_class_index():
 
 
 def evaluate_part(metrics: list[str], classes: tuple[str, ...], samples: list[dict]) -> dict:
-    """Metrics of one process, which gets every n-th sample as the toolbox's sampler deals them."""
+    """Return the metrics of one process, which gets every n-th sample, as in the toolbox."""
     rank, world_size = 0, 1
     if torch.distributed.is_initialized():
         rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()

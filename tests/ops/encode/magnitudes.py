@@ -1,6 +1,6 @@
-"""Problems of any magnitude, and the bound that every backend keeps on them.
+"""Problems of any magnitude, and the error bound that every backend has to meet on them.
 
-For `test_magnitudes.py` and, in the interpreter, `triton_interpreted.py`.
+Used by `test_magnitudes.py` and, in the interpreter, by `triton_interpreted.py`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Case(NamedTuple):
 
 
 def cases(channels: int = 24, codes: int = 5, height: int = 6, width: int = 7):
-    """Every magnitude with every smoothing; codewords as published, or as large as the features.
+    """Yield every magnitude with every smoothing; codewords as published or scaled as the features.
 
-    The features of all five seeds are there once: they go with the smoothing factors.
+    Each of the five smoothing factors has its own seed.
     """
     for magnitude, (seed, smoothing), scaled in itertools.product(
         MAGNITUDES, enumerate(SMOOTHING), (False, True)
@@ -63,10 +63,10 @@ def special_cases():
 
 
 def check(backend: str, case: Case, retries: bool = True) -> None:
-    """Hold a backend to double precision, with gradients.
+    """Compare a backend with double precision, including gradients.
 
     Args:
-        backend: Its name.
+        backend: Name of the backend.
         case: The tensors.
         retries: Whether the backend computes overflowing squares in double precision. Others
             may return NaN for them, but never a wrong number.
@@ -81,7 +81,7 @@ def check(backend: str, case: Case, retries: bool = True) -> None:
         error = (result.double() - value).abs().max().item()
         allowed = (plain.double() - value).abs().max().item()
         bound = max(1e-5 * largest, 10 * allowed if math.isfinite(allowed) else 0.0)
-        # Products below the smallest normal number are zero.
+        # Products below the smallest normal number are flushed to zero.
         assert error <= bound + value.numel() * SMALLEST, (name, error, largest, allowed)
 
 

@@ -38,7 +38,7 @@ LAYOUTS = {
 def problem(
     batch=2, channels=64, height=9, width=11, codes=8, smoothing=1.0, offset=0.0, seed=0, relu=True
 ):
-    """Features, codewords and smoothing factors, and a gradient, initialised as published."""
+    """Return features, codewords, smoothing factors and a gradient, initialised as published."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(batch, channels, height, width, generator=generator)
     std = (codes * channels) ** -0.5
@@ -49,14 +49,14 @@ def problem(
 
 
 def run(backend, x, codewords, scale, grad, dtype=torch.float32, device='cpu'):
-    """Encoding and gradients."""
+    """Return the encoding and the gradients."""
     inputs = [t.detach().to(device, dtype).requires_grad_() for t in (x, codewords, scale)]
     encoded = encode(*inputs, backend=backend)
     return encoded, *torch.autograd.grad(encoded, inputs, grad.to(encoded))
 
 
 def errors(results, references):
-    """Largest difference over largest value, of the encoding and of each gradient."""
+    """Return the largest difference over the largest value, for the encoding and each gradient."""
     return [
         ((a.detach().cpu().double() - b).abs().max() / b.abs().max().clamp_min(1e-30)).item()
         for a, b in zip(results, references)
@@ -101,7 +101,7 @@ def test_a_common_offset_costs_little(backend, device, offset, smoothing, seed):
     literal = errors(run('reference', *case), expected)
     ours = errors(run(backend, *case, device=device), expected)
     for name, bound, error in zip(('encoding', 'x', 'codewords', 'scale'), literal, ours):
-        # No error smaller than the rounding of the result itself can be asked for.
+        # The error cannot be smaller than the rounding of the result itself.
         assert error <= 10 * max(bound, torch.finfo(torch.float32).eps), name
 
 
@@ -174,7 +174,7 @@ def test_assignment_weights():
 
 
 def kept_for_backward(x, codewords, scale):
-    """Bytes that autograd keeps beyond its inputs."""
+    """Return the bytes that autograd keeps in addition to its inputs."""
     inputs = {t.data_ptr() for t in (x, codewords, scale)}
     kept = {}
 
@@ -202,7 +202,7 @@ def test_channels_last_is_not_copied():
     with torch.profiler.profile(profile_memory=True) as profiler:
         torch.autograd.grad(encode(*inputs), inputs, grad)
     largest = sorted(event.self_cpu_memory_usage for event in profiler.events())[-2:]
-    # The gradient of the features is the one tensor of their size.
+    # The gradient of the features is the only tensor of their size.
     assert largest[1] >= x.numel() * 4 > 5 * largest[0]
 
 
@@ -217,7 +217,7 @@ def test_assignment_does_not_copy_the_features(layout):
 
 
 def test_weights_too_small_to_matter_are_zero():
-    """Denormal numbers would slow the CPU's matrix products down ten times."""
+    """Denormal numbers would make CPU matrix products ten times slower."""
     x = torch.full((1, 4, 1, 1), 2.0)
     codewords = torch.tensor([[0.0] * 4, [-2.0] * 4])
     scale = torch.full((2,), -1.8)
@@ -293,7 +293,7 @@ def test_names_what_does_not_fit(change, message):
         encode(**{**dict(x=x, codewords=codewords, scale=scale), **change})
 
 
-# What is missing on a machine, or what the tensors are, and the reason that is given.
+# A missing requirement or an unsupported tensor, and the reason in the message.
 REFUSALS = {
     'kernels not built': ('native', torch.float32, r'kernels were not built; install a C\+\+'),
     'double precision on the CPU': ('native', torch.float64, 'it takes float32 tensors on the CPU'),
@@ -322,7 +322,7 @@ def test_a_backend_that_cannot_run_says_why(case, monkeypatch):
     message = f"backend '{backend}' cannot be used: .*{reason}.*, or use backend='dense'"
     with pytest.raises(ValueError, match=message):
         encode(*inputs, backend=backend)
-    # What the machine lacks is known before there are tensors.
+    # Missing requirements of the machine are reported before there are tensors.
     if dtype == torch.float32:
         with pytest.raises(UserError, match=message):
             check_backend(backend)

@@ -1,4 +1,4 @@
-"""Every backend at any magnitude: right numbers, or the documented NaN."""
+"""Every backend at any magnitude: correct results, or the documented NaN."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_equals_double_precision(backend, case):
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize('magnitude', [1.0, 4.4e4, 8.8e4, 1e9])
 def test_sizes_of_the_paper(backend, magnitude, layout):
-    """Contracted to a fused multiply-add, the softmax of the native kernel failed from 4.4e4 on."""
+    """With a fused multiply-add, the softmax of the native kernel failed from 4.4e4 upwards."""
     x, *rest = problem(1, 512, 10, 12, 32, seed=int(magnitude) % 5)
     x = (x * (magnitude / x.max())).to(memory_format=layout)
     check(backend, Case(x, *rest))

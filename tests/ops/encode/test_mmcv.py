@@ -1,4 +1,4 @@
-"""The encoding through mmcv's operator, held on the CPU to a model of what mmcv documents."""
+"""The encoding through mmcv's operator, tested on the CPU with a model of its documentation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def assign_score_withk(scores, points, centres, index, aggregate='sum'):
 
 @pytest.fixture
 def modelled_operator(monkeypatch):
-    """Let the backend run on the CPU, over the model of mmcv's operator."""
+    """Make the backend run on the CPU, with the model of mmcv's operator."""
     monkeypatch.setattr(mmcv, '_operator', lambda: assign_score_withk)
     record = dataclasses.replace(BACKENDS['mmcv'], refusal=lambda *tensors: None)
     monkeypatch.setitem(BACKENDS, 'mmcv', record)

@@ -1,4 +1,4 @@
-"""What the compiled kernels guarantee beyond the equations, for which see test_encode.py."""
+"""Guarantees of the compiled kernels in addition to the equations (see test_encode.py)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 
 def test_kernels_in_the_interpreter():
-    """Triton decides at import whether it compiles or interprets, so this takes a new process."""
+    """Triton chooses between compiling and interpreting at import, so this needs a new process."""
     pytest.importorskip('triton')
     result = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'triton_interpreted.py'],

@@ -1,4 +1,4 @@
-"""The Triton kernels on the CPU: run by `test_triton.py` with ``TRITON_INTERPRET=1``."""
+"""The Triton kernels on the CPU; `test_triton.py` runs this file with ``TRITON_INTERPRET=1``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Context sheets of validation images in short trainings."""
+"""Context sheets of validation images in short training runs."""
 
 from __future__ import annotations
 

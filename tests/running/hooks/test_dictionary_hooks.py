@@ -1,4 +1,4 @@
-"""Initialising a dictionary from data and monitoring it, in short trainings."""
+"""Initialising a dictionary from data and monitoring it, in short training runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def first_dictionary(runner: EncNetRunner) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Snapshot:
-    """The model and the random state at the start of a training."""
+    """The model and the random state at the start of training."""
 
     def __init__(self, cfg: Config) -> None:
         runner = EncNetRunner.from_cfg(cfg)

@@ -1,4 +1,4 @@
-"""Non-finite losses and weights, and trainings without labels, end in one sentence."""
+"""Non-finite losses and weights, and training without labels, end in one sentence."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_loss_that_is_no_number(accumulated, run_tool, tiny_options, tiny_data, 
 
 
 class Overflow(Hook):
-    """What an overflowing gradient does while the loss is still finite."""
+    """The effect of an overflowing gradient while the loss is still finite."""
 
     def __init__(self, iteration: int, entry: str) -> None:
         self.iteration = iteration
@@ -75,13 +75,13 @@ def test_weights_that_are_no_numbers_reach_no_checkpoint(entry, tiny_config):
     cfg = tiny_config({'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 1})
     runner = EncNetRunner.from_cfg(cfg)
     runner.register_hook(Overflow(2, entry))
-    with pytest.raises(UserError, match=f'{entry} holds NaN or infinite values at iteration 2'):
+    with pytest.raises(UserError, match=f'{entry} contains NaN or infinite values at iteration 2'):
         runner.train()
     assert [path.name for path in Path(cfg.work_dir).glob('*.pth')] == ['iter_1.pth']
 
 
 def batch(labels: list[int]) -> tuple[torch.Tensor, list[SegDataSample]]:
-    """Random images, each labelled with a single value."""
+    """Return random images, each labelled with a single value."""
     torch.manual_seed(0)
     samples = []
     for label in labels:
@@ -92,8 +92,8 @@ def batch(labels: list[int]) -> tuple[torch.Tensor, list[SegDataSample]]:
 
 
 HEADS = {
-    'SE-loss': {},
-    'no SE-loss': {'model.decode_head.use_se_loss': False},
+    'SE loss': {},
+    'no SE loss': {'model.decode_head.use_se_loss': False},
     'lateral': {'model.decode_head.add_lateral': True},
     'average over all pixels': {
         'model.decode_head.loss_decode.type': 'CrossEntropyLoss',
@@ -142,7 +142,7 @@ def test_a_training_without_labels_stops(workers, run_tool, tiny_options, tiny_d
     }
     sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=options).sentence
     assert sentence == (
-        f'MSRC21Dataset at {tiny_data} had no labelled pixel in the first 2 iterations, every '
+        f'MSRC21Dataset at {tiny_data} had no labelled pixel in the first 2 iterations: every '
         'label is ignore_index=255; check its label files, ignore_index and reduce_zero_label.'
     )
     assert not (tmp_path / 'work' / 'iter_2.pth').exists()

@@ -91,7 +91,7 @@ def test_fetched_converted_and_verified(server, tmp_path, capsys):
 
 
 def test_killed_again_and_again(server, tmp_path):
-    """Kills happen while fetching, unpacking, writing labels and verifying."""
+    """The converter is killed while fetching, unpacking, writing labels and verifying."""
     # A zip file may end in a comment.
     server.content = server.content[:-2] + (60_000).to_bytes(2, 'little') + bytes(60_000)
     server.break_after = 70_000

@@ -90,7 +90,7 @@ def test_labels_and_config(name, tmp_path, capsys):
 
 @each_data_set
 def test_going_on_after_a_kill(name, tmp_path):
-    """Existing labels are left alone and missing ones are written."""
+    """Existing labels are kept and missing ones are written."""
     imitation = imitate(name)
     imitation.write(tmp_path / 'given')
     out = convert(name, tmp_path)

@@ -1,4 +1,4 @@
-"""Downloads that break, go on, change underway, or are not to be had."""
+"""Downloads that break, resume, change in the meantime or are not available."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def names(folder) -> list[str]:
 
 
 def interrupt(server, folder) -> int:
-    """Leave a part of the file, as an interrupted download does; return its size in bytes."""
+    """Leave a part of the file, like an interrupted download, and return its size in bytes."""
     server.break_after = 1_000_000
     server.ranges, ranges = False, server.ranges
     with pytest.raises(UserError, match='run again to resume'):

@@ -1,4 +1,4 @@
-"""Writing labels in parallel, being killed and starting again."""
+"""Writing labels in parallel, and restarting after a kill."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_missing_image(tasks):
 
 def test_image_of_another_size(tasks):
     tasks[4].image.write_bytes(jpeg(30, 20))
-    with pytest.raises(UserError, match=r'label of .*4\.jpg has 30 x 20 pixels, the image 20 x 30'):
+    with pytest.raises(UserError, match=r'label of .*4\.jpg has 30 x 20 pixels, expected 20 x 30'):
         write_labels(full_of, tasks, 1)
     assert not tasks[4].label.exists()
 

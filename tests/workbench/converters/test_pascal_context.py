@@ -1,4 +1,4 @@
-"""Pascal Context from an imitation of its files, through the tool, pixel by pixel."""
+"""Pascal Context from imitations of its files, through the tool, compared pixel by pixel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmseg_encnet.workbench.converters.labels import read_label
 from mmseg_encnet.workbench.converters.pascal_context import ANNOTATIONS, CATEGORIES, IMAGES
 
 TOOL = 'dataset_converters/pascal_context'
-# Ids as the list of PyTorch-Encoding has them, by the names that Pascal Context gives them.
+# Ids from the list of PyTorch-Encoding, by the class names of Pascal Context.
 IDS = {
     'aeroplane': 2,
     'bag': 9,
@@ -58,7 +58,7 @@ def rectangle(shape: tuple[int, int], top: int, left: int, bottom: int, right: i
 
 
 class Imitation:
-    """The two files of the publisher, and the labels that they mean."""
+    """The two files of the publisher, and the expected labels."""
 
     def __init__(self) -> None:
         self.content = dict(
@@ -99,7 +99,7 @@ class Imitation:
         segments = self.content['annos_segmentation']
         segments.append(
             dict(
-                # Neither ascending nor in the order of images: only the order in the file counts.
+                # Neither ascending nor in the order of images: only the order in the file matters.
                 id=1000 - len(segments),
                 image_id=int(name.replace('_', '')),
                 category_id=category,
@@ -140,21 +140,21 @@ def imitation() -> Imitation:
     # Its image is not in the archive, because the publisher keeps the test images.
     made.add_image('2010_000009', 'test', wide)
     del made.images['2010_000009']
-    # Later over earlier, though its id, its category and its area say otherwise.
+    # The later segment covers the earlier one, regardless of id, category and area.
     made.add_segment('2008_000015', IDS['sky'], rectangle(wide, 0, 0, 24, 36))
     made.add_segment('2008_000015', IDS['person'], rectangle(wide, 4, 4, 20, 20))
     made.add_segment('2009_000001', IDS['aeroplane'], rectangle(wide, 0, 0, 8, 8))
     made.add_segment('2008_000015', IDS['aeroplane'], rectangle(wide, 10, 10, 24, 36))
-    # Crowds are painted as anything else, under and over other segments.
+    # Crowds are painted like all other segments.
     made.add_segment('2008_000002', IDS['bird'], rectangle(high, 0, 0, 12, 24), iscrowd=1)
     made.add_segment('2008_000002', IDS['mouse'], rectangle(high, 6, 0, 20, 12))
     made.add_segment('2008_000002', IDS['mountain'], rectangle(high, 15, 5, 36, 24), iscrowd=1)
-    # Categories outside the 59 are background, also over what was there.
+    # Categories outside the 59 are background, also over earlier segments.
     made.add_segment('2009_000001', 1, rectangle(wide, 2, 2, 5, 5))
     made.add_segment('2009_000001', 459, rectangle(wide, 12, 0, 16, 36))
     made.add_segment('2009_000001', IDS['wood'], rectangle(wide, 14, 3, 24, 9), packed=False)
     made.add_segment('2010_000009', IDS['person'], rectangle(wide, 0, 0, 9, 9))
-    # 2010_000003 has no segments at all.
+    # 2010_000003 has no segments.
     return made
 
 
@@ -262,7 +262,7 @@ def wrong(imitation: Imitation, what: str) -> None:
         ("category '2'", r"2008_000015\.jpg .* category '2'"),
         ('category None', r'2008_000015\.jpg .* category None'),
         ('missing image', r'2008_000002\.jpg is missing'),
-        ('image of another size', r'2008_000002\.jpg has 24 x 36 pixels, the image 36 x 24'),
+        ('image of another size', r'2008_000002\.jpg has 24 x 36 pixels, expected 36 x 24'),
         ('image is damaged', r'2008_000002\.jpg is damaged'),
         (
             'mask of another size',
@@ -315,7 +315,7 @@ def test_after_mending_it_goes_on(imitation, run_tool, tmp_path):
     imitation.write(tmp_path / 'given')
     run_tool(TOOL, 'out', '--from', 'given', '--jobs', 1)
     mended.write(tmp_path / 'given')
-    # As the message advises.
+    # Following the advice in the message.
     for path in (tmp_path / 'out' / '.unpacked').iterdir():
         path.unlink()
     assert run_tool(TOOL, 'out', '--from', 'given', '--jobs', 1).status == 0

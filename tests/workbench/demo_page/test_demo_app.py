@@ -59,7 +59,7 @@ def drag_threshold(driver: Any, value: float) -> None:
 
 
 def point_at(driver: Any, place: int, x: float, y: float) -> str:
-    """Point at a map, at shares of its width and height; return the text of the tooltip."""
+    """Point at a map, at fractions of its width and height; return the text of the tooltip."""
     from selenium.webdriver import ActionChains
 
     element = driver.find_elements('css selector', '.em-map')[place]
@@ -93,7 +93,7 @@ def photograph(tiny_data: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(tiny_config, photograph) -> tuple[Path, str]:
-    """Return a checkpoint of a short training, and its most predicted class, with low presence."""
+    """Return a checkpoint of a short run, and its most predicted class, with low presence."""
     cfg = tiny_config()
     EncNetRunner.from_cfg(cfg).train()
     path = next(Path(cfg.work_dir).glob('*.pth'))
@@ -189,7 +189,7 @@ def test_page(
 
 
 def test_sessions_keep_apart(browser, address, photograph, tmp_path):
-    """Two users look at two photographs with one model."""
+    """Two users upload different photographs to the page of one model."""
     other = tmp_path / 'other.png'
     Image.fromarray(np.full((48, 96, 3), (10, 200, 30), np.uint8)).save(other)
     first = browser.current_window_handle

@@ -19,7 +19,7 @@ PLOTS = [
 
 
 def statistics(num_classes: int, images: int = 40) -> LabelStatistics:
-    """Two kinds of scene, with even and with odd class indices; the last class never occurs."""
+    """Return statistics of scenes with even or odd class indices; the last class never occurs."""
     rng = np.random.default_rng(num_classes)
     counts = rng.integers(0, 3, (images, num_classes + 1)) * rng.integers(1, 900, num_classes + 1)
     counts[::2, :num_classes][:, 1::2] = 0

@@ -1,4 +1,4 @@
-"""From a training to its report: evaluation, cache and messages."""
+"""From a run to its report: evaluation, cache and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study tool on small trainings: killed, restarted, and with a run that crashes."""
+"""The study tool on small runs: killed, restarted, and with a run that crashes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
         wait_for(lambda: progress() > 20, 'checkpoint')
         first.kill()
         first.communicate()
-        wait_for(lambda: not trainings(), 'end of the trainings of a killed study')
+        wait_for(lambda: not trainings(), 'end of the runs of a killed study')
     finally:
         if trainings():
             os.killpg(first.pid, signal.SIGKILL)
