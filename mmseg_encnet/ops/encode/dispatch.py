@@ -18,9 +18,10 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
 
     Precision. The computation runs in at least single precision, under autocast too. In single
     precision the result and all gradients are within 1e-5 of double precision (largest difference
-    over largest value) on features after a ReLU with magnitudes from 1e-38 to 1e18 and smoothing
-    factors from -1e3 to 1e3, and within ten times the error of the literal formula where features
-    and codewords share an offset of 10 or 100 times their spread.
+    over largest value), tested on features after a ReLU with magnitudes from 1e-38 to 1e18 and
+    smoothing factors from -1e3 to 1e3. Where rounding makes the literal formula less accurate than
+    1e-6 (nearly equal logits at large smoothing factors, or an offset that features and codewords
+    share), the error is at most ten times that of the literal formula.
 
     Range. On the CPU, finite inputs whose squared distances overflow single precision are computed
     in double precision. On a GPU, where checking would synchronise with the host, the encoding of
