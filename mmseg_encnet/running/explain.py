@@ -6,6 +6,7 @@ without a traceback and exits with status 2; anything else is a bug and keeps it
 
 from __future__ import annotations
 
+import atexit
 import errno
 import functools
 import hashlib
@@ -43,9 +44,22 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
             if not _reported(sentence):
                 print(f'error: {sentence}', file=sys.stderr)
             status = 2
-        sys.exit(status)
+        _leave(status)
 
     return run
+
+
+def _leave(status: int | None) -> None:
+    """Exit. A process of torchrun runs its exit functions, but not the interpreter's teardown.
+
+    A thread of gloo that is still alive in the teardown can abort a process that has succeeded.
+    """
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status or 0)
+    sys.exit(status)
 
 
 def _reported(sentence: str) -> bool:
