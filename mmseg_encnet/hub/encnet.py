@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from mmseg_encnet.checkpoints.architecture import Architecture
 from mmseg_encnet.configuration.shipped import config_dir
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.hub import arguments
 from mmseg_encnet.hub.catalogue import BACKBONES, backbone_name
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
@@ -150,8 +150,9 @@ class EncNet(ContextEncoderDecoder):
         except UserError:
             raise
         except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f'the network cannot be built as configured: {reason}') from error
+            raise UserError(
+                f'the network cannot be built as configured: {first_line(error)}'
+            ) from error
         self.base_size = base_size
         self.mean, self.std = mean, std
         self.cfg = data_config(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import TypeVar
 
 from mmcv.cnn import ConvModule, build_norm_layer
 from mmseg.registry import MODELS
@@ -23,8 +24,11 @@ for _encoder in ENCODERS:
 
 DEFAULT_CODES = 32
 
+Module = TypeVar('Module', bound=nn.SemanticsEncoding)
 
-def build_context_encoding(
+
+def build_encoding(
+    module: type[Module],
     channels: int,
     num_codes: int | None,
     encoder: dict | None,
@@ -32,51 +36,24 @@ def build_context_encoding(
     norm_cfg: dict | None,
     act_cfg: dict | None,
     **kwargs,
-) -> nn.ContextEncoding:
-    """Build the Context Encoding Module from a config.
+) -> Module:
+    """Build the Context Encoding Module, or the part of it without the gate, from a config.
 
     Args:
+        module: :class:`mmseg_encnet.nn.ContextEncoding` or
+            :class:`mmseg_encnet.nn.SemanticsEncoding`.
         channels: Channels C of the features.
         num_codes: Codewords K of the dictionary. If None, 32 for encoders that have one.
         encoder: Config of the encoder where it differs from ``dict(type='Encoding')``.
         conv_cfg, norm_cfg, act_cfg: Layer configs of the toolbox. The same ``norm_cfg`` builds
             the norm over the codes: one scale and shift for every row of the statistics.
-        **kwargs: ``reduction`` and ``gate`` of :class:`mmseg_encnet.nn.ContextEncoding`.
+        **kwargs: ``reduction`` and, for ``ContextEncoding``, ``gate``.
 
     Raises:
         UserError: ``num_codes`` is set inside the config of the encoder, is given for an encoder
             without a dictionary or is not positive, or the groups of a group norm do not divide
             the rows of the statistics.
     """
-    parts = _build_parts(channels, num_codes, encoder, conv_cfg, norm_cfg, act_cfg)
-    return nn.ContextEncoding(channels, **parts, **kwargs)
-
-
-def build_semantics_encoding(
-    channels: int,
-    num_codes: int | None,
-    encoder: dict | None,
-    conv_cfg: dict | None,
-    norm_cfg: dict | None,
-    act_cfg: dict | None,
-    **kwargs,
-) -> nn.SemanticsEncoding:
-    """Build the part of the Context Encoding Module that an SE loss needs, without the gate.
-
-    Arguments and errors are those of :func:`build_context_encoding`, without ``gate``.
-    """
-    parts = _build_parts(channels, num_codes, encoder, conv_cfg, norm_cfg, act_cfg)
-    return nn.SemanticsEncoding(channels, **parts, **kwargs)
-
-
-def _build_parts(
-    channels: int,
-    num_codes: int | None,
-    encoder: dict | None,
-    conv_cfg: dict | None,
-    norm_cfg: dict | None,
-    act_cfg: dict | None,
-) -> dict:
     encoder = dict(dict(type='Encoding'), **(encoder or {}))
     if 'num_codes' in encoder:
         raise UserError(
@@ -105,10 +82,12 @@ def _build_parts(
             f'got num_groups={num_groups}, expected a divisor of the {built.num_descriptors} rows '
             f'of statistics of {built}; choose another num_groups.'
         )
-    return dict(
+    return module(
+        channels,
         encoder=built,
         projection=projection,
         norm=build_norm_layer(norm_cfg or dict(type='BN'), built.num_descriptors)[1],
+        **kwargs,
     )
 
 

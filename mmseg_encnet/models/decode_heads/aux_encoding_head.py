@@ -18,8 +18,8 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.models.decode_heads.targets import stacked_presence
-from mmseg_encnet.models.encoders import build_semantics_encoding
-from mmseg_encnet.nn.context_encoding import Reduction
+from mmseg_encnet.models.encoders import build_encoding
+from mmseg_encnet.nn.context_encoding import Reduction, SemanticsEncoding
 
 
 @MODELS.register_module()
@@ -79,8 +79,8 @@ class AuxEncodingHead(BaseModule):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.bottleneck = ConvModule(in_channels, channels, 3, padding=1, **layer_cfg)
-        self.enc_module = build_semantics_encoding(
-            channels, num_codes, encoder, reduction=reduction, **layer_cfg
+        self.enc_module = build_encoding(
+            SemanticsEncoding, channels, num_codes, encoder, reduction=reduction, **layer_cfg
         )
         self.se_layer = nn.Linear(channels, num_classes)
         self.loss_se_decode = MODELS.build(loss_se_decode or dict(type='SemanticEncodingLoss'))

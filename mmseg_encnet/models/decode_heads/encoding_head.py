@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads.targets import stacked_presence
-from mmseg_encnet.models.encoders import build_context_encoding
-from mmseg_encnet.nn.context_encoding import Gate, Reduction
+from mmseg_encnet.models.encoders import build_encoding
+from mmseg_encnet.nn.context_encoding import ContextEncoding, Gate, Reduction
 
 
 class HeadOutput(NamedTuple):
@@ -140,8 +140,14 @@ class EncodingHead(BaseDecodeHead):
             self.fusion = ConvModule(
                 len(self.in_channels) * self.channels, self.channels, 3, padding=1, **layer_cfg
             )
-        self.enc_module = build_context_encoding(
-            self.channels, num_codes, encoder, reduction=reduction, gate=gate, **layer_cfg
+        self.enc_module = build_encoding(
+            ContextEncoding,
+            self.channels,
+            num_codes,
+            encoder,
+            reduction=reduction,
+            gate=gate,
+            **layer_cfg,
         )
         self.num_codes = getattr(self.enc_module.encoder, 'num_codes', None)
         if use_se_loss:

@@ -17,7 +17,7 @@ from typing import IO, Protocol
 
 from tqdm import tqdm
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, first_line
 
 # Advice when an unpacked file is missing, or damaged and deleted.
 START_OVER = (
@@ -98,7 +98,7 @@ def unpack(
                 progress()
     except _DAMAGE as error:
         raise UserError(
-            f'{archive} is damaged or incomplete ({_first_line(error)}); delete it and '
+            f'{archive} is damaged or incomplete ({first_line(error)}); delete it and '
             'fetch it again.'
         ) from error
     marker.parent.mkdir(exist_ok=True)
@@ -108,11 +108,6 @@ def unpack(
 def unpacked_marker(archive_name: str, target: Path) -> Path:
     """Return the path of the file that marks an archive as unpacked into a target."""
     return target / '.unpacked' / archive_name
-
-
-def _first_line(error: Exception) -> str:
-    # tarfile lists every compression that it tried, one per line.
-    return str(error).partition('\n')[0] or type(error).__name__
 
 
 class _Entry(Protocol):
