@@ -5,12 +5,14 @@ from mmseg_encnet.toolbox import require_toolbox
 require_toolbox()
 
 from mmseg_encnet.datasets.camvid import CamVidDataset
+from mmseg_encnet.datasets.clothing import ClothingDataset
 from mmseg_encnet.datasets.context_scenes import ContextScenesBackend, ContextScenesDataset
 from mmseg_encnet.datasets.msrc21 import MSRC21Dataset
 from mmseg_encnet.datasets.transforms import RandomGaussianBlur, RandomShortSideResize
 
 __all__ = [
     'CamVidDataset',
+    'ClothingDataset',
     'ContextScenesBackend',
     'ContextScenesDataset',
     'MSRC21Dataset',

@@ -47,6 +47,7 @@ DATASETS = {
     'coco21': False,
     'cocostuff164k': False,
     'camvid': False,
+    'clothing': False,
     'msrc21': False,
 }
 # The original's names of data sets, and the backbones as the configs call them.

@@ -12,6 +12,7 @@ from mmseg.registry import DATASETS
     [
         ('MSRC21Dataset', 21, ('cow', [0, 0, 128])),
         ('CamVidDataset', 11, ('road', [128, 64, 128])),
+        ('ClothingDataset', 31, ('skin', [128, 0, 0])),
     ],
 )
 def test_split_folders_are_read(name, num_classes, colour, tmp_path):

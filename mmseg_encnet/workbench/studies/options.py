@@ -1,0 +1,72 @@
+"""Options that study files share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmseg_encnet.configuration.recipe import published_recipe
+
+
+def scaled(
+    base_size: int, crop_size: int, num_images: int, epochs: int, workers: int, batch_size: int = 8
+) -> dict[str, Any]:
+    """Return options that scale the published augmentation and windows to another size.
+
+    The learning rate decays to zero with a flat tail, where training curves should be flat too.
+
+    Args:
+        base_size: Size that the augmentation starts from, in pixels.
+        crop_size: Height and width of crops and windows, in pixels.
+        num_images: Images of the training split.
+        epochs: Passes over them.
+        workers: Processes of each data loader.
+        batch_size: Batch size of the config.
+    """
+    iterations = epochs * (num_images // batch_size)
+    crop = (crop_size, crop_size)
+    recipe = published_recipe(base_size=base_size, crop_size=crop)
+    loaders = {
+        f'{split}_dataloader.{key}': value
+        for split in ('train', 'val', 'test')
+        for key, value in dict(num_workers=workers, persistent_workers=workers > 0).items()
+    }
+    return {
+        'model.data_preprocessor.size': crop,
+        'model.test_cfg.crop_size': crop,
+        'model.test_cfg.stride': (crop_size * 2 // 3, crop_size * 2 // 3),
+        'train_dataloader.dataset.pipeline': recipe.train_pipeline,
+        'val_dataloader.dataset.pipeline': recipe.test_pipeline,
+        'test_dataloader.dataset.pipeline': recipe.test_pipeline,
+        'train_cfg.max_iters': iterations,
+        'train_cfg.val_interval': iterations // 10,
+        'param_scheduler': [
+            dict(type='CosineAnnealingLR', T_max=iterations, eta_min=0.0, by_epoch=False)
+        ],
+        **loaders,
+    }
+
+
+def auxiliary_heads(types: Sequence[str], in_channels: int, num_classes: int) -> dict[str, Any]:
+    """Return options that replace the auxiliary head by heads of the given types on stage 3."""
+    aligned = {'AuxFCNHead': dict(align_corners=True)}
+    return {
+        'model.auxiliary_head': [
+            dict(
+                type=kind,
+                norm_cfg=dict(type='SyncBN'),
+                in_channels=in_channels,
+                in_index=2,
+                num_classes=num_classes,
+                **aligned.get(kind, {}),
+            )
+            for kind in types
+        ]
+    }
+
+
+def initialised_by(init_type: str) -> dict[str, Any]:
+    """Return options that initialise both heads by a registered initialisation."""
+    return {
+        f'model.{head}.init_cfg': dict(type=init_type) for head in ('decode_head', 'auxiliary_head')
+    }
