@@ -238,6 +238,7 @@ WANTED = {
         'leftImg8bit_trainvaltest.zip': 'leftImg8bit/train/a/a_leftImg8bit.png',
         'gtFine_trainvaltest.zip': 'gtFine/train/a/a_gtFine_labelIds.png',
     },
+    'clothing': {'clothing-co-parsing-master.zip': 'clothing-co-parsing-master/photos/0001.jpg'},
     'coco21': {
         'train2017.zip': 'train2017/1.jpg',
         'val2017.zip': 'val2017/1.jpg',

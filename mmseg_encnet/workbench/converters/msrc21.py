@@ -12,7 +12,6 @@ The split is this project's own: ``splits/msrc21_train.txt`` lists 318 images fo
 from __future__ import annotations
 
 import re
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,11 @@ from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask
 from mmseg_encnet.workbench.converters.matlab import read_mat
-from mmseg_encnet.workbench.converters.photographs import read_photograph, write_photographs
+from mmseg_encnet.workbench.converters.photographs import (
+    read_photograph,
+    read_splits,
+    write_photographs,
+)
 
 ARCHIVE = PublishedFile(
     'https://download.microsoft.com/download/3/3/9/'
@@ -43,16 +46,6 @@ _CLASS_OF_COLOUR |= dict.fromkeys((_VOID, _HORSE, _MOUNTAIN), _IGNORE)
 # mountain as the eighth.
 _CLASS_OF_NUMBER = np.array([_IGNORE, 0, 1, 2, 3, _IGNORE, 4, 5, _IGNORE, *range(6, 21)], np.uint8)
 _WANTED = re.compile(r'(?:[^/]+/)?((?:Images|GroundTruth)/\d+_\d+_s(?:_GT)?\.bmp)')
-
-
-def read_splits() -> dict[str, str]:
-    """Return the split, ``'train'`` or ``'val'``, of each listed image, such as ``'1_4_s'``."""
-    folder = resources.files(__package__) / 'splits'
-    return {
-        name: split
-        for split in ('train', 'val')
-        for name in (folder / f'msrc21_{split}.txt').read_text(encoding='ascii').split()
-    }
 
 
 def draw_label(source: Path) -> np.ndarray:
@@ -75,7 +68,7 @@ def convert(workspace: Workspace) -> None:
     photographs, tasks = [], []
     # Images and labels, so that a missing image or label is noticed.
     names = {path.stem.removesuffix('_GT') for path in original.rglob('*.bmp')}
-    splits = read_splits()
+    splits = read_splits('msrc21')
     for name in sorted(names):
         split = splits.get(name, 'test')
         image = workspace.out / 'images' / split / f'{name}.jpg'

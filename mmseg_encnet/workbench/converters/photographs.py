@@ -1,11 +1,15 @@
-"""Converting photographs to JPEG, the format of the small data sets' configs."""
+"""Photographs of the small data sets: their splits, and conversion to JPEG."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
+from importlib import resources
 from pathlib import Path
 
+import cv2
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -16,12 +20,31 @@ from mmseg_encnet.workbench.converters.labels import explained, run_parallel
 _OPTIONS = dict(quality=95, subsampling=0)
 
 
-def write_photographs(pairs: Sequence[tuple[Path, Path]], jobs: int) -> None:
+def read_splits(dataset: str) -> dict[str, str]:
+    """Return the split, ``'train'`` or ``'val'``, of each image listed in ``splits/``."""
+    folder = resources.files(__package__) / 'splits'
+    return {
+        name: split
+        for split in ('train', 'val')
+        for name in (folder / f'{dataset}_{split}.txt').read_text(encoding='ascii').split()
+    }
+
+
+def shrunk(image: np.ndarray, width: int, interpolation: int) -> np.ndarray:
+    """Return an image ``(H, W)`` or ``(H, W, 3)`` resized by OpenCV to a width in pixels."""
+    height = round(image.shape[0] * width / image.shape[1])
+    return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+def write_photographs(
+    pairs: Sequence[tuple[Path, Path]], jobs: int, width: int | None = None
+) -> None:
     """Write images as JPEG files, each of them atomically; skip those that exist.
 
     Args:
         pairs: Image to read and file to write.
         jobs: Number of processes.
+        width: Width of the written images in pixels; None keeps their sizes.
 
     Raises:
         UserError: An image is missing or damaged.
@@ -33,7 +56,7 @@ def write_photographs(pairs: Sequence[tuple[Path, Path]], jobs: int) -> None:
     with tqdm(
         total=len(pairs), initial=len(pairs) - len(waiting), desc='images', unit='img'
     ) as progress:
-        for _ in run_parallel(_write_photograph, waiting, jobs):
+        for _ in run_parallel(partial(_write_photograph, width), waiting, jobs):
             progress.update()
 
 
@@ -47,8 +70,11 @@ def read_photograph(path: Path) -> Image.Image:
         return image.convert('RGB')
 
 
-def _write_photograph(pair: tuple[Path, Path]) -> None:
+def _write_photograph(width: int | None, pair: tuple[Path, Path]) -> None:
     source, target = pair
+    image = read_photograph(source)
+    if width is not None:
+        image = Image.fromarray(shrunk(np.asarray(image), width, cv2.INTER_AREA))
     buffer = io.BytesIO()
-    read_photograph(source).save(buffer, 'JPEG', **_OPTIONS)
+    image.save(buffer, 'JPEG', **_OPTIONS)
     write_whole(target, buffer.getbuffer())

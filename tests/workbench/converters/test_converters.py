@@ -25,15 +25,17 @@ from mmseg_encnet.workbench.converters import (
     ade20k,
     camvid,
     cityscapes,
+    clothing,
     coco21,
     cocostuff164k,
     command,
     msrc21,
 )
+from mmseg_encnet.workbench.converters.photographs import read_splits
 
 MODULES = {
     module.__name__.rpartition('.')[2]: module
-    for module in (ade20k, camvid, cityscapes, coco21, cocostuff164k, msrc21)
+    for module in (ade20k, camvid, cityscapes, clothing, coco21, cocostuff164k, msrc21)
 }
 each_data_set = pytest.mark.parametrize('name', MODULES)
 
@@ -174,13 +176,14 @@ def test_cityscapes_says_that_an_account_is_needed(tmp_path):
         assert archive in str(refused.value)
 
 
-def test_msrc21_lists_its_splits():
-    splits = msrc21.read_splits()
-    assert Counter(splits.values()) == {'train': 318, 'val': 113}
-    # The database has 591 images named SCENE_NUMBER_s, 20 scenes with up to 34 images each.
-    numbers = [name.removesuffix('_s').split('_') for name in splits]
-    assert {int(scene) for scene, _ in numbers} == set(range(1, 21))
-    assert all(1 <= int(number) <= 34 for _, number in numbers)
+@pytest.mark.parametrize(
+    ('name', 'pattern', 'train', 'val'),
+    [('msrc21', r'(?:1?\d|20)_[1-3]?\d_s', 318, 113), ('clothing', r'0\d{3}|100[0-4]', 583, 133)],
+)
+def test_splits_are_listed(name, pattern, train, val):
+    splits = read_splits(name)
+    assert Counter(splits.values()) == {'train': train, 'val': val}
+    assert all(re.fullmatch(pattern, image) for image in splits)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""Clothing Co-Parsing: street photographs with pixel-level labels of garments.
+
+The authors' repository contains 1,004 photographs, 550 pixels wide, with labels of 59 tags in
+MATLAB files. The 30 garments that occur in at least 50 photographs and the background are the
+classes; the other tags are ignored. Photographs and labels are shrunk to a width of 400 pixels.
+
+The split is this project's own: ``splits/clothing_train.txt`` lists 583 images for training and
+``splits/clothing_val.txt`` 133 for validation. The remaining 288 images are held out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmseg_encnet.datasets.clothing import ClothingDataset
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.workbench.converters.archives import START_OVER
+from mmseg_encnet.workbench.converters.command import Converter, Workspace
+from mmseg_encnet.workbench.converters.download import PublishedFile
+from mmseg_encnet.workbench.converters.labels import LabelTask
+from mmseg_encnet.workbench.converters.matlab import read_mat
+from mmseg_encnet.workbench.converters.photographs import read_splits, shrunk, write_photographs
+
+ARCHIVE = PublishedFile(
+    'https://github.com/bearpaw/clothing-co-parsing/archive/refs/heads/master.zip',
+    name='clothing-co-parsing-master.zip',
+)
+WIDTH = 400
+_WANTED = re.compile(
+    # Only the first 1,004 photographs have pixel-level labels.
+    r'[^/]+/(label_list\.mat|annotations/pixel-level/\d{4}\.mat|photos/(?:0\d{3}|100[0-4])\.jpg)'
+)
+
+
+def class_indices(label_list: Path) -> np.ndarray:
+    """Return the class, uint8, of each tag in the repository's list; 255 for other tags.
+
+    Raises:
+        UserError: The list is missing, damaged or lacks a class.
+    """
+    with _explained(label_list):
+        tags = [str(tag.item()) for tag in read_mat(label_list)['label_list'].ravel()]
+    names = ['background' if tag == 'null' else tag for tag in tags]
+    classes = ClothingDataset.METAINFO['classes']
+    missing = set(classes) - set(names)
+    if missing:
+        raise UserError(f'{label_list} lacks the tag {min(missing)!r}; delete it, {START_OVER}')
+    return np.array([classes.index(name) if name in classes else 255 for name in names], np.uint8)
+
+
+def draw_label(indices: np.ndarray, source: Path) -> np.ndarray:
+    """Return classes 0 to 30 and 255, ``(H, 400)`` uint8, of a label file.
+
+    Args:
+        indices: Class of each tag, from :func:`class_indices`.
+        source: MATLAB file with the tag of each pixel.
+
+    Raises:
+        UserError: The file is damaged or contains an unknown tag.
+    """
+    with _explained(source):
+        labels = indices[read_mat(source)['groundtruth']]
+    return shrunk(labels, WIDTH, cv2.INTER_NEAREST)
+
+
+def convert(workspace: Workspace) -> None:
+    """Write ``images/{train,val,test}`` and ``labels/{train,val,test}``."""
+    workspace.unpack(ARCHIVE, _place)
+    original = workspace.out / 'original'
+    annotations = original / 'annotations' / 'pixel-level'
+    splits = read_splits('clothing')
+    photographs, tasks = [], []
+    # Images and labels, so that a missing image or label is noticed.
+    paths = [*annotations.glob('*.mat'), *(original / 'photos').glob('*.jpg')]
+    for name in sorted({path.stem for path in paths}):
+        split = splits.get(name, 'test')
+        image = workspace.out / 'images' / split / f'{name}.jpg'
+        photographs.append((original / 'photos' / image.name, image))
+        label = workspace.out / 'labels' / split / f'{name}.png'
+        tasks.append(LabelTask(image, label, annotations / f'{name}.mat'))
+    write_photographs(photographs, workspace.jobs, WIDTH)
+    draw = partial(draw_label, class_indices(original / 'label_list.mat'))
+    workspace.write_labels(draw, tasks)
+
+
+CONVERTER = Converter(
+    'Clothing Co-Parsing', {'encnet_r18_clothing': (583, 133)}, (ARCHIVE,), convert
+)
+
+
+def _place(name: str) -> str | None:
+    match = _WANTED.fullmatch(name)
+    return match and f'original/{match[1]}'
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} is not a file of Clothing Co-Parsing ({type(error).__name__}: {error}); '
+            f'delete it, {START_OVER}'
+        ) from error
