@@ -42,7 +42,7 @@ def download(urls: Sequence[str], target: Path, check: Callable[[Path], object])
             part.replace(target)
             return
         except Exception as error:
-            failures.append(f'{url}: {_reason(error)}')
+            failures.append(f'{url}: {failure(error)}')
         finally:
             part.unlink(missing_ok=True)
     raise DownloadError(
@@ -51,7 +51,8 @@ def download(urls: Sequence[str], target: Path, check: Callable[[Path], object])
     )
 
 
-def _reason(error: Exception) -> str:
+def failure(error: Exception) -> str:
+    """Return why an address did not serve a file."""
     if isinstance(error, UserError):
         return f'the file {error}'
     status = getattr(getattr(error, 'response', None), 'status_code', None)

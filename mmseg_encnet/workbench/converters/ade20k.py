@@ -22,7 +22,7 @@ ARCHIVE = PublishedFile(
 
 def convert(workspace: Workspace) -> None:
     """Unpack the archive without its top-level folder."""
-    workspace.unpack(ARCHIVE, lambda name: name.removeprefix('ADEChallengeData2016/'))
+    workspace.unpack(ARCHIVE, '(?:ADEChallengeData2016/)?(.*)')
     # Verification iterates over images, so it would miss labels without an image.
     for label in (workspace.out / 'annotations').rglob('*.png'):
         path = label.relative_to(workspace.out / 'annotations')

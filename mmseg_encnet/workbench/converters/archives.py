@@ -10,10 +10,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO
 
 from tqdm import tqdm
 
@@ -81,21 +81,29 @@ def unpack(
     if marker.is_file():
         return
     target.mkdir(parents=True, exist_ok=True)
-    budget = _Budget(archive, limits)
+    size = archive.stat().st_size
+    entries_left, bytes_left = limits.entries, max(limits.free, int(limits.ratio * size))
+    read = _zip_entries if archive.suffix == '.zip' else _tar_entries
     try:
-        with _entries(archive) as (entries, progress):
-            for entry in entries:
+        with archive.open('rb') as raw, byte_bar(f'unpacking {archive.name}', size) as bar:
+            for entry in read(archive, raw):
                 name = _checked_name(archive, entry.name)
-                budget.take(entry)
+                entries_left -= 1
+                bytes_left -= entry.size
+                if entries_left < 0 or bytes_left < 0:
+                    what = 'entries' if entries_left < 0 else 'bytes'
+                    raise _refusal(
+                        archive, f'unpacks to suspiciously many {what} (at {entry.name!r})'
+                    )
                 path = place(name) if name and not entry.is_dir else None
                 if path is not None:
                     if not entry.is_file:
-                        raise UserError(
-                            f'{archive} contains {entry.name!r}, a link or device instead of '
-                            'a file; fetch the archive from its publisher.'
+                        raise _refusal(
+                            archive, f'contains {entry.name!r}, a link or device instead of a file'
                         )
                     _write_entry(archive, entry, target / _checked_name(archive, path))
-                progress()
+                bar.update(raw.tell() - bar.n)
+            bar.update(size - bar.n)
     except _DAMAGE as error:
         raise UserError(
             f'{archive} is damaged or incomplete ({first_line(error)}); delete it and '
@@ -105,151 +113,70 @@ def unpack(
     marker.touch()
 
 
+def byte_bar(title: str, total: int | None, done: int = 0) -> tqdm:
+    """Return a progress bar of bytes."""
+    return tqdm(desc=title, total=total, initial=done, unit='B', unit_scale=True, unit_divisor=1024)
+
+
 def unpacked_marker(archive_name: str, target: Path) -> Path:
     """Return the path of the file that marks an archive as unpacked into a target."""
     return target / '.unpacked' / archive_name
 
 
-class _Entry(Protocol):
+@dataclass(frozen=True)
+class _Entry:
     name: str
     size: int
     is_dir: bool
     is_file: bool
-
-    def open(self) -> IO[bytes]: ...
-
-
-@dataclass(frozen=True)
-class _ZipEntry:
-    archive: zipfile.ZipFile
-    info: zipfile.ZipInfo
-
-    @property
-    def name(self) -> str:
-        # Not filename, whose separators differ on Windows.
-        return self.info.orig_filename
-
-    @property
-    def size(self) -> int:
-        return self.info.file_size
-
-    @property
-    def is_dir(self) -> bool:
-        return self.info.is_dir()
-
-    @property
-    def is_file(self) -> bool:
-        # Zip files from systems without file modes have mode 0.
-        return stat.S_IFMT(self.info.external_attr >> 16) in (0, stat.S_IFREG)
-
-    def open(self) -> IO[bytes]:
-        return self.archive.open(self.info)
+    open: Callable[[], IO[bytes]]
 
 
-@dataclass(frozen=True)
-class _TarEntry:
-    archive: tarfile.TarFile
-    info: tarfile.TarInfo
-
-    @property
-    def name(self) -> str:
-        return self.info.name
-
-    @property
-    def size(self) -> int:
-        return self.info.size
-
-    @property
-    def is_dir(self) -> bool:
-        return self.info.isdir()
-
-    @property
-    def is_file(self) -> bool:
-        return self.info.isfile()
-
-    def open(self) -> IO[bytes]:
-        return self.archive.extractfile(self.info)
+def _zip_entries(archive: Path, raw: IO[bytes]) -> Iterator[_Entry]:
+    with zipfile.ZipFile(raw) as content:
+        infos = sorted(content.infolist(), key=lambda info: info.header_offset)
+        for info in infos:
+            if info.flag_bits & 1:
+                raise _refusal(archive, f'contains the encrypted file {info.filename!r}')
+        for info in infos:
+            # Zip files from systems without file modes have mode 0.
+            is_file = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+            # Not filename, whose separators differ on Windows.
+            name, size = info.orig_filename, info.file_size
+            yield _Entry(name, size, info.is_dir(), is_file, partial(content.open, info))
 
 
-@contextmanager
-def _entries(archive: Path) -> Iterator[tuple[Iterator[_Entry], Callable[[], None]]]:
-    """Yield the entries of an archive in order, and a function that updates the progress bar."""
-    size = archive.stat().st_size
-    with (
-        archive.open('rb') as raw,
-        tqdm(
-            desc=f'unpacking {archive.name}',
-            total=size,
-            unit='B',
-            unit_scale=True,
-            unit_divisor=1024,
-        ) as bar,
-    ):
-
-        def progress() -> None:
-            bar.update(raw.tell() - bar.n)
-
-        if archive.suffix == '.zip':
-            with zipfile.ZipFile(raw) as content:
-                infos = sorted(content.infolist(), key=lambda info: info.header_offset)
-                encrypted = next((info for info in infos if info.flag_bits & 1), None)
-                if encrypted:
-                    raise UserError(
-                        f'{archive} contains the encrypted file {encrypted.filename!r}; fetch '
-                        'the archive from its publisher.'
-                    )
-                yield (_ZipEntry(content, info) for info in infos), progress
+def _tar_entries(archive: Path, raw: IO[bytes]) -> Iterator[_Entry]:
+    with tarfile.open(fileobj=raw, mode='r:*') as content:
+        for info in content:
+            if info.size < 0:
+                raise tarfile.ReadError(f'{info.name} has a negative size')
+            read = partial(content.extractfile, info)
+            yield _Entry(info.name, info.size, info.isdir(), info.isfile(), read)
+            # tarfile keeps all members for look-up by name, which is not needed here.
+            content.members = []
+        # tarfile does not distinguish a truncated file from the end of the archive.
+        if content.fileobj is not raw:
+            while content.fileobj.read(1 << 20):
+                pass
         else:
-            with tarfile.open(fileobj=raw, mode='r:*') as content:
-                yield _tar_entries(content, compressed=content.fileobj is not raw), progress
-        bar.update(size - bar.n)
-
-
-def _tar_entries(content: tarfile.TarFile, compressed: bool) -> Iterator[_Entry]:
-    for info in content:
-        yield _TarEntry(content, info)
-        # tarfile keeps all members for look-up by name, which is not needed here.
-        content.members = []
-    # tarfile does not distinguish a truncated file from the end of the archive.
-    if compressed:
-        while content.fileobj.read(1 << 20):
-            pass
-    else:
-        content.fileobj.seek(content.offset)
-        if content.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError('the end is missing')
-
-
-class _Budget:
-    """Counts the unpacked size of an archive, as declared by its entries."""
-
-    def __init__(self, archive: Path, limits: Limits) -> None:
-        self._archive = archive
-        self._entries = limits.entries
-        self._bytes = max(limits.free, int(limits.ratio * archive.stat().st_size))
-
-    def take(self, entry: _Entry) -> None:
-        if entry.size < 0:
-            raise tarfile.ReadError(f'{entry.name} has a negative size')
-        self._entries -= 1
-        self._bytes -= entry.size
-        if self._entries < 0 or self._bytes < 0:
-            what = 'entries' if self._entries < 0 else 'bytes'
-            raise UserError(
-                f'{self._archive} unpacks to suspiciously many {what} (at {entry.name!r}); fetch '
-                'the archive from its publisher.'
-            )
+            raw.seek(content.offset)
+            if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError('the end is missing')
 
 
 def _checked_name(archive: Path, name: str) -> str:
     """Return a name without leading ``./``; refuse one that could leave a folder on any system."""
     path = PurePosixPath(name.replace('\\', '/'))
     if path.is_absolute() or '..' in path.parts or ':' in name.partition('/')[0] or '\0' in name:
-        raise UserError(
-            f'{archive} contains {name!r}, which points outside the folder it is unpacked into; '
-            'fetch the archive from its publisher.'
+        raise _refusal(
+            archive, f'contains {name!r}, which points outside the folder it is unpacked into'
         )
     return '/'.join(path.parts)
+
+
+def _refusal(archive: Path, reason: str) -> UserError:
+    return UserError(f'{archive} {reason}; fetch the archive from its publisher.')
 
 
 def _write_entry(archive: Path, entry: _Entry, path: Path) -> None:
@@ -258,8 +185,9 @@ def _write_entry(archive: Path, entry: _Entry, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f'{path.name}.part')
     try:
+        # Neither zipfile nor tarfile reads more than the size of an entry.
         with entry.open() as content, aside.open('wb') as file:
-            shutil.copyfileobj(_Bounded(content, entry.size), file, 1 << 20)
+            shutil.copyfileobj(content, file, 1 << 20)
         if aside.stat().st_size != entry.size:
             raise EOFError(f'{entry.name} has {aside.stat().st_size} of {entry.size} bytes')
         aside.replace(path)
@@ -270,16 +198,3 @@ def _write_entry(archive: Path, entry: _Entry, path: Path) -> None:
         ) from error
     finally:
         aside.unlink(missing_ok=True)
-
-
-class _Bounded:
-    """A stream cut one byte after its declared size, which detects a longer one at no cost."""
-
-    def __init__(self, stream: IO[bytes], size: int) -> None:
-        self._stream = stream
-        self._left = size + 1
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(min(size, self._left))
-        self._left -= len(data)
-        return data

@@ -10,7 +10,6 @@ The split is this project's own: ``splits/clothing_train.txt`` lists 583 images 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,16 +23,15 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
-from mmseg_encnet.workbench.converters.labels import LabelTask
 from mmseg_encnet.workbench.converters.matlab import read_mat
-from mmseg_encnet.workbench.converters.photographs import read_splits, shrunk, write_photographs
+from mmseg_encnet.workbench.converters.photographs import read_splits, shrunk
 
 ARCHIVE = PublishedFile(
     'https://github.com/bearpaw/clothing-co-parsing/archive/refs/heads/master.zip',
     name='clothing-co-parsing-master.zip',
 )
 WIDTH = 400
-_WANTED = re.compile(
+_WANTED = (
     # Only the first 1,004 photographs have pixel-level labels.
     r'[^/]+/(label_list\.mat|annotations/pixel-level/\d{4}\.mat|photos/(?:0\d{3}|100[0-4])\.jpg)'
 )
@@ -72,32 +70,29 @@ def draw_label(indices: np.ndarray, source: Path) -> np.ndarray:
 
 def convert(workspace: Workspace) -> None:
     """Write ``images/{train,val,test}`` and ``labels/{train,val,test}``."""
-    workspace.unpack(ARCHIVE, _place)
+    workspace.unpack(ARCHIVE, _WANTED, 'original')
     original = workspace.out / 'original'
-    annotations = original / 'annotations' / 'pixel-level'
+    annotations, photographs = original / 'annotations' / 'pixel-level', original / 'photos'
     splits = read_splits('clothing')
-    photographs, tasks = [], []
     # Images and labels, so that a missing image or label is noticed.
-    paths = [*annotations.glob('*.mat'), *(original / 'photos').glob('*.jpg')]
-    for name in sorted({path.stem for path in paths}):
-        split = splits.get(name, 'test')
-        image = workspace.out / 'images' / split / f'{name}.jpg'
-        photographs.append((original / 'photos' / image.name, image))
-        label = workspace.out / 'labels' / split / f'{name}.png'
-        tasks.append(LabelTask(image, label, annotations / f'{name}.mat'))
-    write_photographs(photographs, workspace.jobs, WIDTH)
-    draw = partial(draw_label, class_indices(original / 'label_list.mat'))
-    workspace.write_labels(draw, tasks)
+    names = {path.stem for path in (*annotations.glob('*.mat'), *photographs.glob('*.jpg'))}
+    workspace.write_pairs(
+        partial(draw_label, class_indices(original / 'label_list.mat')),
+        [
+            (
+                f'{splits.get(name, "test")}/{name}',
+                photographs / f'{name}.jpg',
+                annotations / f'{name}.mat',
+            )
+            for name in sorted(names)
+        ],
+        WIDTH,
+    )
 
 
 CONVERTER = Converter(
     'Clothing Co-Parsing', {'encnet_r18_clothing': (583, 133)}, (ARCHIVE,), convert
 )
-
-
-def _place(name: str) -> str | None:
-    match = _WANTED.fullmatch(name)
-    return match and f'original/{match[1]}'
 
 
 @contextmanager

@@ -7,7 +7,6 @@ ignored. Images with at most 1,000 labelled pixels are not used.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,12 @@ import numpy as np
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
-from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
+from mmseg_encnet.workbench.converters.coco_format import (
+    decode_run_length,
+    read_annotations,
+    read_image,
+)
 from mmseg_encnet.workbench.converters.cocostuff164k import BUCKET, TRAIN_IMAGES, VAL_IMAGES
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
@@ -28,40 +31,22 @@ ANNOTATIONS = PublishedFile(
     mirrors=(f'{BUCKET}annotations/annotations_trainval2017.zip',),
 )
 SPLITS = ('train2017', 'val2017')
-_ADVICE = f'delete it, {START_OVER}'
+# Name, height and width of an image, and the class and mask of each instance.
+Source = tuple[str, tuple[int, int], list[tuple[int, Any]]]
 
 # COCO's names of the classes of VOC, in VOC's order. The first has index 1.
 CLASSES = (
-    'airplane',
-    'bicycle',
-    'bird',
-    'boat',
-    'bottle',
-    'bus',
-    'car',
-    'cat',
-    'chair',
-    'cow',
-    'dining table',
-    'dog',
-    'horse',
-    'motorcycle',
-    'person',
-    'potted plant',
-    'sheep',
-    'couch',
-    'train',
-    'tv',
-)
+    'airplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
+    'dining table', 'dog', 'horse', 'motorcycle', 'person', 'potted plant', 'sheep', 'couch',
+    'train', 'tv',
+)  # fmt: skip
 MIN_LABELLED = 1_000
 
 
-def draw_label(source: tuple[str, tuple[int, int], list[tuple[int, Any]]]) -> np.ndarray:
+def draw_label(source: Source) -> np.ndarray:
     """Return the label of an image, ``(H, W)`` uint8, 0 (background) to 20.
 
-    Args:
-        source: Name of the image, its height and width, and the class and mask of each instance.
-            COCO's masks are polygons, or run lengths for crowds.
+    COCO's masks are polygons, or run lengths for crowds.
 
     Raises:
         UserError: A mask is neither of the two.
@@ -81,16 +66,16 @@ def convert(workspace: Workspace) -> None:
     for archive in (TRAIN_IMAGES, VAL_IMAGES):
         workspace.unpack(archive)
     files = {split: f'annotations/instances_{split}.json' for split in SPLITS}
-    workspace.unpack(ANNOTATIONS, lambda name: name if name in files.values() else None)
+    workspace.unpack(ANNOTATIONS, f'({"|".join(files.values())})')
     for split, path in files.items():
         labels = workspace.out / 'voc21' / split
         tasks = [
             LabelTask(
-                workspace.out / split / f'{name}.jpg',
-                labels / f'{name}.png',
-                (name, shape, instances),
+                workspace.out / split / f'{source[0]}.jpg', labels / f'{source[0]}.png', source
             )
-            for name, shape, instances in _read_instances(workspace.out / path)
+            for source in read_annotations(
+                workspace.out / path, _sources, 'COCO', f'delete it, {START_OVER}'
+            )
         ]
         workspace.write_labels(draw_label, tasks)
         names = [
@@ -118,56 +103,29 @@ def _is_used(label: Path) -> tuple[Path, bool]:
     return label, np.count_nonzero(read_label(label)) > MIN_LABELLED
 
 
-def _read_instances(path: Path) -> list[tuple[str, tuple[int, int], list[tuple[int, Any]]]]:
+def _sources(content: Any) -> list[Source]:
     """Return the source of :func:`draw_label` for each image of an ``instances_*.json``."""
-    try:
-        with path.open(encoding='utf-8') as file:
-            content = json.load(file)
-    except FileNotFoundError as error:
-        raise UserError(f'{path} is missing; {START_OVER}') from error
-    except ValueError as error:
-        raise UserError(f'{path} is not a complete JSON file ({error}); {_ADVICE}') from error
-    try:
-        return _sources(content, path)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f'{path} does not have the format of COCO ({type(error).__name__}: {error}); {_ADVICE}'
-        ) from error
-
-
-def _sources(content: Any, path: Path) -> list[tuple[str, tuple[int, int], list[tuple[int, Any]]]]:
     ids = {category['name']: category['id'] for category in content['categories']}
     missing = [name for name in CLASSES if name not in ids]
     if missing:
-        raise UserError(f'{path} has no category {missing[0]!r}; {_ADVICE}')
+        raise UserError(f'has no category {missing[0]!r}')
     class_of = dict.fromkeys(ids.values())
     class_of.update({ids[name]: index for index, name in enumerate(CLASSES, 1)})
     sources = {}
     for image in content['images']:
-        name, shape = image['file_name'], (image['height'], image['width'])
-        if Path(name).name != name or not name.endswith('.jpg'):
-            raise UserError(
-                f'{path} lists the image {name!r}, expected the name of a JPEG file; {_ADVICE}'
-            )
-        if not all(type(side) is int and 0 < side < 100_000 for side in shape):
-            raise UserError(
-                f'{path} gives height and width of {name} as {shape}, expected pixels; {_ADVICE}'
-            )
+        name, shape = read_image(image)
         sources[image['id']] = (Path(name).stem, shape, [])
     for annotation in content['annotations']:
-        where = f'{path} has annotation {annotation["id"]}'
-        if annotation['category_id'] not in class_of:
+        where = f'has annotation {annotation["id"]}'
+        category, image_id = annotation['category_id'], annotation['image_id']
+        if category not in class_of:
             raise UserError(
-                f'{where} of category {annotation["category_id"]}, which is not among '
-                f'its {len(ids)} categories; {_ADVICE}'
+                f'{where} of category {category}, which is not among its {len(ids)} categories'
             )
-        if annotation['image_id'] not in sources:
-            raise UserError(
-                f'{where} for image {annotation["image_id"]}, which it does not list; {_ADVICE}'
-            )
-        index = class_of[annotation['category_id']]
-        if index:
-            sources[annotation['image_id']][2].append((index, annotation['segmentation']))
+        if image_id not in sources:
+            raise UserError(f'{where} for image {image_id}, which it does not list')
+        if class_of[category]:
+            sources[image_id][2].append((class_of[category], annotation['segmentation']))
     return list(sources.values())
 
 
@@ -176,9 +134,7 @@ def _decode(segmentation: Any, shape: tuple[int, int], name: str) -> np.ndarray:
     coco_mask = require('pycocotools.mask', 'data')
     try:
         if isinstance(segmentation, dict):
-            if tuple(segmentation['size']) != shape:
-                raise ValueError(f'its size is {segmentation["size"]}')
-            return run_length.decode(segmentation['counts'], *shape)
+            return decode_run_length(segmentation, shape)
         for polygon in segmentation:
             _check_polygon(polygon, shape)
         # pycocotools defines which pixels a polygon covers.

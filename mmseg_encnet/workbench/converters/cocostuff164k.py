@@ -6,15 +6,11 @@ The publisher's label images contain COCO's category ids minus one: things from 
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-import numpy as np
-
-from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
-from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
+from mmseg_encnet.workbench.converters.labels import LabelTask, draw_mapped
 
 # COCO publishes no checksums. These are the ones in PyTorch-Encoding and GluonCV. The mirrors are
 # COCO's own bucket under the name of Amazon S3, which has a valid certificate.
@@ -36,41 +32,18 @@ LABELS = PublishedFile(
 
 # street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, hair brush
 _NEVER_ANNOTATED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
-_UNLABELLED = 255
 _IDS = [id for id in range(182) if id not in _NEVER_ANNOTATED]
-_KNOWN = np.isin(np.arange(256), [*_IDS, _UNLABELLED])
-_TRAIN_ID = np.full(256, 255, np.uint8)
-_TRAIN_ID[_IDS] = np.arange(len(_IDS))
-
-
-def draw_label(source: Path) -> np.ndarray:
-    """Return classes 0 to 170 and 255, ``(H, W)`` uint8, of a label image of the publisher.
-
-    Raises:
-        UserError: The file is damaged or contains an unknown value.
-    """
-    values = read_label(source)
-    if values.dtype != np.uint8:
-        raise UserError(
-            f'{source} has values of type {values.dtype}, expected uint8; delete it, {START_OVER}'
-        )
-    unknown = np.unique(values[~_KNOWN[values]])
-    if len(unknown):
-        raise UserError(
-            f'{source} contains the value {unknown[0]}, which is none of the {len(_IDS)} '
-            f'classes of COCO-Stuff; delete it, {START_OVER}'
-        )
-    return _TRAIN_ID[values]
+_CLASS_OF = {id: index for index, id in enumerate(_IDS)} | {255: 255}
 
 
 def convert(workspace: Workspace) -> None:
     """Write ``*_labelTrainIds.png`` next to the publisher's label images."""
     for images in (TRAIN_IMAGES, VAL_IMAGES):
-        workspace.unpack(images, lambda name: f'images/{name}')
-    workspace.unpack(LABELS, lambda name: f'annotations/{name}')
+        workspace.unpack(images, folder='images')
+    workspace.unpack(LABELS, folder='annotations')
     annotations = workspace.out / 'annotations'
     workspace.write_labels(
-        draw_label,
+        partial(draw_mapped, class_of=_CLASS_OF),
         [
             LabelTask(
                 workspace.out / 'images' / split / f'{source.stem}.jpg',

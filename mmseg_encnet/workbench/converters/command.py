@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters import archives, labels
-from mmseg_encnet.workbench.converters.download import PublishedFile, fetch
+from mmseg_encnet.workbench.converters.download import PublishedFile, check_accounts, fetch
+from mmseg_encnet.workbench.converters.photographs import write_photograph
 from mmseg_encnet.workbench.converters.verification import table, verify
 
 _UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
@@ -46,16 +49,19 @@ class Workspace:
             return fetch(published, self.out / 'downloads')
         return self.given / published.name
 
-    def unpack(
-        self, published: PublishedFile, place: Callable[[str], str | None] = lambda name: name
-    ) -> None:
+    def unpack(self, published: PublishedFile, wanted: str = '(.*)', folder: str = '') -> None:
         """Unpack a publisher's archive into ``out``, unless already done; see ``archives.unpack``.
 
         Args:
             published: The archive, fetched only if it is not unpacked yet.
-            place: Function from the name of a file in the archive to its path under ``out``, or to
-                None for a file to leave out.
+            wanted: Pattern of the names of the files to unpack; its first group is the path.
+            folder: Folder of the paths, below ``out``.
         """
+
+        def place(name: str) -> str | None:
+            match = re.fullmatch(wanted, name)
+            return match and str(PurePosixPath(folder, match[1]))
+
         if not self.is_unpacked(published):
             archives.unpack(self.file(published), self.out, place)
 
@@ -68,6 +74,28 @@ class Workspace:
     ) -> None:
         """Write missing label images in parallel; see ``labels.write_labels``."""
         labels.write_labels(draw, tasks, self.jobs)
+
+    def write_pairs(
+        self,
+        draw: Callable[[Any], np.ndarray],
+        pairs: Iterable[tuple[str, Path, Any]],
+        width: int | None = None,
+    ) -> None:
+        """Write missing ``images/NAME.jpg`` and ``labels/NAME.png`` in parallel.
+
+        Args:
+            draw: See ``labels.write_labels``.
+            pairs: Name, image file and source of the label.
+            width: Width of the written images in pixels; None keeps their sizes.
+        """
+        photographs, tasks = {}, []
+        for name, photograph, source in pairs:
+            image = self.out / 'images' / f'{name}.jpg'
+            photographs[image] = photograph
+            tasks.append(labels.LabelTask(image, self.out / 'labels' / f'{name}.png', source))
+        write = partial(write_photograph, width=width)
+        labels.write_missing(write, photographs, self.jobs, 'images')
+        self.write_labels(draw, tasks)
 
     def write_list(self, path: str, names: Iterable[str]) -> None:
         """Write a list of image names, one per line, to a path under ``out``."""
@@ -136,9 +164,7 @@ def _check_files(converter: Converter, workspace: Workspace) -> None:
     """Report missing files at the start, not after hours of work."""
     needed = [file for file in converter.files if not workspace.is_unpacked(file)]
     if workspace.given is None:
-        for file in needed:
-            if file.account:
-                workspace.file(file)
+        check_accounts(needed, workspace.out / 'downloads')
         return
     missing = [file for file in needed if not workspace.file(file).is_file()]
     if missing:

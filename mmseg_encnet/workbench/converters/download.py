@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
+from mmseg_encnet.checkpoints.downloads import failure
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
+from mmseg_encnet.workbench.converters.archives import byte_bar
 
 if TYPE_CHECKING:
     import requests
@@ -54,12 +54,19 @@ class PublishedFile:
         """All addresses, in the order in which to try them."""
         return self.url, *self.mirrors
 
-    @property
-    def by_hand(self) -> str:
-        """Advice for a file that needs an account."""
-        return (
-            f'download {self.name} from {self.url} by hand into a folder and run again with '
-            '--from FOLDER.'
+
+def check_accounts(files: Iterable[PublishedFile], folder: Path) -> None:
+    """Check that the files that need an account are in a folder.
+
+    Raises:
+        UserError: Some are missing; the message names all, for one visit to the publisher's site.
+    """
+    missing = [file for file in files if file.account and not (folder / file.name).is_file()]
+    if missing:
+        names = ' and '.join(file.name for file in missing)
+        raise UserError(
+            f'{names} need{"s" * (len(missing) == 1)} an account; register at {missing[0].url}, '
+            f'download {names} by hand into a folder and run again with --from FOLDER.'
         )
 
 
@@ -80,8 +87,7 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
     if target.is_file():
         _Part(path, file.url).discard()
         return target
-    if file.account:
-        raise UserError(f'{file.name} needs an account; register at {file.url} and {file.by_hand}')
+    check_accounts([file], folder)
     requests = require('requests', 'data')
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
@@ -91,7 +97,8 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
             _fetch_all(file, part)
             _check(file, part)
         except (requests.RequestException, _Failure) as error:
-            failures.append(f'{url}: {_reason(error)}')
+            reason = error if isinstance(error, _Failure) else failure(error)
+            failures.append(f'{url}: {reason}')
         else:
             part.path.replace(target)
             part.discard()
@@ -102,13 +109,6 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
         'hand, check it as docs/datasets.md describes, put it into a folder and run again with '
         '--from FOLDER.'
     )
-
-
-def _reason(error: Exception) -> str:
-    response = getattr(error, 'response', None)
-    if response is not None:
-        return f'HTTP status {response.status_code}'
-    return str(error) if isinstance(error, _Failure) else type(error).__name__
 
 
 def _fetch_all(file: PublishedFile, part: _Part) -> None:
@@ -128,19 +128,13 @@ def _fetch_all(file: PublishedFile, part: _Part) -> None:
 
 
 def _check(file: PublishedFile, part: _Part) -> None:
-    if file.digest:
-        found = _digest(part.path, file.digest.partition(':')[0])
-        if found != file.digest:
-            part.discard()
-            raise _Failure(f'checksum {found}, expected {file.digest}')
+    # Imported here because only a download needs it.
+    from pooch import file_hash
 
-
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm)
-    with path.open('rb') as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return f'{algorithm}:{digest.hexdigest()}'
+    algorithm, _, expected = (file.digest or '').partition(':')
+    if expected and (found := file_hash(str(part.path), algorithm)) != expected:
+        part.discard()
+        raise _Failure(f'checksum {algorithm}:{found}, expected {file.digest}')
 
 
 class _Failure(Exception):
@@ -208,20 +202,11 @@ def _fetch_rest(file: PublishedFile, part: _Part) -> None:
             part.begin(response)
         size = response.headers.get('Content-Length')
         expected = part.size + int(size) if size else None
-        with (
-            part.path.open('ab') as content,
-            tqdm(
-                desc=file.name,
-                total=expected,
-                initial=part.size,
-                unit='B',
-                unit_scale=True,
-                unit_divisor=1024,
-            ) as progress,
-        ):
+        bar = byte_bar(file.name, expected, part.size)
+        with part.path.open('ab') as content, bar:
             for chunk in response.iter_content(_CHUNK):
                 content.write(chunk)
-                progress.update(len(chunk))
+                bar.update(len(chunk))
     if expected is not None and part.size != expected:
         raise _Failure(f'connection closed after {part.size} of {expected} bytes')
 

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,15 +63,29 @@ def write_labels(draw: Callable[[Any], np.ndarray], tasks: Sequence[LabelTask], 
     for task in tasks:
         if not task.image.is_file():
             raise UserError(f'{task.image} is missing, but has a label; {START_OVER}')
-    folders = {task.label.parent for task in tasks}
+    write_missing(partial(_write_label, draw), {task.label: task for task in tasks}, jobs, 'labels')
+
+
+def write_missing(
+    write: Callable[[tuple[Path, Any]], None], sources: Mapping[Path, Any], jobs: int, title: str
+) -> None:
+    """Write the files that do not exist yet, in parallel with a progress bar.
+
+    Args:
+        write: Module-level function that writes a file, given its path and source, atomically.
+        sources: Source of each file.
+        jobs: Number of processes.
+        title: Title of the progress bar.
+    """
+    folders = {path.parent for path in sources}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     # Each folder is listed once: checking every file takes minutes on network file systems.
     finished = {folder / entry.name for folder in folders for entry in os.scandir(folder)}
-    waiting = [task for task in tasks if task.label not in finished]
-    progress = tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc='labels', unit='img')
-    with progress:
-        for _ in run_parallel(partial(_write_label, draw), waiting, jobs):
+    waiting = [item for item in sources.items() if item[0] not in finished]
+    done = len(sources) - len(waiting)
+    with tqdm(total=len(sources), initial=done, desc=title, unit='img') as progress:
+        for _ in run_parallel(write, waiting, jobs):
             progress.update()
     # At the end, when the workers of a converter that was just killed have exited as well.
     for folder in folders:
@@ -99,17 +114,13 @@ def run_parallel(
     # Forked processes need not import the toolbox again, which takes seconds.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
     with ProcessPoolExecutor(jobs, context, initializer=_begin_worker) as pool:
-        pending = set()
+        waiting = iter(tasks)
+        # Bounded, so that the sources of a whole data set are not pickled at once.
+        pending = {pool.submit(function, task) for task in islice(waiting, 4 * jobs)}
         try:
-            for task in tasks:
-                # Bounded, so that the sources of a whole data set are not pickled at once.
-                if len(pending) >= 4 * jobs:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-                pending.add(pool.submit(function, task))
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                pending |= {pool.submit(function, task) for task in islice(waiting, len(done))}
                 for future in done:
                     yield future.result()
         except BrokenProcessPool as error:
@@ -138,6 +149,35 @@ def read_label(path: Path) -> np.ndarray:
     return label
 
 
+def map_classes(source: Path, values: np.ndarray, class_of: Mapping[int, int]) -> np.ndarray:
+    """Return the classes ``(H, W)`` uint8 of a publisher's values ``(H, W)``.
+
+    Args:
+        source: File of the values.
+        values: The values, of any type.
+        class_of: Class, or 255 to ignore, of each value from 0 to 255 that the publisher uses.
+
+    Raises:
+        UserError: There is another value.
+    """
+    table = np.full(256, -1, np.int16)
+    table[list(class_of)] = list(class_of.values())
+    indices = values.astype(np.uint8, copy=False)
+    classes = table[indices]
+    unknown = values[(classes < 0) | (indices != values)]
+    if unknown.size:
+        raise UserError(
+            f'{source} contains the class {unknown[0]}, which is none of the {len(class_of)} of '
+            f'the data set; delete it, {START_OVER}'
+        )
+    return classes.astype(np.uint8)
+
+
+def draw_mapped(source: Path, class_of: Mapping[int, int]) -> np.ndarray:
+    """Return the classes ``(H, W)`` uint8 of a label image; see :func:`map_classes`."""
+    return map_classes(source, read_label(source), class_of)
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """Return the height and width of an image, from its header.
 
@@ -160,22 +200,28 @@ def explained(path: Path) -> Iterator[None]:
         raise UserError(f'{path} is damaged ({error}); delete it, {START_OVER}') from error
 
 
-def _write_label(draw: Callable[[Any], np.ndarray], task: LabelTask) -> None:
+def _write_label(draw: Callable[[Any], np.ndarray], item: tuple[Path, LabelTask]) -> None:
+    path, task = item
     try:
         label = draw(task.source)
     except UserError:
         raise
     except Exception as error:
-        raise RuntimeError(f'drawing {task.label} failed') from error
+        raise RuntimeError(f'drawing {path} failed') from error
     size = image_size(task.image)
     if label.shape != size:
         raise UserError(
             f'the label of {task.image} has {label.shape[1]} x {label.shape[0]} pixels, expected '
             f'{size[1]} x {size[0]} as in the image; delete the image, {START_OVER}'
         )
+    write_image(path, Image.fromarray(label))
+
+
+def write_image(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write an image atomically; the suffix of the path selects the format."""
     buffer = io.BytesIO()
-    Image.fromarray(label).save(buffer, 'PNG')
-    write_whole(task.label, buffer.getbuffer())
+    image.save(buffer, Image.registered_extensions()[path.suffix], **options)
+    write_whole(path, buffer.getbuffer())
 
 
 def _begin_worker() -> None:

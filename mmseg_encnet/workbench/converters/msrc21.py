@@ -11,7 +11,6 @@ The split is this project's own: ``splits/msrc21_train.txt`` lists 318 images fo
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,8 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
-from mmseg_encnet.workbench.converters.labels import LabelTask
 from mmseg_encnet.workbench.converters.matlab import read_mat
-from mmseg_encnet.workbench.converters.photographs import (
-    read_photograph,
-    read_splits,
-    write_photographs,
-)
+from mmseg_encnet.workbench.converters.photographs import read_photograph, read_splits
 
 ARCHIVE = PublishedFile(
     'https://download.microsoft.com/download/3/3/9/'
@@ -45,7 +39,7 @@ _CLASS_OF_COLOUR |= dict.fromkeys((_VOID, _HORSE, _MOUNTAIN), _IGNORE)
 # The cleaned-up labels number void 0, then the classes in their order with horse as the fifth and
 # mountain as the eighth.
 _CLASS_OF_NUMBER = np.array([_IGNORE, 0, 1, 2, 3, _IGNORE, 4, 5, _IGNORE, *range(6, 21)], np.uint8)
-_WANTED = re.compile(r'(?:[^/]+/)?((?:Images|GroundTruth)/\d+_\d+_s(?:_GT)?\.bmp)')
+_WANTED = r'(?:[^/]+/)?((?:Images|GroundTruth)/\d+_\d+_s(?:_GT)?\.bmp)'
 
 
 def draw_label(source: Path) -> np.ndarray:
@@ -62,32 +56,24 @@ def draw_label(source: Path) -> np.ndarray:
 
 def convert(workspace: Workspace) -> None:
     """Write ``images/{train,val,test}`` and ``labels/{train,val,test}``."""
-    workspace.unpack(ARCHIVE, _place)
+    workspace.unpack(ARCHIVE, _WANTED, 'original')
     original = workspace.out / 'original'
     cleaned = workspace.given and workspace.given / CLEANED
-    photographs, tasks = [], []
+    pairs = []
     # Images and labels, so that a missing image or label is noticed.
     names = {path.stem.removesuffix('_GT') for path in original.rglob('*.bmp')}
     splits = read_splits('msrc21')
     for name in sorted(names):
-        split = splits.get(name, 'test')
-        image = workspace.out / 'images' / split / f'{name}.jpg'
-        photographs.append((original / 'Images' / f'{name}.bmp', image))
         if cleaned and cleaned.is_dir():
             source = cleaned / f'{name}_GT.mat'
         else:
             source = original / 'GroundTruth' / f'{name}_GT.bmp'
-        tasks.append(LabelTask(image, workspace.out / 'labels' / split / f'{name}.png', source))
-    write_photographs(photographs, workspace.jobs)
-    workspace.write_labels(draw_label, tasks)
+        image = original / 'Images' / f'{name}.bmp'
+        pairs.append((f'{splits.get(name, "test")}/{name}', image, source))
+    workspace.write_pairs(draw_label, pairs)
 
 
 CONVERTER = Converter('MSRC-21', {'encnet_r18_msrc21': (318, 113)}, (ARCHIVE,), convert)
-
-
-def _place(name: str) -> str | None:
-    match = _WANTED.fullmatch(name)
-    return match and f'original/{match[1]}'
 
 
 def _draw_colours(source: Path) -> np.ndarray:

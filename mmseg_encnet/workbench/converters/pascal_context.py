@@ -9,14 +9,17 @@ over earlier ones.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.converters import run_length
+from mmseg_encnet.workbench.converters.coco_format import (
+    decode_run_length,
+    read_annotations,
+    read_image,
+)
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask
@@ -40,66 +43,10 @@ ANNOTATIONS = PublishedFile(
 # Pascal Context numbers 459 categories alphabetically. These are the 59 evaluated ones: the n-th is
 # class n, and all other categories are background, class 0.
 CATEGORIES = (
-    2,
-    9,
-    18,
-    19,
-    22,
-    23,
-    25,
-    31,
-    33,
-    34,
-    44,
-    45,
-    46,
-    59,
-    65,
-    68,
-    72,
-    80,
-    85,
-    98,
-    104,
-    105,
-    113,
-    115,
-    144,
-    158,
-    159,
-    162,
-    187,
-    189,
-    207,
-    220,
-    232,
-    258,
-    259,
-    260,
-    284,
-    295,
-    296,
-    308,
-    324,
-    326,
-    347,
-    349,
-    354,
-    355,
-    360,
-    366,
-    368,
-    397,
-    415,
-    416,
-    420,
-    424,
-    427,
-    440,
-    445,
-    454,
-    458,
-)
+    2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113,
+    115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326,
+    347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458,
+)  # fmt: skip
 _SEGMENT_KEYS = ('id', 'image_id', 'category_id', 'segmentation')
 _NUM_CATEGORIES = 459
 _CLASS_OF = np.zeros(_NUM_CATEGORIES + 1, np.uint8)
@@ -131,18 +78,22 @@ def draw_label(source: tuple[dict, list[dict]]) -> np.ndarray:
 
 def convert(workspace: Workspace) -> None:
     """Write ``SegmentationClassContext`` and the two lists next to the images of VOC 2010."""
-    workspace.unpack(IMAGES, _image_place)
-    images, segments = _read_annotations(workspace.file(ANNOTATIONS))
-    tasks = []
-    for image in images:
-        name = image['file_name']
-        tasks.append(
-            LabelTask(
-                workspace.out / 'JPEGImages' / name,
-                workspace.out / 'SegmentationClassContext' / f'{Path(name).stem}.png',
-                (image, segments[image['image_id']]),
-            )
+    workspace.unpack(IMAGES, 'VOCdevkit/VOC2010/(JPEGImages/.*)')
+    images, segments = read_annotations(
+        workspace.file(ANNOTATIONS),
+        _images_and_segments,
+        'PASCAL in Detail',
+        f'delete it and fetch {ANNOTATIONS.url}.',
+    )
+    labels = workspace.out / 'SegmentationClassContext'
+    tasks = [
+        LabelTask(
+            workspace.out / 'JPEGImages' / image['file_name'],
+            (labels / image['file_name']).with_suffix('.png'),
+            (image, segments[image['image_id']]),
         )
+        for image in images
+    ]
     workspace.write_labels(draw_label, tasks)
     for phase in ('train', 'val'):
         workspace.write_list(
@@ -159,72 +110,35 @@ CONVERTER = Converter(
 )
 
 
-def _image_place(name: str) -> str | None:
-    prefix = 'VOCdevkit/VOC2010/'
-    return name.removeprefix(prefix) if name.startswith(f'{prefix}JPEGImages/') else None
-
-
-def _read_annotations(path: Path) -> tuple[list[dict[str, Any]], dict[Any, list[dict[str, Any]]]]:
+def _images_and_segments(
+    content: Any,
+) -> tuple[list[dict[str, Any]], dict[Any, list[dict[str, Any]]]]:
     """Return the images of train and val, and the segments of each image by id, in file order."""
-    try:
-        with path.open(encoding='utf-8') as file:
-            content = json.load(file)
-    except ValueError as error:
-        raise UserError(
-            f'{path} is not a complete JSON file ({error}); delete it and fetch it again.'
-        ) from error
-    try:
-        # As in the detail package, a later entry replaces an earlier one with the same id.
-        images = {image['image_id']: image for image in content['images']}
-        # Leaves out the parts of objects, which are most of the file.
-        segments = {
-            segment['id']: {key: segment[key] for key in _SEGMENT_KEYS}
-            for segment in content['annos_segmentation']
-        }
-        by_image: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
-        for segment in segments.values():
-            if segment['image_id'] not in images:
-                raise UserError(
-                    f'{path} has segment {segment["id"]} for image '
-                    f'{segment["image_id"]}, which it does not list; fetch it again.'
-                )
-            by_image[segment['image_id']].append(segment)
-        used = [image for image in images.values() if image['phase'] in ('train', 'val')]
-        for image in used:
-            _check_image(image, path)
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f'{path} does not have the format of PASCAL in Detail ({type(error).__name__}: '
-            f'{error}); fetch {ANNOTATIONS.url}.'
-        ) from error
-    return used, by_image
-
-
-def _check_image(image: dict[str, Any], path: Path) -> None:
-    name = image['file_name']
-    if Path(name).name != name or not name.endswith('.jpg'):
-        raise UserError(
-            f'{path} lists the image {name!r}, expected the name of a JPEG file; fetch the file '
-            'again.'
-        )
-    for key in ('height', 'width'):
-        if type(image[key]) is not int or not 0 < image[key] < 10_000:
+    # As in the detail package, a later entry replaces an earlier one with the same id.
+    images = {image['image_id']: image for image in content['images']}
+    # Leaves out the parts of objects, which are most of the file.
+    segments = {
+        segment['id']: {key: segment[key] for key in _SEGMENT_KEYS}
+        for segment in content['annos_segmentation']
+    }
+    by_image: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
+    for segment in segments.values():
+        if segment['image_id'] not in images:
             raise UserError(
-                f'{path} gives the {key} of {name} as {image[key]!r}, expected pixels; fetch the '
-                'file again.'
+                f'has segment {segment["id"]} for image {segment["image_id"]}, which it does not '
+                'list'
             )
+        by_image[segment['image_id']].append(segment)
+    used = [image for image in images.values() if image['phase'] in ('train', 'val')]
+    for image in used:
+        read_image(image)
+    return used, by_image
 
 
 def _decode(segmentation: Any, shape: tuple[int, int], where: str) -> np.ndarray:
     """Return the mask, ``(H, W)`` bool, of the entry ``segmentation``."""
     try:
-        size, counts = tuple(segmentation['size']), segmentation['counts']
-        if size != shape:
-            raise UserError(
-                f'{where} has a mask of {size[1]} x {size[0]} pixels in an image of '
-                f'{shape[1]} x {shape[0]}; fetch the file again.'
-            )
-        return run_length.decode(counts, *shape)
+        return decode_run_length(segmentation, shape)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
             f'{where} has no run-length mask ({type(error).__name__}: {error}); fetch '

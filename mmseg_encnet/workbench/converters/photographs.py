@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
-from mmseg_encnet.workbench.converters.labels import explained, run_parallel
+from mmseg_encnet.workbench.converters.labels import explained, write_image
 
 # Full colour resolution, and a quality with losses below camera noise.
 _OPTIONS = dict(quality=95, subsampling=0)
@@ -36,30 +31,6 @@ def shrunk(image: np.ndarray, width: int, interpolation: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
-def write_photographs(
-    pairs: Sequence[tuple[Path, Path]], jobs: int, width: int | None = None
-) -> None:
-    """Write images as JPEG files, each of them atomically; skip those that exist.
-
-    Args:
-        pairs: Image to read and file to write.
-        jobs: Number of processes.
-        width: Width of the written images in pixels; None keeps their sizes.
-
-    Raises:
-        UserError: An image is missing or damaged.
-    """
-    for folder in {target.parent for _, target in pairs}:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-    waiting = [pair for pair in pairs if not pair[1].is_file()]
-    with tqdm(
-        total=len(pairs), initial=len(pairs) - len(waiting), desc='images', unit='img'
-    ) as progress:
-        for _ in run_parallel(partial(_write_photograph, width), waiting, jobs):
-            progress.update()
-
-
 def read_photograph(path: Path) -> Image.Image:
     """Return an image in RGB.
 
@@ -70,11 +41,18 @@ def read_photograph(path: Path) -> Image.Image:
         return image.convert('RGB')
 
 
-def _write_photograph(width: int | None, pair: tuple[Path, Path]) -> None:
-    source, target = pair
+def write_photograph(item: tuple[Path, Path], width: int | None = None) -> None:
+    """Write an image as JPEG file atomically.
+
+    Args:
+        item: Path of the JPEG file and path of the image.
+        width: Width of the written image in pixels; None keeps its size.
+
+    Raises:
+        UserError: The image is missing or damaged.
+    """
+    target, source = item
     image = read_photograph(source)
     if width is not None:
         image = Image.fromarray(shrunk(np.asarray(image), width, cv2.INTER_AREA))
-    buffer = io.BytesIO()
-    image.save(buffer, 'JPEG', **_OPTIONS)
-    write_whole(target, buffer.getbuffer())
+    write_image(target, image, **_OPTIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.labels import image_size, read_label, run_parallel
+from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
 
 _LOADERS = ('train', 'val')
 
@@ -25,22 +27,19 @@ class SplitCounts:
     Args:
         config: Name of the config.
         split: ``'train'`` or ``'val'``.
-        images: Number of images, each with a label of the same size.
         published: Published number of images, None if it is unknown.
-        classes: Names of the classes, by index.
-        pixels: Number of pixels of each class, ``(classes,)`` int64.
-        present_in: Number of images with at least one pixel of each class, ``(classes,)`` int64.
-        ignored: Number of pixels that training ignores.
+        statistics: Statistics of the labels, which have the size of their images.
     """
 
     config: str
     split: str
-    images: int
     published: int | None
-    classes: tuple[str, ...]
-    pixels: np.ndarray
-    present_in: np.ndarray
-    ignored: int
+    statistics: LabelStatistics
+
+    def share(self, pixels: int) -> str:
+        """Return a number of pixels as a percentage of those in the split."""
+        total = self.statistics.pixels.sum() + self.statistics.ignored_pixels
+        return f'{pixels / max(total, 1):.3%}'
 
 
 def verify(
@@ -61,36 +60,29 @@ def verify(
     splits = []
     for name, counts in configs.items():
         cfg = load_config(name)
-        splits += [
-            (name, split, published, _dataset(cfg, data_root, split))
-            for split, published in zip(_LOADERS, counts)
-        ]
-    pairs = {}
-    for name, split, _, dataset in splits:
-        entries = dataset.load_data_list()
-        if not entries:
-            raise UserError(
-                f'{data_root} contains no image for the {split} split of {name}; delete '
-                f'{data_root} and convert again.'
-            )
-        pairs[name, split] = [
-            (Path(entry['img_path']), Path(entry['seg_map_path'])) for entry in entries
-        ]
-    unique = {pair: None for split in pairs.values() for pair in split}
-    histograms = {}
-    for pair, histogram in tqdm(
-        run_parallel(_read_pair, unique, jobs), total=len(unique), desc='verifying', unit='img'
-    ):
-        histograms[pair] = histogram
+        for split, published in zip(_LOADERS, counts):
+            dataset = _dataset(cfg, data_root, split)
+            pairs = [
+                (Path(entry['img_path']), Path(entry['seg_map_path']))
+                for entry in dataset.load_data_list()
+            ]
+            if not pairs:
+                raise UserError(
+                    f'{data_root} contains no image for the {split} split of {name}; delete '
+                    f'{data_root} and convert again.'
+                )
+            splits.append((name, split, published, dataset, pairs))
+    unique = {pair for *_, pairs in splits for pair in pairs}
+    reading = run_parallel(_read_pair, unique, jobs)
+    histograms = dict(tqdm(reading, total=len(unique), desc='verifying', unit='img'))
     return [
-        _count(
+        SplitCounts(
             name,
             split,
             published,
-            dataset,
-            {label: histograms[image, label] for image, label in pairs[name, split]},
+            _statistics(dataset, {label: histograms[image, label] for image, label in pairs}),
         )
-        for name, split, published, dataset in splits
+        for name, split, published, dataset, pairs in splits
     ]
 
 
@@ -99,31 +91,31 @@ def table(counts: list[SplitCounts]) -> str:
     width = max(len(count.config) for count in counts)
     lines = [f'{"config":{width}}  split   images  labels  published']
     for count in counts:
+        images = count.statistics.images
         published = '-' if count.published is None else f'{count.published:,}'
-        differs = '' if count.published in (None, count.images) else '  differs'
+        differs = '' if count.published in (None, images) else '  differs'
         lines.append(
-            f'{count.config:{width}}  {count.split:5}  {count.images:7,} '
-            f'{count.images:7,} {published:>10}{differs}'
+            f'{count.config:{width}}  {count.split:5}  {images:7,} {images:7,} '
+            f'{published:>10}{differs}'
         )
     first = [count for count in counts if count.config == counts[0].config]
-    width = max(len(name) for name in first[0].classes)
-    lines += [
-        '',
-        f'{"class":{width + 4}}'
-        + ''.join(f'  {count.split + " pixels":>12}  {"images":>7}' for count in first),
+    classes = first[0].statistics.classes
+    width = max(map(len, classes))
+    columns = [(f'{count.split} pixels', 'images') for count in first]
+    rows = [
+        [
+            (count.share(count.statistics.pixels[i]), f'{count.statistics.images_with[i]:,}')
+            for count in first
+        ]
+        for i in range(len(classes))
     ]
-    for index, name in enumerate(first[0].classes):
-        lines.append(
-            f'{index:3} {name:{width}}'
-            + ''.join(
-                f'  {_share(count.pixels[index], count):>12}  {count.present_in[index]:7,}'
-                for count in first
-            )
-        )
-    lines.append(
-        f'    {"ignored":{width}}'
-        + ''.join(f'  {_share(count.ignored, count):>12}  {"":7}' for count in first)
-    )
+    ignored = [(count.share(count.statistics.ignored_pixels), '') for count in first]
+    titles = ['class', *(f'{i:3} {name}' for i, name in enumerate(classes)), '    ignored']
+    lines.append('')
+    lines += [
+        f'{title:{width + 4}}' + ''.join(f'  {share:>12}  {images:>7}' for share, images in row)
+        for title, row in zip(titles, [columns, *rows, ignored])
+    ]
     return '\n'.join(lines)
 
 
@@ -163,35 +155,21 @@ def _read_pair(pair: tuple[Path, Path]) -> tuple[tuple[Path, Path], np.ndarray]:
     return pair, np.bincount(label.ravel(), minlength=256)
 
 
-def _count(
-    config: str, split: str, published: int | None, dataset, histograms: dict[Path, np.ndarray]
-) -> SplitCounts:
+def _statistics(dataset: Any, histograms: dict[Path, np.ndarray]) -> LabelStatistics:
     classes = dataset.metainfo['classes']
     # With reduce_zero_label the value 0 is ignored and classes start at 1.
     first = int(dataset.reduce_zero_label)
     last = first + len(classes) - 1
-    known = np.zeros(256, bool)
-    known[first : last + 1] = True
-    known[[0, dataset.ignore_index] if first else [dataset.ignore_index]] = True
+    unknown = np.ones(256, bool)
+    unknown[[0, *range(first, last + 1), dataset.ignore_index]] = False
+    counts = []
     for label, histogram in histograms.items():
-        unknown = np.flatnonzero(histogram * ~known)
-        if len(unknown):
+        wrong = np.flatnonzero(histogram * unknown)
+        if len(wrong):
             raise UserError(
-                f'the label {label} contains the value {unknown[0]}, expected 0 to {last} or '
+                f'the label {label} contains the value {wrong[0]}, expected 0 to {last} or '
                 f'{dataset.ignore_index}; delete it and convert again.'
             )
-    values = np.stack(list(histograms.values()))[:, first : last + 1]
-    return SplitCounts(
-        config,
-        split,
-        len(histograms),
-        published,
-        tuple(classes),
-        values.sum(0),
-        (values > 0).sum(0),
-        int(sum(map(np.sum, histograms.values())) - values.sum()),
-    )
-
-
-def _share(pixels: int, count: SplitCounts) -> str:
-    return f'{pixels / max(count.pixels.sum() + count.ignored, 1):.3%}'
+        of_classes = histogram[first : last + 1]
+        counts.append(np.append(of_classes, histogram.sum() - of_classes.sum()))
+    return LabelStatistics.collect(classes, counts)

@@ -17,7 +17,7 @@ from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
-from mmseg_encnet.workbench.converters.labels import LabelTask, read_label
+from mmseg_encnet.workbench.converters.labels import LabelTask, map_classes, read_label
 from mmseg_encnet.workbench.converters.matlab import read_mat
 
 # Oxford's host has moved to thor.robots.ox.ac.uk; the old one was reported blocked in January 2026
@@ -38,8 +38,6 @@ SBD = PublishedFile(
     digest='sha1:7129e0a480c2d6afb02b517bb18ac54283bfaa35',
 )
 
-_NUM_CLASSES = 21
-_VOID = 255
 # Folder of SBD in the output folder.
 _SBD_FOLDER = 'SBD'
 
@@ -47,28 +45,22 @@ _SBD_FOLDER = 'SBD'
 def draw_label(source: Path) -> np.ndarray:
     """Return a label, ``(H, W)`` uint8: 0 is background, 1 to 20 are classes, 255 is void.
 
-    Args:
-        source: MATLAB file of SBD, or PNG file of VOC, whose palette indices are the classes.
+    The source is a MATLAB file of SBD, or a PNG file of VOC, whose palette indices are the classes.
 
     Raises:
         UserError: The file is damaged or contains other values.
     """
     label = _read_sbd(source) if source.suffix == '.mat' else read_label(source)
-    unknown = label[~np.isin(label, [*range(_NUM_CLASSES), _VOID])]
-    if unknown.size:
-        raise UserError(
-            f'{source} contains the class {unknown[0]}, expected 0 to {_NUM_CLASSES - 1} or '
-            f'{_VOID}; delete it, {START_OVER}'
-        )
-    return label.astype(np.uint8)
+    return map_classes(source, label, {index: index for index in (*range(21), 255)})
 
 
 def convert(workspace: Workspace) -> None:
     """Write ``SegmentationClass{Aug,SBD}`` and the lists of the paper's two training sets."""
     # Fails before hours of work.
     require('scipy.io', 'data')
-    workspace.unpack(VOC, _voc_place)
-    workspace.unpack(SBD, _sbd_place)
+    wanted = '(?:JPEGImages|SegmentationClass|ImageSets/Segmentation)/.*'
+    workspace.unpack(VOC, f'VOCdevkit/VOC2012/({wanted})')
+    workspace.unpack(SBD, r'benchmark_RELEASE/dataset/(cls/.*|(?:train|val)\.txt)', _SBD_FOLDER)
     out = workspace.out
     voc_train, voc_val = (
         _read_list(out / f'ImageSets/Segmentation/{split}.txt') for split in ('train', 'val')
@@ -83,11 +75,7 @@ def convert(workspace: Workspace) -> None:
     workspace.write_labels(
         draw_label,
         [
-            LabelTask(
-                out / 'JPEGImages' / f'{name}.jpg',
-                out / folder / f'{name}.png',
-                source,
-            )
+            LabelTask(out / 'JPEGImages' / f'{name}.jpg', out / folder / f'{name}.png', source)
             for folder, sources in (
                 ('SegmentationClassAug', sbd_labels | voc_labels),
                 ('SegmentationClassSBD', sbd_labels),
@@ -111,18 +99,6 @@ CONVERTER = Converter(
     (VOC, SBD),
     convert,
 )
-
-
-def _voc_place(name: str) -> str | None:
-    path = name.removeprefix('VOCdevkit/VOC2012/')
-    wanted = ('JPEGImages/', 'SegmentationClass/', 'ImageSets/Segmentation/')
-    return path if path != name and path.startswith(wanted) else None
-
-
-def _sbd_place(name: str) -> str | None:
-    path = name.removeprefix('benchmark_RELEASE/dataset/')
-    wanted = path != name and path.startswith(('cls/', 'train.txt', 'val.txt'))
-    return f'{_SBD_FOLDER}/{path}' if wanted else None
 
 
 def _read_list(path: Path) -> list[str]:

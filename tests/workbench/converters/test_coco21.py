@@ -44,7 +44,7 @@ def put(key: str, value: Any) -> Callable[[dict], None]:
         (mask([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]]), 'three corners'),
         (mask([[1e30, 2.0, 3.0, 4.0, 5.0, 6.0]]), 'outside the image'),
         (mask([[float('nan')] * 6]), 'outside the image'),
-        (mask({'size': [40, 50], 'counts': [2000]}), '40, 50'),
+        (mask({'size': [40, 50], 'counts': [2000]}), '50 x 40 pixels'),
         (mask({'size': [50, 40], 'counts': [1, 2]}), '2000'),
         (mask({'size': [50, 40], 'counts': [-1, 2001]}), 'expected polygons or run lengths'),
         (mask({'size': [50, 40]}), 'counts'),

@@ -34,18 +34,22 @@ def root(tmp_path) -> Path:
 
 @pytest.mark.parametrize('jobs', [1, 2])
 def test_counts(root, jobs):
-    counts = {(count.config, count.split): count for count in verify(CONFIGS, root, jobs)}
+    counts = verify(CONFIGS, root, jobs)
+    assert [count.published for count in counts] == [2, 9, 2, 9]
+    counts = {(count.config, count.split): count.statistics for count in counts}
     # With 59 classes the background is ignored; with 60 it is the first class.
     train = counts['encnet_r50_pcontext', 'train']
-    assert (train.images, train.published, train.ignored) == (2, 2, 200 + 600)
+    assert (train.images, train.ignored_pixels) == (2, 200 + 600)
     assert train.classes[0] == 'aeroplane' and len(train.classes) == len(train.pixels) == 59
     assert train.pixels[[0, 1, 58]].tolist() == [200, 0, 200]
-    assert train.present_in[[0, 1, 58]].tolist() == [1, 0, 1]
+    assert train.images_with[[0, 1, 58]].tolist() == [1, 0, 1]
     train = counts['encnet_r50_pcontext60', 'train']
-    assert train.pixels[[0, 1, 2, 59]].tolist() == [200, 200, 0, 200] and train.ignored == 600
+    assert (
+        train.pixels[[0, 1, 2, 59]].tolist() == [200, 200, 0, 200] and train.ignored_pixels == 600
+    )
     val = counts['encnet_r50_pcontext60', 'val']
-    assert (val.images, val.published, val.ignored) == (1, 9, 0)
-    assert np.flatnonzero(val.pixels).tolist() == [2] and val.present_in.sum() == 1
+    assert (val.images, val.ignored_pixels) == (1, 0)
+    assert np.flatnonzero(val.pixels).tolist() == [2] and val.images_with.sum() == 1
 
 
 def test_table(root):

@@ -1,0 +1,70 @@
+"""Reading annotation files in COCO's format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mmseg_encnet.errors import UserError, type_and_first_line
+from mmseg_encnet.workbench.converters import run_length
+from mmseg_encnet.workbench.converters.archives import START_OVER
+
+_Parsed = TypeVar('_Parsed')
+
+
+def read_annotations(
+    path: Path, parse: Callable[[Any], _Parsed], kind: str, advice: str
+) -> _Parsed:
+    """Return what a function finds in an annotation file.
+
+    Args:
+        path: JSON file.
+        parse: Function of the content; it names neither file nor advice in its errors.
+        kind: Name of the format.
+        advice: What to do about a faulty file.
+
+    Raises:
+        UserError: The file is missing, incomplete or of another format.
+    """
+    try:
+        with path.open(encoding='utf-8') as file:
+            content = json.load(file)
+    except FileNotFoundError as error:
+        raise UserError(f'{path} is missing; {START_OVER}') from error
+    except ValueError as error:
+        raise UserError(f'{path} is not a complete JSON file ({error}); {advice}') from error
+    try:
+        return parse(content)
+    except UserError as error:
+        raise UserError(f'{path} {error}; {advice}') from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{path} does not have the format of {kind} ({type_and_first_line(error)}); {advice}'
+        ) from error
+
+
+def read_image(image: Mapping[str, Any]) -> tuple[str, tuple[int, int]]:
+    """Return file name, and height and width in pixels, of an entry of ``images``."""
+    name, shape = image['file_name'], (image['height'], image['width'])
+    if Path(name).name != name or not name.endswith('.jpg'):
+        raise UserError(f'lists the image {name!r}, expected the name of a JPEG file')
+    for key, side in zip(('height', 'width'), shape):
+        if type(side) is not int or not 0 < side < 100_000:
+            raise UserError(f'gives the {key} of {name} as {side!r}, expected pixels')
+    return name, shape
+
+
+def decode_run_length(mask: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
+    """Return a run-length mask, ``(H, W)`` bool.
+
+    Raises:
+        ValueError: The size differs from that of the image, or the counts are invalid.
+    """
+    height, width = mask['size']
+    if (height, width) != shape:
+        raise ValueError(f'{width} x {height} pixels in an image of {shape[1]} x {shape[0]}')
+    return run_length.decode(mask['counts'], *shape)
