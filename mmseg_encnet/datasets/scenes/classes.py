@@ -38,7 +38,8 @@ class Setting(NamedTuple):
     Attributes:
         name: Name of the setting.
         twin: Class of the twin surface in this setting.
-        cues: Kinds of objects that occur only in this setting, by their names in `objects.CUES`.
+        cues: Kinds of objects that occur only in this setting, by class; a boat is drawn
+            with the water.
         cue_classes: Classes of these objects.
     """
 
@@ -49,7 +50,7 @@ class Setting(NamedTuple):
 
 
 GROUND = (
-    Setting('coast', 'sand', ('lagoon', 'palm'), ('water', 'boat', 'palm')),
+    Setting('coast', 'sand', ('water', 'palm'), ('water', 'boat', 'palm')),
     Setting('farm', 'earth', ('cow', 'orchard'), ('cow', 'orchard')),
 )
 TOWN = (

@@ -93,11 +93,11 @@ def draw_scene(seed: int, split: str, index: int) -> Scene:
     canvas = Canvas(np.empty((HEIGHT, WIDTH, 3), np.uint8), np.empty((HEIGHT, WIDTH), np.uint8))
     objects.meadow(canvas, rng, layout.horizon)
     for box in layout.tree_boxes:
-        objects.tree(canvas.window(box), rng)
+        objects.tree(canvas.window(box).brush('tree'), rng)
     for draw, box, setting in zip(
         (objects.ground_patch, objects.towers), layout.twin_boxes, settings
     ):
-        draw(canvas.window(box), rng, index_of(setting.twin))
+        draw(canvas.window(box).brush(setting.twin), rng)
     # The random numbers of a setting do not depend on the setting of the other pair.
     cue_seeds = cue_seed.spawn(2 * len(PAIRS))
     for pair, (setting, boxes) in enumerate(zip(settings, layout.cue_boxes)):
@@ -113,7 +113,8 @@ def draw_cues(
     subsets = [setting.cues[:1], setting.cues[1:], setting.cues]
     kinds = subsets[rng.integers(len(subsets))]
     for box in boxes:
-        objects.CUES[kinds[rng.integers(len(kinds))]](canvas.window(box), rng)
+        kind = kinds[rng.integers(len(kinds))]
+        objects.CUES[kind](canvas.window(box).brush(kind), rng)
 
 
 def plan_layout(rng: np.random.Generator) -> Layout:
@@ -142,15 +143,9 @@ def plan_layout(rng: np.random.Generator) -> Layout:
 def plan_zone(
     rng: np.random.Generator, left: int, right: int, horizon: int, *, tall: bool
 ) -> tuple[Box, tuple[Box, ...]]:
-    """Place a twin and one to three cue boxes without overlap, side by side or one in front of the
-    other.
+    """Place a twin and one to three cue boxes in the columns from left to right, without overlap.
 
-    Args:
-        rng: Random numbers of the layout.
-        left: First column of the zone.
-        right: Column after the last one of the zone.
-        horizon: Row at which the ground begins.
-        tall: Whether the twin rises above the horizon (houses) or lies on the ground (a patch).
+    A tall twin (houses) rises above the horizon, where the ground begins; a patch lies below it.
     """
     if rng.uniform() < 0.5:
         # One in front of the other. Houses are always behind, because they would hide the cues.
@@ -189,10 +184,8 @@ def plan_cue(rng: np.random.Generator, left: int, right: int, top: int, bottom: 
     """Return a cue box of random size and position within a span of columns and rows."""
     width = min(right - left, int(rng.integers(30, 43)))
     height = min(bottom - top, int(rng.integers(30, 43)))
-    start, end = (
-        int(rng.integers(left, right - width + 1)),
-        int(rng.integers(top + height, bottom + 1)),
-    )
+    start = int(rng.integers(left, right - width + 1))
+    end = int(rng.integers(top + height, bottom + 1))
     return Box(start, end - height, start + width, end)
 
 
