@@ -8,7 +8,7 @@ the codewords, ``reduction='sum'``, and multiplies the features by the gate, ``g
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -129,15 +129,10 @@ class ContextEncoding(SemanticsEncoding):
     Args:
         channels: Channels C of the features.
         num_codes: Codewords K of the default encoder; 32 in the paper.
-        encoder: Encoder of C channels; :class:`Encoding` if not given.
-        projection: Module that maps ``(B, C, H, W)`` to features of the same shape, which are
-            encoded; 1x1 convolution, batch norm and ReLU if not given.
-        norm: Norm over the rows of the statistics, applied to ``(B, rows, C, 1)``; a batch norm if
-            not given.
-        reduction: How to aggregate the codewords, ``'mean'`` as in the released code or ``'sum'``
-            as in the paper.
         gate: How the gate acts on the features, ``'residual'`` for ``relu(x + x * gamma)`` as in
             the released code or ``'scale'`` for ``x * gamma`` as in the paper.
+        **options: ``encoder``, ``projection``, ``norm`` and ``reduction`` of
+            :class:`SemanticsEncoding`.
 
     Raises:
         UserError: ``reduction`` or ``gate`` is unknown.
@@ -156,20 +151,10 @@ class ContextEncoding(SemanticsEncoding):
         channels: int,
         num_codes: int = 32,
         *,
-        encoder: BaseEncoder | None = None,
-        projection: nn.Module | None = None,
-        norm: nn.Module | None = None,
-        reduction: Reduction = 'mean',
         gate: Gate = 'residual',
+        **options: Any,
     ) -> None:
-        super().__init__(
-            channels,
-            num_codes,
-            encoder=encoder,
-            projection=projection,
-            norm=norm,
-            reduction=reduction,
-        )
+        super().__init__(channels, num_codes, **options)
         if gate not in ('residual', 'scale'):
             raise UserError(f'unknown gate {gate!r}; choose one of residual, scale.')
         self.gate = gate
