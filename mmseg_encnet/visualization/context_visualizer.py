@@ -59,18 +59,8 @@ class ContextVisualizer(SegLocalVisualizer):
             UserError: Image, ground truth and prediction differ in size.
         """
         if data_sample is None or not draw_pred or 'pred_sem_seg' not in data_sample:
-            super().add_datasample(
-                name,
-                image,
-                data_sample,
-                draw_gt,
-                draw_pred,
-                show,
-                wait_time,
-                out_file,
-                step,
-                **kwargs,
-            )
+            drawn = data_sample, draw_gt, draw_pred, show, wait_time, out_file, step
+            super().add_datasample(name, image, *drawn, **kwargs)
             return
         # Imported here because it loads matplotlib.
         from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet

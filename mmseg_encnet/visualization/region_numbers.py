@@ -32,15 +32,9 @@ def number_regions(axes: Axes, labels: np.ndarray, colours: np.ndarray) -> None:
         light = np.dot(colours[index], (0.299, 0.587, 0.114)) > 140
         ink, halo = ('black', 'white') if light else ('white', 'black')
         for x, y in _roomy_places(labels == index, room):
-            axes.text(
-                x * step,
-                y * step,
-                str(index),
-                fontsize=style.SMALL,
-                ha='center',
-                va='center_baseline',
-                color=ink,
-                path_effects=[withStroke(linewidth=1, foreground=halo, alpha=0.6)],
+            stroke = withStroke(linewidth=1, foreground=halo, alpha=0.6)
+            style.centred_text(
+                axes, x * step, y * step, str(index), color=ink, path_effects=[stroke]
             )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure, FigureBase
     from matplotlib.patches import Patch
 
@@ -60,14 +61,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_title(figure: FigureBase, title: str = '', note: str = '', **font) -> None:
-    """Write a bold title above a figure and a note below it, both flush left.
-
-    Args:
-        figure: The figure.
-        title: Text of the title.
-        note: Text of the note.
-        **font: Text properties of the title.
-    """
+    """Write a bold title (or one in another font) above a figure and a note below, flush left."""
     left = PAD / figure.bbox.width * figure.dpi
     if title:
         figure.suptitle(title, x=left, ha='left', **dict(fontsize=LARGE, fontweight='bold') | font)
@@ -76,12 +70,7 @@ def add_title(figure: FigureBase, title: str = '', note: str = '', **font) -> No
 
 
 def format_axes(axes: Axes, grid: str | None = None) -> None:
-    """Apply the style to a chart.
-
-    Args:
-        axes: The axes of the chart.
-        grid: Axis with grid lines, ``'x'``, ``'y'`` or ``'both'``; none if omitted.
-    """
+    """Apply the style to a chart, with grid lines of the axis ``'x'``, ``'y'`` or ``'both'``."""
     axes.spines[['top', 'right']].set_visible(False)
     axes.tick_params(length=2.5, pad=2.5, labelsize=SMALL)
     axes.title.set_fontsize(NORMAL)
@@ -118,11 +107,30 @@ def show_image(axes: Axes, image: np.ndarray, smooth: bool = False, **options) -
     axes.set_axis_off()
 
 
-def swatch(rgb: Sequence[int], label: str) -> Patch:
+def centred_text(axes: Axes, x: float, y: float, text: str, **options) -> None:
+    """Write small text centred on a point."""
+    axes.text(x, y, text, fontsize=SMALL, ha='center', va='center_baseline', **options)
+
+
+def legend(axes: Axes, **options) -> None:
+    """Add a small legend without a frame to a chart, with further options of matplotlib's."""
+    axes.legend(**dict(fontsize=SMALL, frameon=False) | options)
+
+
+def share_bar(axes: Axes, image: ScalarMappable, label: str = '', **options) -> None:
+    """Add a colour bar of shares from 0 to 1, with further options of matplotlib's."""
+    bar = axes.figure.colorbar(image, ax=axes, format=percent_tick, **options)
+    bar.ax.tick_params(labelsize=SMALL)
+    bar.outline.set_visible(False)
+    bar.set_label(label, fontsize=SMALL)
+
+
+def swatch(rgb: Sequence[int], label: str, **options) -> Patch:
     """Return the legend entry of a colour given as RGB values from 0 to 255."""
     from matplotlib.patches import Patch
 
-    return Patch(facecolor=np.array(rgb) / 255, edgecolor=MUTED, linewidth=0.6, label=label)
+    look = dict(facecolor=np.array(rgb) / 255, edgecolor=MUTED, linewidth=0.6)
+    return Patch(**look, label=label, **options)
 
 
 def legend_height(entries: Sequence[Patch], width: float) -> float:

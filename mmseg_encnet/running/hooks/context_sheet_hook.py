@@ -68,13 +68,7 @@ class ContextSheetHook(Hook):
             if data_sample.metainfo.get('img_path') in self._index_of:
                 data_sample.set_metainfo(dict(context_maps=True))
 
-    def after_val_iter(
-        self,
-        runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[SegDataSample] | None = None,
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         for data_sample in outputs:
             path = data_sample.metainfo.get('img_path')
             if path in self._index_of:
@@ -84,13 +78,10 @@ class ContextSheetHook(Hook):
         meta = runner.val_loop.dataloader.dataset.metainfo
         image = mmcv.imfrombytes(fileio.get(path), channel_order='rgb')
         # Imported here because it loads matplotlib.
-        from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
+        from mmseg_encnet.visualization.context_sheet import draw_sample
 
-        context = ContextPrediction.from_data_sample(
-            image, data_sample, meta['classes'], meta['palette']
-        )
         name = PurePosixPath(path).stem
-        sheet = draw_sheet(context, title=f'{name}, iteration {runner.iter}')
+        sheet = draw_sample(image, data_sample, meta, f'{name}, iteration {runner.iter}')
         runner.visualizer.add_image(
             f'context_{self._index_of[path]}_{name}', pixels(sheet), runner.iter
         )

@@ -143,16 +143,8 @@ def draw_presence(context: ContextPrediction, axes: Axes) -> None:
     # A few classes do not become wide blocks.
     axes.set(xlim=(-0.6, max(len(order), 12) - 0.4), ylim=(0, 1), yticks=[0, 0.5, 1])
     style.format_axes(axes)
-    axes.legend(
-        handles=handles,
-        loc='lower right',
-        bbox_to_anchor=(1, 1),
-        ncols=2,
-        frameon=False,
-        fontsize=style.SMALL,
-        borderaxespad=0.1,
-        handlelength=1.2,
-    )
+    place = dict(loc='lower right', bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
+    style.legend(axes, handles=handles, handlelength=1.2, **place)
 
 
 def legend_entries(context: ContextPrediction) -> list[Patch]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure, FigureBase
 
 from mmseg_encnet.visualization import style
@@ -56,12 +58,19 @@ def draw_sheet(context: ContextPrediction, title: str = '') -> Figure:
     return figure
 
 
-def _arrange(names: Sequence[str], ratio: float) -> list[tuple[list[str], int]]:
-    """Arrange maps and charts into rows, each with its number of columns.
+def draw_sample(
+    image: np.ndarray, data_sample: Any, dataset_meta: Mapping[str, Any], title: str
+) -> Figure:
+    """Draw the sheet of a ``SegDataSample`` of an RGB image ``(H, W, 3)`` uint8."""
+    classes, palette = dataset_meta['classes'], dataset_meta['palette']
+    context = ContextPrediction.from_data_sample(image, data_sample, classes, palette)
+    return draw_sheet(context, title)
 
-    Args:
-        names: Names of :func:`sheet_parts`.
-        ratio: Height of the image over its width.
+
+def _arrange(names: Sequence[str], ratio: float) -> list[tuple[list[str], int]]:
+    """Arrange the parts of an image, whose height over width is the ratio, into rows.
+
+    Each row has its number of columns.
     """
     labels = [name for name in names if name in ('image', 'truth', 'prediction', 'errors')]
     codes = [name for name in names if name.startswith('codeword')]

@@ -37,12 +37,7 @@ def draw_comparison(
     path: Path,
 ) -> None:
     """Draw each image, its ground truth and the prediction of every model, with a legend.
-
-    Args:
-        rows: The images; all with predictions of the same models.
-        classes: Class names by index.
-        palette: RGB colours by index.
-        path: File to write; its suffix selects the format.
+    All images have predictions of the same models. The suffix of the path selects the format.
     """
     models = list(rows[0].predictions)
     titles = ['Image', 'Ground truth', *models]

@@ -49,22 +49,21 @@ class _ProgressHook(Hook):
     def before_train(self, runner) -> None:
         self.bar = tqdm(total=runner.max_iters, desc=f'{self.title}: training', unit='it')
 
+    def before_test(self, runner) -> None:
+        total = len(runner.test_dataloader)
+        self.bar = tqdm(total=total, desc=f'{self.title}: evaluation', unit='batch')
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
+        self.bar.update()
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.bar.update()
 
     def after_train(self, runner) -> None:
         self.bar.close()
 
-    def before_test(self, runner) -> None:
-        total = len(runner.test_dataloader)
-        self.bar = tqdm(total=total, desc=f'{self.title}: evaluation', unit='batch')
-
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.bar.update()
-
-    def after_test(self, runner) -> None:
-        self.bar.close()
+    after_test = after_train
 
 
 def train_model(title: str, seed: int, work_dir: Path) -> TrainedModel:
@@ -85,13 +84,9 @@ def train_model(title: str, seed: int, work_dir: Path) -> TrainedModel:
 
 
 def run_demo(seed: int, work_dir: Path, num_rows: int, report: Callable[[str], None]) -> None:
-    """Train all models, then write a table of their metrics and a figure of their predictions.
+    """Train all models, then write ``metrics.md`` and the figure ``grid.png`` of some test scenes.
 
-    Args:
-        seed: Seed of the initialisation and of the order of the scenes.
-        work_dir: Folder for checkpoints, ``metrics.md`` and ``grid.png``.
-        num_rows: Number of scenes in the figure.
-        report: Called with the text to print.
+    Seeds the initialisation and the order of the scenes; ``report`` is called with the summary.
     """
     models = {title: train_model(title, seed, work_dir) for title in CONFIGS}
 

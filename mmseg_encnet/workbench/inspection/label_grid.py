@@ -23,11 +23,7 @@ STRIPES = np.array([[255, 255, 255], [120, 120, 120]], np.uint8)
 
 
 def draw_samples(samples: DrawnSamples, out: Path) -> None:
-    """Draw samples with a progress bar.
-
-    Args:
-        samples: The samples.
-        out: A ``.png`` file for one figure, or a folder for one figure per sample.
+    """Draw samples, with a progress bar, to a ``.png`` file or to one file each in a folder.
 
     Raises:
         UserError: ``out`` is neither.
@@ -56,13 +52,7 @@ def draw_label_grid(
 
     Palettes of many classes have colours that look alike, so regions and legend show the class
     index too. Ignored pixels are striped, because black, white and grey can be class colours.
-
-    Args:
-        samples: The images, one or more.
-        classes: Class names by index.
-        palette: RGB colours by index.
-        title: Title of the figure.
-        path: File to write; its suffix selects the format.
+    The suffix of the path selects the format.
     """
     columns = min(len(samples), 2)
     rows = [samples[start : start + columns] for start in range(0, len(samples), columns)]
@@ -111,15 +101,7 @@ def _legend_entries(
     indices = occurring[~is_ignored(occurring, len(classes))].tolist()
     entries = [style.swatch(palette[index], f'{index}  {classes[index]}') for index in indices]
     if len(indices) < len(occurring):
-        entries.append(
-            Patch(
-                facecolor='white',
-                edgecolor=style.MUTED,
-                hatch='/////',
-                linewidth=0.6,
-                label='ignored',
-            )
-        )
+        entries.append(style.swatch((255, 255, 255), 'ignored', hatch='/////'))
     return entries
 
 

@@ -1,4 +1,7 @@
-"""Figures of label statistics."""
+"""Figures of label statistics.
+
+Each is titled with the name of the data set and split; the suffix of its path selects the format.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
@@ -20,12 +24,7 @@ LINE = 0.2
 
 
 def write_statistics(labels: LabelCounts, jobs: int, folder: Path) -> LabelStatistics:
-    """Read all labels and write ``statistics.json`` and three figures.
-
-    Args:
-        labels: The labels.
-        jobs: Number of processes that read them.
-        folder: Folder to write to.
+    """Read all labels in some processes and write ``statistics.json`` and three figures.
 
     Raises:
         UserError: ``folder`` is a file, or the statistics cannot be computed.
@@ -42,13 +41,7 @@ def write_statistics(labels: LabelCounts, jobs: int, folder: Path) -> LabelStati
 
 
 def plot_frequency(statistics: LabelStatistics, title: str, path: Path) -> None:
-    """Draw each class's share of the pixels and of the images, the most frequent first.
-
-    Args:
-        statistics: The statistics.
-        title: Name of the data set and split.
-        path: File to write; its suffix selects the format.
-    """
+    """Draw each class's share of the pixels and of the images, the most frequent first."""
     labelled = statistics.pixels.sum()
     pixels = statistics.pixels / max(labelled, 1)
     images = statistics.images_with / statistics.images
@@ -85,52 +78,26 @@ def _draw_frequency(axes: Axes, names: list[str], pixels: np.ndarray, images: np
         (50, 'pixels', pixels, style.BLUE, 'o'),
         (104, 'images', images, style.VERMILION, 'D'),
     ):
-        axes.plot(
-            shares[found],
-            places[found],
-            marker,
-            color=colour,
-            markersize=4.5,
-            label=f'share of {head}',
+        look = dict(color=colour, markersize=4.5, label=f'share of {head}')
+        axes.plot(shares[found], places[found], marker, **look)
+        right_of_axes = axes.get_yaxis_transform() + ScaledTranslation(
+            offset / 72, 0, axes.figure.dpi_scale_trans
         )
-        column = zip([-1, *places], [head, *map(style.percent, shares)])
-        for place, text in column:
-            axes.annotate(
-                text,
-                (1, place),
-                xycoords=axes.get_yaxis_transform(),
-                xytext=(offset, 0),
-                textcoords='offset points',
-                ha='right',
-                va='center',
-                fontsize=style.SMALL,
-                color=colour,
-                annotation_clip=False,
-            )
+        look = dict(color=colour, fontsize=style.SMALL, ha='right', va='center')
+        for place, text in zip([-1, *places], [head, *map(style.percent, shares)]):
+            axes.text(1, place, text, transform=right_of_axes, **look)
     axes.set_yticks(places, names)
     axes.xaxis.set_major_formatter(style.percent_tick)
     style.format_axes(axes, grid='x')
     axes.tick_params(axis='y', length=0)
     axes.spines['left'].set_visible(False)
-    axes.legend(
-        loc='lower left',
-        bbox_to_anchor=(0, 1),
-        ncols=2,
-        frameon=False,
-        fontsize=style.SMALL,
-        borderpad=0,
-        handletextpad=0.2,
+    style.legend(
+        axes, loc='lower left', bbox_to_anchor=(0, 1), ncols=2, borderpad=0, handletextpad=0.2
     )
 
 
 def plot_classes_per_image(statistics: LabelStatistics, title: str, path: Path) -> None:
-    """Draw a histogram of the number of classes per image.
-
-    Args:
-        statistics: The statistics.
-        title: Name of the data set and split.
-        path: File to write; its suffix selects the format.
-    """
+    """Draw a histogram of the number of classes per image."""
     images = statistics.images_by_class_count
     numbers = np.flatnonzero(images)
     shown = np.arange(max(numbers.min() - 1, 0), numbers.max() + 1)
@@ -171,13 +138,7 @@ def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> N
     """Draw the probability of each class given another one: the context that EncNet learns.
 
     The first row, the probability in any image, is the reference for the others. Classes that occur
-    together are neighbours; classes that never occur are left out.
-
-    Args:
-        statistics: The statistics.
-        title: Name of the data set and split.
-        path: File to write; its suffix selects the format.
-    """
+    together are neighbours; classes that never occur are left out."""
     order = co_occurrence_order(statistics)
     columns = [statistics.classes[index] for index in order]
     # With the number of images that the row is computed from.
@@ -224,11 +185,7 @@ def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> N
     both = not with_numbers
     axes.tick_params(labeltop=True, labelbottom=both, labelright=both, length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(
-        image, ax=axes, format=style.percent_tick, aspect=25, shrink=0.6, anchor=(0, 0), pad=0.01
-    )
-    bar.ax.tick_params(labelsize=style.SMALL)
-    bar.outline.set_visible(False)
+    style.share_bar(axes, image, aspect=25, shrink=0.6, anchor=(0, 0), pad=0.01)
     style.add_title(
         figure,
         f'{title}: class co-occurrence',
@@ -265,12 +222,4 @@ def _write_percent(axes: Axes, x: float, y: float, share: float) -> None:
     if share > 0:
         # Only certainty is written as 100.
         text = '<1' if share < 0.005 else f'{min(round(share * 100), 99 if share < 1 else 100)}'
-        axes.text(
-            x,
-            y,
-            text,
-            fontsize=style.SMALL,
-            ha='center',
-            va='center_baseline',
-            color='white' if share > 0.5 else 'black',
-        )
+        style.centred_text(axes, x, y, text, color='white' if share > 0.5 else 'black')

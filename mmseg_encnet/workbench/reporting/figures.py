@@ -51,6 +51,11 @@ class Style:
     colour: str
     dashes: str
 
+    @property
+    def look(self) -> dict[str, str]:
+        """Arguments of matplotlib's ``plot``."""
+        return dict(color=self.colour, linestyle=self.dashes, label=self.label)
+
 
 def run_style(index: int, label: str) -> Style:
     """Return the style of the run at an index."""
@@ -65,19 +70,10 @@ def draw_curves(title: str, curves: Sequence[tuple[Style, Curve]]) -> Picture:
     axes = figure.subplots()
     endings = []
     for run, curve in curves:
-        few = len(curve.steps) <= 25
         # Non-finite values are gaps.
         values = np.where(np.isfinite(curve.values), curve.values, np.nan)
-        axes.plot(
-            curve.steps,
-            values,
-            color=run.colour,
-            linestyle=run.dashes,
-            linewidth=1.6,
-            marker='o' if few else None,
-            markersize=3,
-            label=run.label,
-        )
+        marker = 'o' if len(curve.steps) <= 25 else None
+        axes.plot(curve.steps, values, marker=marker, markersize=3, linewidth=1.6, **run.look)
         endings.append(f'{run.label} ends at {curve.values[-1]:.4g}')
     axes.set_xlabel('iteration')
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -85,7 +81,7 @@ def draw_curves(title: str, curves: Sequence[tuple[Style, Curve]]) -> Picture:
     if np.isfinite(axes.dataLim.ymax) and axes.dataLim.ymin >= 0:
         axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)
     if len(curves) > 1:
-        axes.legend(fontsize=style.SMALL, frameon=False)
+        style.legend(axes)
     style.format_axes(axes, grid='both')
     style.add_title(figure, title)
     return _embedded(figure, f'{title} over iterations: {"; ".join(endings)}.')
@@ -119,22 +115,11 @@ def draw_confusion(label: str, counts: np.ndarray, classes: Sequence[str]) -> Pi
     if numbered:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005:
-                axes.text(
-                    column,
-                    row,
-                    f'{100 * share:.0f}',
-                    ha='center',
-                    va='center',
-                    fontsize=style.SMALL,
-                    color='white' if share > 0.55 else 'black',
-                )
+                ink = 'white' if share > 0.55 else 'black'
+                style.centred_text(axes, column, row, f'{100 * share:.0f}', color=ink)
     else:
-        bar = figure.colorbar(
-            image, ax=axes, shrink=min(1, 2.6 / side), pad=0.02, format=style.percent_tick
-        )
-        bar.ax.tick_params(labelsize=style.SMALL)
-        bar.outline.set_visible(False)
-        bar.set_label('share of the true class', fontsize=style.SMALL)
+        shrink = min(1, 2.6 / side)
+        style.share_bar(axes, image, 'share of the true class', shrink=shrink, pad=0.02)
     recognised = np.diag(shares)
     best, worst = (classes[int(choose(recognised))] for choose in (np.nanargmax, np.nanargmin))
     return _embedded(
@@ -154,15 +139,8 @@ def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
     width = 0.8 / len(runs)
     for place, (run, bins) in enumerate(runs):
         filled = bins.counts > 0
-        axes.plot(
-            bins.confidence[filled],
-            bins.frequency[filled],
-            color=run.colour,
-            linestyle=run.dashes,
-            marker='o',
-            markersize=4,
-            label=run.label,
-        )
+        found = bins.confidence[filled], bins.frequency[filled]
+        axes.plot(*found, marker='o', markersize=4, **run.look)
         steps = np.diff(bins.edges)
         below.bar(
             bins.edges[:-1] + (0.1 + place * width) * steps,
@@ -172,7 +150,7 @@ def draw_calibration(runs: Sequence[tuple[Style, CalibrationBins]]) -> Picture:
             color=run.colour,
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel='observed frequency')
-    axes.legend(fontsize=style.SMALL, loc='upper left', frameon=False)
+    style.legend(axes, loc='upper left')
     below.set(xlabel='predicted probability of presence', ylabel='count', yscale='log')
     below.set_ylim(bottom=0.5)
     for each in (axes, below):
