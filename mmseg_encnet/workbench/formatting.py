@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -34,12 +35,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def strict_json(content: Any, **kwargs: Any) -> str:
-    """Return content as standard JSON, in which NaN and infinities become null.
-
-    Args:
-        content: Anything that :func:`json.dumps` accepts.
-        **kwargs: Arguments of :func:`json.dumps`.
-    """
+    """Return what :func:`json.dumps` does, as standard JSON: NaN and infinities become null."""
 
     def finite(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -50,6 +46,20 @@ def strict_json(content: Any, **kwargs: Any) -> str:
 def parse_strict_json(text: str) -> Any:
     """Return the content of JSON from :func:`strict_json`, with NaN for null."""
     return _map(lambda value: math.nan if value is None else value, json.loads(text))
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Return the content of each line of :func:`strict_json` in a file.
+
+    It is None for an unreadable line, which a killed process can leave.
+    """
+    entries = []
+    for line in filter(str.strip, path.read_text('utf-8', errors='replace').splitlines()):
+        try:
+            entries.append(parse_strict_json(line))
+        except ValueError:
+            entries.append(None)
+    return entries
 
 
 def _map(function: Callable[[Any], Any], content: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -51,23 +52,16 @@ def _class_table(runs: Sequence[ShownRun], shown: Sequence[ShownRun]) -> Table:
 
 
 class _ClassColumns:
-    """Builder of a table of classes, column by column.
-
-    Args:
-        runs: Runs with the same classes.
-    """
+    """Builder of a table of the classes that some runs share, column by column."""
 
     def __init__(self, runs: Sequence[ShownRun]) -> None:
         first = runs[0].evaluation
         self.runs = runs
         self.headers: list[str] = []
         self.columns: list[list[Cell]] = []
+        colours = ('#{:02x}{:02x}{:02x}'.format(*rgb) for rgb in first.palette)
         self.add(
-            'class',
-            [
-                Cell(name, colour=_css_colour(rgb))
-                for name, rgb in zip(first.classes, first.palette)
-            ],
+            'class', [Cell(name, colour=colour) for name, colour in zip(first.classes, colours)]
         )
 
     def add(self, header: str, cells: Iterable[Cell]) -> None:
@@ -88,10 +82,6 @@ class _ClassColumns:
 
     def table(self, caption: str) -> Table:
         return number_table(caption, self.headers, list(zip(*self.columns)))
-
-
-def _css_colour(rgb: Sequence[int]) -> str:
-    return '#{:02x}{:02x}{:02x}'.format(*rgb)
 
 
 def confusion(shown: Sequence[ShownRun]) -> Section:
@@ -145,11 +135,9 @@ def presence(shown: Sequence[ShownRun]) -> Section:
     """Return the section about the presence probabilities of the SE branch."""
     runs = [run for run in evaluated(shown) if run.evaluation.presence]
     notes = missing(shown, 'presence probabilities')
+    why = 'its model has no SE branch'
     notes += missing(
-        evaluated(shown),
-        'presence probabilities',
-        lambda run: run.evaluation.presence,
-        'its model has no SE branch',
+        evaluated(shown), 'presence probabilities', lambda run: run.evaluation.presence, why
     )
     pictures = []
     if runs:
@@ -186,17 +174,11 @@ def sheets(shown: Sequence[ShownRun]) -> Section:
     """Return the section of context sheets, the same images for every run."""
     names = dict.fromkeys(name for run in evaluated(shown) for name in run.evaluation.sheets)
     pictures = []
-    for name in names:
-        for run in evaluated(shown):
-            if name in run.evaluation.sheets:
-                of_run = f' by {run.label}' if len(shown) > 1 else ''
-                pictures.append(
-                    figures.png_picture(
-                        run.evaluation.sheets[name],
-                        f'Image {name}{of_run}: input, ground truth, prediction, errors, context.',
-                        run.label if len(shown) > 1 else '',
-                    )
-                )
+    for name, run in product(names, evaluated(shown)):
+        if name in run.evaluation.sheets:
+            caption, of_run = (run.label, f' by {run.label}') if len(shown) > 1 else ('', '')
+            alt = f'Image {name}{of_run}: input, ground truth, prediction, errors, context.'
+            pictures.append(figures.png_picture(run.evaluation.sheets[name], alt, caption))
     notes = missing(shown, 'context sheets')
     if pictures:
         notes.append('Images spaced evenly over the evaluated set.')

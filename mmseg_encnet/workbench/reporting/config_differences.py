@@ -20,13 +20,9 @@ ABSENT = '\N{EN DASH}'
 
 
 def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return the entries that differ between configs.
+    """Return the entries that differ between resolved configs, by dotted key.
 
-    Args:
-        configs: Resolved configs.
-
-    Returns:
-        By dotted key, the value in each config as text; :data:`ABSENT` where there is none.
+    Each is the value in every config as text, :data:`ABSENT` where there is none.
     """
     entries = [dict(_entries({key: cfg[key] for key in cfg if key in _READ})) for cfg in configs]
     differences = {}

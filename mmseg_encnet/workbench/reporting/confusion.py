@@ -26,15 +26,9 @@ class ConfusedPair:
 
 
 def count_pixels(truth: Tensor, prediction: Tensor, num_classes: int) -> np.ndarray:
-    """Count pixels by class and prediction.
+    """Return the pixels by class and prediction, ``(C, C)`` int64, with ground truth in rows.
 
-    Args:
-        truth: Class indices of any shape; values outside the classes are ignored.
-        prediction: Class indices of the same shape.
-        num_classes: Number of classes C.
-
-    Returns:
-        ``(C, C)`` int64, ground truth in rows, predictions in columns.
+    Truth and prediction are class indices of one shape; truth outside the classes is ignored.
     """
     inside = (truth >= 0) & (truth < num_classes)
     cells = truth[inside].long() * num_classes + prediction.to(truth.device)[inside].long()

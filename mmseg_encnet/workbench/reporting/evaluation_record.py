@@ -29,7 +29,7 @@ from tqdm import tqdm
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.visualization.context_sheet import ContextPrediction, draw_sheet
+from mmseg_encnet.visualization.context_sheet import draw_sample
 from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
 from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
 from mmseg_encnet.workbench.machine import describe_machine, machine_text
@@ -92,12 +92,8 @@ _ARRAYS = ('confusion', 'probabilities', 'present')
 def evaluation_record(cfg: Config, checkpoint: Path, folder: Path, title: str) -> EvaluationRecord:
     """Return the evaluation of a checkpoint, cached from an earlier call if possible.
 
-    Args:
-        cfg: The run's config.
-        checkpoint: Checkpoint file.
-        folder: Folder of the cache, with one folder per content of checkpoint and config. A
-            folder that is not writable is ignored.
-        title: Title of the progress bar.
+    The folder of the cache has one folder per content of checkpoint and config; one that is not
+    writable is ignored. ``title`` is that of the progress bar.
 
     Raises:
         UserError: Data or checkpoint are missing or do not match the config.
@@ -112,13 +108,11 @@ def evaluation_record(cfg: Config, checkpoint: Path, folder: Path, title: str) -
 
 
 def _identity(cfg: Config, checkpoint: Path) -> str:
+    digest = hashlib.sha256()
     try:
         with checkpoint.open('rb') as file:
-            digest = (
-                hashlib.file_digest(file, 'sha256')
-                if hasattr(hashlib, 'file_digest')
-                else hashlib.sha256(file.read())
-            )
+            while block := file.read(1 << 20):
+                digest.update(block)
     except OSError as error:
         raise UserError(
             f'cannot read checkpoint {checkpoint}: {error.strerror}; check the path.'
@@ -152,12 +146,8 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
         )
     model = runner.model
     meta = runner.test_dataloader.dataset.metainfo
-    of_auxiliary = sum(
-        parameter.numel()
-        for name, parameter in model.named_parameters()
-        if name.startswith('auxiliary_head.')
-    )
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    of_auxiliary = sum(size for name, size in sizes.items() if name.startswith('auxiliary_head.'))
     return EvaluationRecord(
         checkpoint=checkpoint.name,
         dataset=_describe_dataset(cfg, len(collected.present)),
@@ -173,8 +163,8 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
         present=np.stack(collected.present),
         images_per_second=collected.images_per_second,
         peak_memory=peak_memory,
-        parameters=parameters,
-        parameters_at_inference=parameters - of_auxiliary,
+        parameters=sum(sizes.values()),
+        parameters_at_inference=sum(sizes.values()) - of_auxiliary,
         machine=machine_text(describe_machine(torch.device(get_device()))),
         sheets=collected.sheets,
     )
@@ -211,13 +201,7 @@ class _CollectHook(Hook):
             if index in self.shown:
                 sample.set_metainfo(dict(context_maps=True))
 
-    def after_test_iter(
-        self,
-        runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[SegDataSample] | None = None,
-    ) -> None:
+    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         for sample in outputs:
             if 'gt_sem_seg' not in sample:
                 raise UserError(
@@ -246,13 +230,10 @@ class _CollectHook(Hook):
 
     def metrics(self) -> dict[str, float]:
         """Return the context metrics, empty without SE branch."""
-        if not self.probabilities:
-            return {}
-        return {
-            key: value
-            for metric in self.context_metrics
-            for key, value in metric.evaluate(len(self.probabilities)).items()
-        }
+        results: dict[str, float] = {}
+        for metric in self.context_metrics if self.probabilities else ():
+            results |= metric.evaluate(len(self.probabilities))
+        return results
 
     def peak_memory(self, model: torch.nn.Module) -> int:
         """Return the peak bytes of inference on the first image, without weights and results."""
@@ -270,9 +251,8 @@ class _CollectHook(Hook):
 def _sheet(sample: SegDataSample, meta: Mapping[str, Any]) -> bytes:
     """Return the context sheet of a prediction as PNG."""
     image = mmcv.imfrombytes(fileio.get(sample.img_path), channel_order='rgb')
-    context = ContextPrediction.from_data_sample(image, sample, meta['classes'], meta['palette'])
     content = io.BytesIO()
-    draw_sheet(context, title=Path(sample.img_path).name).savefig(content, format='png')
+    draw_sample(image, sample, meta, Path(sample.img_path).name).savefig(content, format='png')
     return content.getvalue()
 
 

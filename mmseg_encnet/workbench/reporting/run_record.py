@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.formatting import parse_strict_json
+from mmseg_encnet.workbench.formatting import read_json_lines
 
 Which = Literal['last', 'best']
 
@@ -139,8 +139,13 @@ def read_run(path: Path) -> RunRecord:
     config_file = None
     sessions = broken_lines = 0
     for log in _session_logs(path):
-        records, broken = _records(log)
-        broken_lines += broken
+        entries = read_json_lines(log)
+        records = [
+            entry
+            for entry in entries
+            if isinstance(entry, dict) and isinstance(entry.get('step'), int)
+        ]
+        broken_lines += len(entries) - len(records)
         trained, validated = _split(records)
         if not trained:
             # A separate validation logs iteration 0, which is not part of the curves.
@@ -176,21 +181,6 @@ def _session_logs(path: Path) -> list[Path]:
         named = sorted(folder.glob('[0-9]*.json')) or sorted(folder.glob('*.json'))
         logs += named[:1]
     return logs
-
-
-def _records(log: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the records of a log and the number of its invalid lines."""
-    records, broken = [], 0
-    for line in filter(str.strip, log.read_text(encoding='utf-8', errors='replace').splitlines()):
-        try:
-            record = parse_strict_json(line)
-        except ValueError:
-            record = None
-        if isinstance(record, dict) and isinstance(record.get('step'), int):
-            records.append(record)
-        else:
-            broken += 1
-    return records, broken
 
 
 def _split(records: Iterable[dict[str, Any]]) -> tuple[list, list]:

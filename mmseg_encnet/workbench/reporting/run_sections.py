@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mmseg_encnet.workbench.reporting import figures, tables
 from mmseg_encnet.workbench.reporting.config_differences import config_differences
 from mmseg_encnet.workbench.reporting.confusion import class_accuracy, class_iou
-from mmseg_encnet.workbench.reporting.run_record import Curve, RunRecord
 from mmseg_encnet.workbench.reporting.section import (
     Section,
     ShownRun,
@@ -33,15 +32,10 @@ def results(shown: Sequence[ShownRun]) -> Section:
     """Return the section of the main metrics."""
     values = [_quality(run) for run in shown]
     titles = list(dict.fromkeys(title for each in values for title in each))
-    rows = []
-    for run, own in zip(shown, values):
-        cells = [
-            tables.number(
-                own.get(title), reference=values[0].get(title) if compares(run, shown[0]) else None
-            )
-            for title in titles
-        ]
-        rows.append([run_cell(run), *cells])
+    rows = [
+        [run_cell(run), *(_compared(run, own, shown[0], values[0], title) for title in titles)]
+        for run, own in zip(shown, values)
+    ]
     notes = [
         'All values in percent. Validation results are from the log, the others from evaluating '
         'the checkpoint.'
@@ -70,18 +64,25 @@ def _quality(run: ShownRun) -> dict[str, float]:
         values['mIoU'] = _mean_percent(class_iou(counts))
         values['pixel accuracy'] = 100 * float(np.trace(counts) / max(counts.sum(), 1))
         values['mean class accuracy'] = _mean_percent(class_accuracy(counts))
-        values.update(
-            {
-                title: run.evaluation.metrics[key]
-                for key, title in _PRESENCE_METRICS.items()
-                if key in run.evaluation.metrics
-            }
-        )
+        metrics = run.evaluation.metrics
+        values |= {t: metrics[key] for key, t in _PRESENCE_METRICS.items() if key in metrics}
     curve = run.record.validation.get('mIoU')
     if curve:
         values['last validation mIoU'] = curve.values[-1]
         values['best validation mIoU'] = float(np.nanmax([*curve.values, -np.inf]))
     return values
+
+
+def _compared(
+    run: ShownRun,
+    values: Mapping[str, float],
+    first: ShownRun,
+    of_first: Mapping[str, float],
+    key: str,
+) -> Cell:
+    """Return the cell of a run's value, with the difference from a comparable first run."""
+    reference = of_first.get(key) if compares(run, first) else None
+    return tables.number(values.get(key), reference=reference)
 
 
 def _mean_percent(values: np.ndarray) -> float:
@@ -91,18 +92,11 @@ def _mean_percent(values: np.ndarray) -> float:
 def _all_metrics(shown: Sequence[ShownRun]) -> Table:
     runs = evaluated(shown)
     names = dict.fromkeys(name for run in runs for name in run.evaluation.metrics)
+    first = runs[0].evaluation.metrics
     rows = [
         [
             Cell(name),
-            *(
-                tables.number(
-                    run.evaluation.metrics.get(name),
-                    reference=runs[0].evaluation.metrics.get(name)
-                    if compares(run, runs[0])
-                    else None,
-                )
-                for run in runs
-            ),
+            *(_compared(run, run.evaluation.metrics, runs[0], first, name) for run in runs),
         ]
         for name in names
     ]
@@ -113,17 +107,21 @@ def _all_metrics(shown: Sequence[ShownRun]) -> Table:
 
 def training(shown: Sequence[ShownRun]) -> Section:
     """Return the section of the logged curves."""
-    pictures = []
-    for title, of_run in _curves_to_draw(shown):
-        curves = [(run.style, curve) for run in shown if (curve := of_run(run.record))]
-        if curves:
-            pictures.append(figures.draw_curves(title, curves))
-    notes = missing(
-        shown,
-        'validation curve',
-        lambda run: run.record.validation,
-        'its log contains no validation',
+    losses = sorted(
+        {key for run in shown for key in run.record.training if 'loss' in key},
+        key=lambda key: (key != 'loss', key.startswith('aux'), key),
     )
+    pictures = []
+    for title, kind, key in (
+        *((title, 'validation', key) for key, title in _VALIDATION_CURVES.items()),
+        *(('Loss' if key == 'loss' else f'Loss part {key}', 'training', key) for key in losses),
+        ('Learning rate', 'training', 'lr'),
+    ):
+        curves = [(run.style, getattr(run.record, kind).get(key)) for run in shown]
+        if any(curve for _, curve in curves):
+            pictures.append(figures.draw_curves(title, [pair for pair in curves if pair[1]]))
+    why = 'its log contains no validation'
+    notes = missing(shown, 'validation curve', lambda run: run.record.validation, why)
     diverged = [
         run.label
         for run in shown
@@ -138,51 +136,25 @@ def training(shown: Sequence[ShownRun]) -> Section:
     return Section('Training', 'training', notes, pictures=pictures)
 
 
-def _curves_to_draw(
-    shown: Sequence[ShownRun],
-) -> list[tuple[str, Callable[[RunRecord], Curve | None]]]:
-    parts = sorted(
-        {key for run in shown for key in run.record.training if 'loss' in key},
-        key=lambda key: (key != 'loss', key.startswith('aux'), key),
-    )
-    titles = {'loss': 'Loss'} | {key: f'Loss part {key}' for key in parts if key != 'loss'}
-    drawn = [
-        (title, lambda record, key=key: record.validation.get(key))
-        for key, title in _VALIDATION_CURVES.items()
-    ]
-    drawn += [(titles[key], lambda record, key=key: record.training.get(key)) for key in parts]
-    drawn.append(('Learning rate', lambda record: record.training.get('lr')))
-    return drawn
-
-
 def speed_and_memory(shown: Sequence[ShownRun]) -> Section:
     """Return the section about speed, memory and parameters."""
-    headers = [
-        'run',
-        'iterations',
-        'iterations/s',
-        'training memory (GPU)',
-        'images/s at evaluation',
-        'inference memory',
-        'parameters',
-        'parameters at inference',
-    ]
     rows = []
     for run in shown:
-        record, evaluation = run.record, run.evaluation
-        seconds = record.seconds_per_iteration
-        rows.append(
-            [
-                run_cell(run),
-                Cell(str(record.iterations), record.iterations),
-                tables.number(1 / seconds if seconds else None),
-                tables.memory(record.training_memory),
-                tables.number(evaluation.images_per_second if evaluation else None),
-                tables.memory(evaluation.peak_memory if evaluation else None),
-                tables.count(evaluation.parameters if evaluation else None),
-                tables.count(evaluation.parameters_at_inference if evaluation else None),
-            ]
-        )
+        seconds, evaluation = run.record.seconds_per_iteration, run.evaluation
+        cells = {
+            'run': run_cell(run),
+            'iterations': Cell(str(run.record.iterations), run.record.iterations),
+            'iterations/s': tables.number(1 / seconds if seconds else None),
+            'training memory (GPU)': tables.memory(run.record.training_memory),
+        }
+        for header, make, name in (
+            ('images/s at evaluation', tables.number, 'images_per_second'),
+            ('inference memory', tables.memory, 'peak_memory'),
+            ('parameters', tables.count, 'parameters'),
+            ('parameters at inference', tables.count, 'parameters_at_inference'),
+        ):
+            cells[header] = make(getattr(evaluation, name, None))
+        rows.append(list(cells.values()))
     notes = [
         'Iterations per second are from the median of the logged times. Training memory is '
         'logged on GPUs only.'
@@ -196,7 +168,10 @@ def speed_and_memory(shown: Sequence[ShownRun]) -> Section:
             f'Evaluated on {"; ".join(machines)}.'
         )
     return Section(
-        'Speed and memory', 'speed', notes, tables=[number_table('Speed and memory', headers, rows)]
+        'Speed and memory',
+        'speed',
+        notes,
+        tables=[number_table('Speed and memory', list(cells), rows)],
     )
 
 
@@ -205,12 +180,8 @@ def differences(shown: Sequence[ShownRun]) -> Section | None:
     if len(shown) < 2:
         return None
     runs = [run for run in shown if run.config is not None]
-    notes = missing(
-        shown,
-        'comparison of configs',
-        lambda run: run.config is not None,
-        'its config is not readable',
-    )
+    why = 'its config is not readable'
+    notes = missing(shown, 'comparison of configs', lambda run: run.config is not None, why)
     shown_tables = []
     if len(runs) > 1:
         entries = config_differences([run.config for run in runs])

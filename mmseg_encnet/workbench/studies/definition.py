@@ -7,14 +7,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, about
 
 
 # Compared by identity, because options cannot be hashed.
@@ -48,12 +48,7 @@ class Run:
         return f'{slug(self.variant.name)}_seed{self.seed}'
 
     def load(self, work_dir: Path, options: Mapping[str, Any] | None = None) -> Config:
-        """Return the resolved config.
-
-        Args:
-            work_dir: Folder for logs and checkpoints.
-            options: Further overrides, such as the location of the data.
-        """
+        """Return the resolved config, with further overrides such as the location of the data."""
         cfg = load_config(
             self.variant.config, {**self.variant.options, **(options or {})}, str(work_dir)
         )
@@ -118,7 +113,7 @@ _KEYS = _REQUIRED | {'against', 'full_size', 'options', 'title'}
 
 
 def load_study(path: str | Path, full_size: bool = False) -> Study:
-    """Load a study file, which is Python in the toolbox's config syntax.
+    """Load a study file, or the ``full_size`` in it; it has the toolbox's config syntax.
 
     The file assigns ``title``, ``config`` (of variants without one), ``seeds``, ``baseline``,
     ``metric``, ``against``, ``options`` (of all variants) and ``variants``, a list of
@@ -126,10 +121,6 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
     ``full_size`` are options that replace those of the same key with ``full_size``. The file's
     ``full_size`` is a ``dict(configs={small: large}, options=...)`` that replaces configs and
     options on a machine with a GPU.
-
-    Args:
-        path: The file.
-        full_size: Whether to use the configs and options of ``full_size``.
 
     Raises:
         UserError: The file is missing or invalid.
@@ -143,59 +134,56 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
         raise UserError(
             f'cannot read study file {path}: {type(error).__name__}: {error}; correct the file.'
         ) from error
+    with about(f'study file {path}'):
+        return _study(f'{path.stem}-full' if full_size else path.stem, content, full_size)
+
+
+def _study(name: str, content: dict[str, Any], full_size: bool) -> Study:
     for wrong, word in (
         (_REQUIRED - set(content), 'lacks'),
         (set(content) - _KEYS, 'has the unknown entry'),
     ):
         if wrong:
-            raise UserError(
-                f'study file {path} {word} {min(wrong)}; expected {", ".join(sorted(_KEYS))}.'
-            )
-    large = content.get('full_size') or {}
+            raise UserError(f'{word} {min(wrong)}; expected {", ".join(sorted(_KEYS))}.')
+    large = content.pop('full_size', None) or {}
     if full_size and not large:
-        raise UserError(f'study file {path} has no full_size; omit --full-size or add it.')
+        raise UserError('has no full_size; omit --full-size or add it.')
     configs = large.get('configs', {}) if full_size else {}
     options = (large if full_size else content).get('options', {})
     variants = []
     for entry in content['variants']:
         try:
-            large_options = entry.pop('full_size', {})
+            of_size = entry.pop('full_size', {})
             variant = Variant(**{'config': content['config'], **entry})
         except (AttributeError, TypeError):
             raise UserError(
-                f'study file {path} has the variant {entry}, expected name and optionally config, '
+                f'has the variant {entry}, expected name and optionally config, '
                 'options, group and full_size; correct it.'
             ) from None
         variants.append(
-            Variant(
-                variant.name,
-                configs.get(variant.config, variant.config),
-                {**options, **variant.options, **(large_options if full_size else {})},
-                variant.group,
+            replace(
+                variant,
+                config=configs.get(variant.config, variant.config),
+                options={**options, **variant.options, **(of_size if full_size else {})},
             )
         )
-    slugs = Counter(slug(variant.name) for variant in variants)
+    names = [variant.name for variant in variants]
+    slugs = Counter(map(slug, names))
     repeated = [name for name, count in slugs.items() if count > 1]
     if repeated:
-        raise UserError(
-            f'study file {path} has two variants named {repeated[0]}; give each its own name.'
-        )
-    if content['baseline'] not in {variant.name for variant in variants}:
-        raise UserError(
-            f'study file {path} has the unknown baseline {content["baseline"]!r}; choose one of '
-            f'{", ".join(variant.name for variant in variants)}.'
-        )
-    against = content.get('against', 'iterations')
-    if against not in _AGAINST:
-        raise UserError(
-            f'study file {path} has against={against!r}; choose one of {", ".join(_AGAINST)}.'
-        )
-    name = f'{path.stem}-full' if full_size else path.stem
+        raise UserError(f'has two variants named {repeated[0]}; give each its own name.')
+    baseline, against = content['baseline'], content.get('against', 'iterations')
+    for kind, chosen, known in (
+        ('the unknown baseline ', baseline, names),
+        ('against=', against, _AGAINST),
+    ):
+        if chosen not in known:
+            raise UserError(f'has {kind}{chosen!r}; choose one of {", ".join(known)}.')
     return Study(
         name,
         content.get('title', name),
         content['metric'],
-        content['baseline'],
+        baseline,
         tuple(variants),
         tuple(content['seeds']),
         against,

@@ -21,7 +21,7 @@ from mmengine.hooks import Hook
 
 from mmseg_encnet.running.explain import exit_with_one_sentence
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
+from mmseg_encnet.workbench.formatting import read_json_lines, strict_json
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 from mmseg_encnet.workbench.studies.definition import Run, Variant
 from mmseg_encnet.workbench.studies.image_areas import ImageAreas
@@ -65,15 +65,8 @@ def _seconds() -> float:
 
 def _history(work_dir: Path, key: str) -> list[tuple[int, float]]:
     """Return pairs of iteration and value; a repeated iteration replaces the earlier one."""
-    found: dict[int, float] = {}
-    for line in (work_dir / HISTORY).read_text().splitlines():
-        try:
-            entry = parse_strict_json(line)
-        except ValueError:
-            continue  # A killed process may leave half a line.
-        if key in entry:
-            found[entry['iteration']] = entry[key]
-    return sorted(found.items())
+    entries = [entry for entry in read_json_lines(work_dir / HISTORY) if entry and key in entry]
+    return sorted({entry['iteration']: entry[key] for entry in entries}.items())
 
 
 def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> RunResult:

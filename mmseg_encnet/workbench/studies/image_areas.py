@@ -42,11 +42,6 @@ def mean_iou(areas: np.ndarray) -> np.ndarray:
 
 
 def accuracy(areas: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Return the accuracy, in percent, over the true pixels of some classes.
-
-    Args:
-        areas: Summed areas ``(..., 3, classes)``.
-        classes: Indices of the classes.
-    """
+    """Return the accuracy, in percent, of areas ``(..., 3, classes)`` over some classes."""
     intersection, _, true = np.moveaxis(areas[..., list(classes)].sum(axis=-1), -1, 0)
     return 100 * intersection / true

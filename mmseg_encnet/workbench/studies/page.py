@@ -134,7 +134,7 @@ def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: 
             axes.plot(steps, means, color=colour, linewidth=1.4, label=row.variant.name)
         axes.set_title(members[0].variant.group)
         style.format_axes(axes, grid='both')
-        axes.legend(frameon=False, fontsize=style.SMALL, loc='lower right')
+        style.legend(axes, loc='lower right')
     figure.supxlabel('iterations', fontsize=style.NORMAL)
     figure.supylabel(
         f'{study.metric} (%) on the validation images, mean over seeds', fontsize=style.NORMAL
@@ -159,7 +159,7 @@ def _draw_receptive_field(
     axes.set_xlabel('receptive field of the backbone (columns)')
     axes.set_ylabel(f'{study.metric} (%) on the validation images')
     style.format_axes(axes, grid='both')
-    axes.legend(frameon=False, fontsize=style.NORMAL)
+    style.legend(axes, fontsize=style.NORMAL)
 
 
 DRAWINGS = {'iterations': _draw_validation, 'receptive_field': _draw_receptive_field}

@@ -90,20 +90,17 @@ class _Workers:
 def run_missing(
     study: Study, folder: ResultFolder, work_dir: Path, workers: int, options: Mapping[str, Any]
 ) -> list[Run]:
-    """Train every run without a result, with one progress bar.
+    """Train every run without a result, with one progress bar; return the runs that crashed.
 
     The call can be killed and repeated: finished runs are skipped and unfinished ones continue
     from their last checkpoint.
 
     Args:
-        study: The study.
+        study: Study of the runs.
         folder: Folder of the results.
         work_dir: Folder for logs and checkpoints of unfinished runs.
         workers: Number of simultaneous runs, which share the machine's cores.
         options: Overrides that are not part of the study, such as the location of the data.
-
-    Returns:
-        The runs that crashed.
     """
     missing = folder.missing(study.runs)
     lengths = {run: run.load(work_dir).train_cfg.max_iters for run in missing}
