@@ -13,12 +13,7 @@ from mmseg_encnet.workbench.formatting import strict_json
 
 
 def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """Add arguments for the device, the number of repetitions and the files to write.
-
-    Args:
-        parser: The tool's parser.
-        rounds: Default number of repetitions.
-    """
+    """Add arguments for the device, the repetitions (by default ``rounds``) and the files."""
     parser.add_argument(
         '--device',
         default='cuda' if torch.cuda.is_available() else 'cpu',
@@ -47,14 +42,7 @@ def write_results(
     markdown: Callable[[dict[str, Any]], str],
     plot: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Print the results as Markdown and write the files named on the command line.
-
-    Args:
-        args: Arguments of :func:`add_benchmark_arguments`.
-        results: The measurements.
-        markdown: Function that formats the measurements.
-        plot: Function that draws the measurements to a file.
-    """
+    """Print the results as Markdown and write the files of :func:`add_benchmark_arguments`."""
     text = markdown(results)
     print(text)
     if args.json:

@@ -114,9 +114,7 @@ def _plot_times(axes: Axes, results: dict[str, Any]) -> None:
         f'B {case["batch"]}, C {case["channels"]}, {case["height"]} x {case["width"]}, '
         f'K {case["codes"]}'
     )
-    axes.legend(
-        fontsize=style.SMALL, loc='lower left', bbox_to_anchor=(0, 1.06), ncols=3, frameon=False
-    )
+    style.legend(axes, loc='lower left', bbox_to_anchor=(0, 1.06), ncols=3)
     style.format_axes(axes)
 
 

@@ -41,12 +41,7 @@ class Stopwatch:
     def medians(
         self, runs: dict[str, Callable[[], Any]], tick: Callable[[], Any] = lambda: None
     ) -> dict[str, float]:
-        """Return the median of each contender, in seconds.
-
-        Args:
-            runs: Contenders by name.
-            tick: Called ``rounds + 1`` times for each contender.
-        """
+        """Return the median of each contender, in seconds; tick ``rounds + 1`` times for each."""
         times: dict[str, list[float]] = {name: [] for name in runs}
         for run in runs.values():
             seconds(run, self.device)

@@ -84,15 +84,8 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
                 bar.update()
         for name, runs in measured.items():
             times, peaks = zip(*runs)
-            measurements.append(
-                dict(
-                    contender=name,
-                    task=task,
-                    seconds=list(times),
-                    peak_bytes=max(peaks),
-                    median=statistics.median(times),
-                )
-            )
+            values = dict(seconds=times, peak_bytes=max(peaks), median=statistics.median(times))
+            measurements.append(dict(contender=name, task=task, **values))
     bar.close()
     return dict(
         # The measured processes set the threads, not this one.

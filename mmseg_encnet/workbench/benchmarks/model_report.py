@@ -19,16 +19,10 @@ def markdown(results: dict[str, Any]) -> str:
     for task, by_contender in _by_task(results).items():
         baseline = by_contender[next(iter(CONTENDERS))]
         for name, row in by_contender.items():
-            rows.append(
-                [
-                    task,
-                    name,
-                    f'{row["median"]:.3g} ({min(row["seconds"]):.3g} to {max(row["seconds"]):.3g})',
-                    f'{row["median"] / baseline["median"]:.2f}',
-                    memory_text(row['peak_bytes']),
-                    f'{row["peak_bytes"] / baseline["peak_bytes"]:.2f}',
-                ]
-            )
+            seconds, peak = row['seconds'], row['peak_bytes']
+            times = f'{row["median"]:.3g} ({min(seconds):.3g} to {max(seconds):.3g})'
+            slower, larger = (f'{row[key] / baseline[key]:.2f}' for key in ('median', 'peak_bytes'))
+            rows.append([task, name, times, slower, memory_text(peak), larger])
     case = results['case']
     caption = (
         f'{results["config"]}, {case["height"]}x{case["width"]}, batch {case["batch"]} in '
@@ -52,13 +46,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes.set_title(title)
         axes.margins(y=0.15)
         style.format_axes(axes)
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc='outside lower center',
-        ncols=2,
-        frameon=False,
-        fontsize=style.NORMAL,
-    )
+    place = dict(loc='outside lower center', ncols=2, frameon=False, fontsize=style.NORMAL)
+    figure.legend(*axes.get_legend_handles_labels(), **place)
     style.write_figure(figure, path)
 
 
