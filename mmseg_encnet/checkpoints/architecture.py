@@ -67,21 +67,17 @@ class Architecture:
     @property
     def name(self) -> str:
         """A human-readable description."""
-        switches = [
-            word
-            for word, on in (
-                ('JPU neck', self.jpu),
-                ('lateral connections', self.lateral),
-                ('SE branch', self.se_loss),
-                ('auxiliary head', self.aux),
-            )
-            if on
-        ]
+        switches = {
+            'JPU neck': self.jpu,
+            'lateral connections': self.lateral,
+            'SE branch': self.se_loss,
+            'auxiliary head': self.aux,
+        }
+        extras = ', '.join(word for word, on in switches.items() if on) or 'no extras'
+        kernel = self.bottleneck_kernel_size
         return (
-            f'EncNet on {self.backbone}-{self.depth}, {self.num_classes} classes, '
-            f'{self.num_codes} codewords, {self.bottleneck_kernel_size}x'
-            f'{self.bottleneck_kernel_size} first convolution, with '
-            f'{", ".join(switches) or "no extras"}'
+            f'EncNet on {self.backbone}-{self.depth}, {self.num_classes} classes, {self.num_codes} '
+            f'codewords, {kernel}x{kernel} first convolution, with {extras}'
         )
 
     def model_config(self) -> ConfigDict:
@@ -134,12 +130,10 @@ def resnet_depth(state_dict: Mapping[str, Tensor], prefix: str) -> int:
     Raises:
         UserError: The numbers of blocks are not those of a ResNet-50, 101 or 152.
     """
-    blocks: list[set[str]] = [set(), set(), set(), set()]
-    for key in state_dict:
-        match = re.match(re.escape(prefix) + r'layer([1-4])\.(\d+)\.', key)
-        if match:
-            blocks[int(match.group(1)) - 1].add(match.group(2))
-    counts = tuple(map(len, blocks))
+    block = re.compile(re.escape(prefix) + r'layer([1-4])\.\d+\.')
+    # Whole matches identify blocks, their first groups stages.
+    blocks = {(match[0], match[1]) for match in map(block.match, state_dict) if match}
+    counts = tuple([stage for _, stage in blocks].count(stage) for stage in '1234')
     if counts not in _DEPTHS:
         known = ', '.join(f'ResNet-{depth} has {blocks}' for blocks, depth in _DEPTHS.items())
         raise UserError(

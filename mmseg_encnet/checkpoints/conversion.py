@@ -130,12 +130,9 @@ def _convert_original(state_dict: Mapping[str, Tensor]) -> Conversion:
             'use a checkpoint with the JPU neck.'
         )
     architecture = Architecture.of_original(state_dict)
+    entries = _rename(state_dict, architecture.shapes(), original_key)
     framework = 'FastFCN' if architecture.jpu else 'PyTorch-Encoding'
-    conversion = _rename(state_dict, architecture.shapes(), original_key)
-    conversion.source = framework
-    conversion.content = architecture.name
-    conversion.architecture = architecture
-    return conversion
+    return Conversion(framework, architecture.name, *entries, architecture)
 
 
 def _convert_backbone(state_dict: Mapping[str, Tensor]) -> Conversion:
@@ -143,18 +140,16 @@ def _convert_backbone(state_dict: Mapping[str, Tensor]) -> Conversion:
     with torch.device('meta'):
         backbone = build(dict(type='ResNetV1s', depth=depth))
     shapes = {key: value.shape for key, value in backbone.state_dict().items()}
-    conversion = _rename(state_dict, shapes, original_backbone_key)
-    conversion.source = 'PyTorch-Encoding'
-    conversion.content = f'ImageNet backbone ResNetV1s-{depth}'
-    return conversion
+    entries = _rename(state_dict, shapes, original_backbone_key)
+    return Conversion('PyTorch-Encoding', f'ImageNet backbone ResNetV1s-{depth}', *entries)
 
 
 def _rename(
     state_dict: Mapping[str, Tensor],
     shapes: Mapping[str, torch.Size],
     source_key: Callable[[str], str],
-) -> Conversion:
-    """Fill the entries of our model from the source, and account for every entry of both."""
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str], dict[str, str]]:
+    """Return the fields of a :class:`Conversion` that account for every entry of both models."""
     converted, used, added, wrong = {}, {}, {}, []
     for key, shape in shapes.items():
         theirs = source_key(key)
@@ -174,7 +169,7 @@ def _rename(
             'checkpoint.'
         )
     left = {key: _why_left(key) for key in state_dict if key not in used}
-    return Conversion('', '', converted, used, left, added)
+    return converted, used, left, added
 
 
 def _why_left(key: str) -> str:
