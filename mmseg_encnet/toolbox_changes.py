@@ -77,6 +77,11 @@ CHANGES = (
         'a resumed run sees the same samples with the same augmentation',
     ),
     Change(
+        '`DefaultSampler` becomes `SeededDefaultSampler` in any config',
+        '`EncNetRunner`',
+        'a resumed run sees the same samples with the same augmentation',
+    ),
+    Change(
         '`OPENCV_FFMPEG_LOGLEVEL=-8` unless it is set',
         'opening a video',
         'a broken video is reported in one sentence instead of the log of its decoder',
@@ -87,6 +92,7 @@ CHANGES = (
 _REPLACED = {
     'CheckpointHook': 'ResumableCheckpointHook',
     'InfiniteSampler': 'SeededInfiniteSampler',
+    'DefaultSampler': 'SeededDefaultSampler',
 }
 # What apply() replaced, by name, with the replacement.
 _applied: dict[str, tuple[Any, Any]] = {}

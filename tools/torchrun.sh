@@ -11,6 +11,7 @@
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,10s/^#$//p; 2,10s/^# //p' "$0" >&2; exit 2; }
 
+here=$(dirname "$0")
 endpoint=${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}
 if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
     # torchrun announces the address of a shared store in the first round only, so a node that joins
@@ -31,7 +32,7 @@ else
         --master_port="${endpoint##*:}")
 fi
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" "$here/torchrun.py" \
     --nnodes="${NNODES:-1}" \
     "${rendezvous[@]}" \
     --nproc_per_node="$2" \

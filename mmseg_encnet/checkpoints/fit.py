@@ -72,6 +72,38 @@ def check_finite(state_dict: Mapping[str, Any], buffers: Collection[str] = ()) -
         )
 
 
+_CLASSIFIER = re.compile(r'(conv_seg|se_layer|fc_seg)\.(weight|bias)$')
+
+
+def leave_out_classifiers(model: nn.Module, checkpoint: dict[str, Any]) -> list[str]:
+    """Replace classifiers for another number of classes by the model's own, in a checkpoint.
+
+    Args:
+        model: The segmentor.
+        checkpoint: Loaded checkpoint, changed in place.
+
+    Returns:
+        The names of the replaced entries, of the decode head, the auxiliary heads and their SE
+        branches.
+    """
+    weights = checkpoint.get('state_dict', checkpoint)
+    expected = model.state_dict()
+    replaced = []
+    for key in list(weights):
+        name = re.sub(r'^module\.', '', str(key))
+        own, value = expected.get(name), weights[key]
+        if (
+            own is not None
+            and isinstance(value, Tensor)
+            and _CLASSIFIER.search(name)
+            and value.shape[1:] == own.shape[1:]
+            and value.shape != own.shape
+        ):
+            weights[key] = own
+            replaced.append(name)
+    return replaced
+
+
 def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) -> None:
     """Check that a state dict belongs to a model and is finite.
 
@@ -94,13 +126,11 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
         found = state_dict.get(key)
         if found is None or found.shape == value.shape:
             continue
-        if re.search(r'(conv_seg|se_layer)\.(weight|bias)$', key):
+        if _CLASSIFIER.search(key) and found.shape[1:] == value.shape[1:]:
             raise UnfitWeightsError(
                 f'is for {found.shape[0]} classes, but the model of the config has '
-                f'{value.shape[0]} ({key}); use the checkpoint of this config, set num_classes of '
-                'its heads, or keep only the backbone with --cfg-options load_from=None '
-                'model.backbone.init_cfg.type=Pretrained '
-                'model.backbone.init_cfg.checkpoint=FILE model.backbone.init_cfg.prefix=backbone.'
+                f'{value.shape[0]} ({key}); use the checkpoint of this config, or set num_classes '
+                'of its heads.'
             )
         raise UnfitWeightsError(
             f'has {key} of shape {tuple(found.shape)}, but the model of the config expects '

@@ -2,10 +2,11 @@
 
 Its parts, in the order in which they act:
 
-1. :mod:`.seeded_infinite_sampler` derives the augmentation of a sample from the seed and the
+1. :mod:`.seeded_samplers` derives the augmentation of a sample from the seed and the
    sample's position, independently of interruptions and of the number of workers.
 2. :mod:`.resumable_checkpoint_hook` writes checkpoints that are always complete, with
-   :mod:`.process_state` of every process, which includes its :mod:`.random_states`.
+   :mod:`.process_state` of every process, which includes its :mod:`.random_states`, and with the average of
+   their :mod:`.running_statistics`.
 3. :mod:`.find` chooses the checkpoint that ``--resume`` continues from.
 4. The hook then restores the state of each process, continues the order of the samples and repeats
    a validation that the interruption cut off.
@@ -19,6 +20,6 @@ from mmseg_encnet.toolbox import require_toolbox
 require_toolbox()
 
 from mmseg_encnet.resuming.resumable_checkpoint_hook import ResumableCheckpointHook
-from mmseg_encnet.resuming.seeded_infinite_sampler import SeededInfiniteSampler
+from mmseg_encnet.resuming.seeded_samplers import SeededDefaultSampler, SeededInfiniteSampler
 
-__all__ = ['ResumableCheckpointHook', 'SeededInfiniteSampler']
+__all__ = ['ResumableCheckpointHook', 'SeededDefaultSampler', 'SeededInfiniteSampler']

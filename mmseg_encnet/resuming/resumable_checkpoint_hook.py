@@ -12,7 +12,8 @@ from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
 
 from mmseg_encnet.checkpoints.whole_files import WHOLE_FILES, remove_leftovers, write_whole
 from mmseg_encnet.resuming.process_state import (
@@ -21,7 +22,8 @@ from mmseg_encnet.resuming.process_state import (
     warn_of_other_threads,
 )
 from mmseg_encnet.resuming.random_states import capture_states, restore_states
-from mmseg_encnet.resuming.seeded_infinite_sampler import continue_order
+from mmseg_encnet.resuming.running_statistics import average_running_statistics
+from mmseg_encnet.resuming.seeded_samplers import continue_order
 
 # The toolbox logs what starts with 'val' as a metric.
 _VALIDATED = 'last_validation'
@@ -36,6 +38,8 @@ class ResumableCheckpointHook(CheckpointHook):
       moment leaves the last checkpoint readable, and the next run removes the temporary file.
     - A checkpoint also holds the random states of every process and, during gradient accumulation,
       the gradients, so a resumed run continues bit for bit on the CPU.
+    - With norms that are not synchronised over the processes, validation and checkpoint use the
+      average of the processes' running statistics.
     - Random numbers drawn during validation do not affect training, and an interrupted validation
       is repeated.
 
@@ -60,8 +64,6 @@ class ResumableCheckpointHook(CheckpointHook):
             # Without a limit: the outdated checkpoint stays in the list until it is removed.
             self.keep_ckpt_ids = deque(self.keep_ckpt_ids)
         continue_order(runner)
-
-    def before_train_epoch(self, runner) -> None:
         if self._resumed is not None and _validation_missed(runner):
             runner.val_loop.run()
 
@@ -74,15 +76,20 @@ class ResumableCheckpointHook(CheckpointHook):
     def before_val(self, runner) -> None:
         self._before_validation = capture_states()
 
+    def before_val_epoch(self, runner) -> None:
+        # After an EMAHook, which swaps the weights.
+        average_running_statistics(_models(runner))
+
     def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         if self._before_validation is not None:
             restore_states(self._before_validation)
         runner.message_hub.update_info(_VALIDATED, runner.iter)
         super().after_val_epoch(runner, metrics)
-        # The checkpoint of this iteration was written before the validation.
-        if self._saved_step == runner.iter != self._saved_validated and not self.by_epoch:
+        # The checkpoint of this iteration or epoch was written before the validation.
+        step = runner.epoch if self.by_epoch else runner.iter
+        if self._saved_step == step and self._saved_validated != runner.iter:
             self._save_checkpoint_with_step(
-                runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter)
+                runner, step, dict(epoch=runner.epoch, iter=runner.iter)
             )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -96,6 +103,7 @@ class ResumableCheckpointHook(CheckpointHook):
             warn_of_other_threads(runner, self._resumed)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        average_running_statistics(_models(runner))
         self._states = all_gather_object(capture_process(runner))
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             self.keep_ckpt_ids.append(step)
@@ -165,6 +173,12 @@ class _DeferredRemoval:
     rmtree = remove
 
 
+def _models(runner) -> list[nn.Module]:
+    """Return the model and, with an ``EMAHook``, its average."""
+    averages = [getattr(hook, 'ema_model', None) for hook in runner.hooks]
+    return [runner.model, *(model for model in averages if model is not None)]
+
+
 def _remove(backend: Any, path: str) -> None:
     if backend.isfile(path):
         backend.remove(path)
@@ -174,12 +188,14 @@ def _remove(backend: Any, path: str) -> None:
 
 
 def _validation_missed(runner) -> bool:
-    """Return whether the run was interrupted between an iteration and its validation."""
+    """Return whether the run was interrupted between an iteration or epoch and its validation."""
     loop = runner.train_loop
-    if not isinstance(loop, IterBasedTrainLoop) or runner.val_loop is None or not loop.iter:
+    if runner.val_loop is None or not loop.iter:
         return False
+    if isinstance(loop, EpochBasedTrainLoop):
+        step, last = loop.epoch, loop.max_epochs
+    else:
+        step, last = loop.iter, loop.max_iters
     loop._decide_current_val_interval()
-    due = loop.iter >= loop.val_begin and (
-        loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
-    )
+    due = step >= loop.val_begin and (step % loop.val_interval == 0 or step == last)
     return due and runner.message_hub.runtime_info.get(_VALIDATED) != loop.iter

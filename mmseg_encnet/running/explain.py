@@ -19,6 +19,9 @@ from pathlib import Path
 from mmseg_encnet import toolbox_changes
 from mmseg_encnet.errors import UserError
 
+# Folder in which tools/torchrun.py collects the sentences of its processes.
+ERRORS = 'MMSEG_ENCNET_ERRORS'
+
 _UNEXPECTED_ARGUMENT = re.compile(
     r"([\w.]+?)(?:\.__init__|(?<=save_checkpoint))\(\) got an unexpected keyword argument '(\w+)'"
 )
@@ -41,8 +44,7 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
             sentence = explain(error)
             if sentence is None:
                 raise
-            if not _reported(sentence):
-                print(f'error: {sentence}', file=sys.stderr)
+            _report(sentence)
             status = 2
         _leave(status)
 
@@ -62,20 +64,42 @@ def _leave(status: int | None) -> None:
     sys.exit(status)
 
 
+def _report(sentence: str) -> None:
+    """Print a sentence or, in a process of ``tools/torchrun.py``, leave it to the launcher.
+
+    A launcher that restarts the processes may print it much later, so it is printed now, too.
+    """
+    folder = os.environ.get(ERRORS)
+    recorded = folder is not None and _create(Path(folder), sentence) is not None
+    if recorded and os.environ.get('TORCHELASTIC_MAX_RESTARTS', '0') == '0':
+        return
+    if not _reported(sentence):
+        print(f'error: {sentence}', file=sys.stderr)
+
+
+def _create(folder: Path, sentence: str) -> bool | None:
+    """Write a sentence to a file named after it.
+
+    Returns:
+        False if the file exists, and None if it cannot be written.
+    """
+    try:
+        with (folder / hashlib.sha256(sentence.encode()).hexdigest()).open('x') as file:
+            file.write(sentence)
+    except FileExistsError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
 def _reported(sentence: str) -> bool:
     """Return whether another process of torchrun on this machine has printed the sentence."""
     error_file = os.environ.get('TORCHELASTIC_ERROR_FILE')
     if not error_file:
         return False
     # A folder per process, inside one per attempt.
-    folder = Path(error_file).parents[1]
-    try:
-        (folder / hashlib.sha256(sentence.encode()).hexdigest()).touch(exist_ok=False)
-    except FileExistsError:
-        return True
-    except OSError:
-        pass
-    return False
+    return _create(Path(error_file).parents[1], sentence) is False
 
 
 def explain(error: BaseException) -> str | None:

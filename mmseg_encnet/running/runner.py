@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import get_external_models
 from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
@@ -30,16 +31,22 @@ from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
 from mmseg_encnet.resuming.find import find_resumable
+from mmseg_encnet.resuming.seeded_samplers import detach_from_process
 from mmseg_encnet.running.explain import explain
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
+from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
+from mmseg_encnet.running.rehearsal.loops import check_evaluation_loop, check_train_loop
 
+# In PyTorch's message if a parameter has no gradient in a process group.
+_UNUSED = 'Expected to have finished reduction in the prior iteration'
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WHILE_BUILDING = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    FileNotFoundError,
     LookupError,
     MemoryError,
     RuntimeError,
@@ -95,11 +102,25 @@ class EncNetRunner(Runner):
     build_model = _built_from('model')(Runner.build_model)
     build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
     build_param_scheduler = _built_from('param_scheduler')(Runner.build_param_scheduler)
-    build_train_loop = _built_from('train_cfg or train_dataloader')(Runner.build_train_loop)
-    build_val_loop = _built_from('val_cfg, val_dataloader or val_evaluator')(Runner.build_val_loop)
-    build_test_loop = _built_from('test_cfg, test_dataloader or test_evaluator')(
-        Runner.build_test_loop
-    )
+    scale_lr = _built_from('auto_scale_lr')(Runner.scale_lr)
+
+    @_built_from('train_cfg or train_dataloader')
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_train_loop(loop)
+        check_train_loop(loop)
+        return loop
+
+    @_built_from('val_cfg, val_dataloader or val_evaluator')
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_val_loop(loop)
+        check_evaluation_loop(loop, 'val')
+        return loop
+
+    @_built_from('test_cfg, test_dataloader or test_evaluator')
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        loop = super().build_test_loop(loop)
+        check_evaluation_loop(loop, 'test')
+        return loop
 
     @staticmethod
     def build_dataloader(
@@ -112,7 +133,9 @@ class EncNetRunner(Runner):
             sampler = dataloader.get('sampler')
             if isinstance(sampler, dict):
                 dataloader['sampler'] = toolbox_changes.replaced(sampler)
-        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        dataloader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        detach_from_process(dataloader)
+        return dataloader
 
     @_built_from('default_hooks or custom_hooks')
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
@@ -122,7 +145,7 @@ class EncNetRunner(Runner):
                 for name, hook in default_hooks.items()
             }
         super().register_hooks(default_hooks, custom_hooks)
-        for hook in (FitCheckHook, LabelCheckHook, LossCheckHook):
+        for hook in (RehearsalHook, FitCheckHook, LabelCheckHook, LossCheckHook):
             if not any(isinstance(registered, hook) for registered in self.hooks):
                 self.register_hook(hook())
 
@@ -140,6 +163,10 @@ class EncNetRunner(Runner):
             self._resume = self._load_from is not None
         try:
             return super().train()
+        except RuntimeError as error:
+            if _UNUSED not in str(error):
+                raise
+            raise UserError(_what_is_unused(self.model, str(error))) from error
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise
@@ -195,6 +222,24 @@ class EncNetRunner(Runner):
     @master_only
     def dump_config(self) -> None:
         self.cfg.dump(str(Path(self.work_dir) / 'config.py'))
+
+
+def _what_is_unused(model: nn.Module, message: str) -> str:
+    """Return the sentence for parameters that had no gradient in the previous iteration.
+
+    Args:
+        model: The model, in its wrapper.
+        message: PyTorch's error message, which has the indices of the parameters.
+    """
+    listed = re.search(r'did not receive grad for rank \d+: ([\d ]+)', message)
+    names = [name for name, value in model.module.named_parameters() if value.requires_grad]
+    unused = [names[int(index)] for index in listed.group(1).split()] if listed else []
+    shown = ', '.join(unused[:3]) + ', ...' * (len(unused) > 3) or 'some parameters'
+    return (
+        f'{shown} had no part in the loss, but in several processes every parameter must have one; '
+        'set find_unused_parameters=True in the config or with --cfg-options, or remove the '
+        'unused layers.'
+    )
 
 
 def _reraise(record: logging.LogRecord) -> None:

@@ -18,7 +18,7 @@ LOSSES = {
     'weighted': dict(loss_weight=0.4),
     'class weights': dict(class_weight=WEIGHTS),
     'binary, a logit a class': dict(use_sigmoid=True),
-    'binary, a logit a class, class weights': dict(use_sigmoid=True, class_weight=[[[2.0]]]),
+    'binary, a logit a class, class weights': dict(use_sigmoid=True, class_weight=WEIGHTS),
     'binary, one logit': dict(use_sigmoid=True, loss_weight=0.4),
 }
 # Labelled share of the pixels of each image.
@@ -163,6 +163,9 @@ def test_one_process_computes_what_the_toolbox_does(name, shares, dtype, average
     # With class weights avg_non_ignore fails on ignored pixels and makes no difference.
     non_ignore = name != 'class weights'
     toolbox = MODELS.build(dict(LOSSES[name], type='CrossEntropyLoss', avg_non_ignore=non_ignore))
+    if toolbox.use_sigmoid and toolbox.class_weight:
+        # In the form that it broadcasts along the classes.
+        toolbox.class_weight = [[[weight]] for weight in toolbox.class_weight]
     for weight in ((), (pixel_weight,)):
         ours, theirs = (
             value_and_gradient(loss, logits, labels, *weight, ignore_index=IGNORED)

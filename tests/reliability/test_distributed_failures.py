@@ -51,11 +51,27 @@ def test_a_broken_image_in_one_process_ends_the_job_in_one_sentence(tiny_data, t
         tmp_path,
     ) as running:
         running.seconds_to_end(SECONDS)
-        assert running.process.returncode == 1
+        assert running.process.returncode == 2
         (sentence,) = running.errors
         assert str(broken) in sentence
-        # The remaining output is that of torchrun.
+        assert running.output.splitlines()[-1] == sentence
         assert 'Connection closed by peer' not in running.output
+
+
+def test_a_mistake_in_the_config_ends_the_job_in_one_sentence(tiny_data, tmp_path):
+    options = {**SHRUNK, 'model.decode_head.num_codes': 0}
+    with job(
+        train_command(tiny_data, tmp_path / 'work', 2, options),
+        tmp_path / 'log',
+        dict(PORT=free_port()),
+        tmp_path,
+    ) as running:
+        running.seconds_to_end(SECONDS)
+        assert running.process.returncode == 2
+        (sentence,) = running.errors
+        assert 'num_codes' in sentence
+        assert running.output.splitlines()[-1] == sentence
+        assert 'Traceback' not in running.output
 
 
 @pytest.mark.parametrize('launched, expected', [(True, 2), (False, 4)])
@@ -157,8 +173,7 @@ def test_variables_of_the_script(variables, expected, tmp_path):
         running.seconds_to_end(SECONDS)
     resume = ['--resume'] * (variables['MAX_RESTARTS'] != '0')
     assert running.output.splitlines() == [
-        '-m',
-        'torch.distributed.run',
+        str(ROOT / 'tools' / 'torchrun.py'),
         *expected,
         '--nproc_per_node=8',
         str(ROOT / 'tools' / 'train.py'),

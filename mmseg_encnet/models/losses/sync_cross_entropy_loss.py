@@ -35,7 +35,8 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
     Args:
         use_sigmoid: Whether to use binary cross-entropy, one decision per logit.
         class_weight: Weight of each class, or the name of a file with the weights. The sum is then
-            divided by the weights of the labelled pixels.
+            divided by the weights of the labelled pixels. With ``use_sigmoid``, the factor of the
+            loss of each class where it is present (``pos_weight`` in PyTorch).
         loss_weight: Weight of the loss.
         loss_name: Name of the loss in the log.
         average: ``'all'`` for the mean over the labelled pixels of all processes, ``'process'`` for
@@ -63,6 +64,9 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         if average not in ('all', 'process'):
             raise UserError(f'unknown average {average!r}; choose one of all, process.')
         self.average = average
+        if use_sigmoid and self.class_weight is not None:
+            # (C, 1, 1), because the toolbox broadcasts it against (B, C, H, W).
+            self.class_weight = [[[weight]] for weight in self.class_weight]
 
     def forward(
         self,
@@ -70,6 +74,7 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         label: Tensor,
         weight: Tensor | None = None,
         ignore_index: int = -100,
+        reduction_override: Literal['none'] | None = None,
     ) -> Tensor:
         """Return the weighted loss of the batch, a scalar.
 
@@ -79,7 +84,17 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
             weight: Weight of each pixel ``(B, H, W)``. As in mmseg, it does not change the number
                 that the sum is divided by.
             ignore_index: Label of unlabelled pixels.
+            reduction_override: ``'none'`` for the loss of each pixel ``(B, H, W)``, as
+                ``OHEMPixelSampler`` needs it.
         """
+        if reduction_override == 'none':
+            return super().forward(
+                cls_score,
+                label,
+                weight,
+                reduction_override=reduction_override,
+                ignore_index=ignore_index,
+            )
         count = self._count(cls_score, label, ignore_index)
         alone = self.average == 'process' or get_world_size() == 1
         if alone and count > 0:

@@ -14,13 +14,13 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor
 
-from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 from mmseg_encnet.models.segmentors.context import Context, merge_windows, segment
 from mmseg_encnet.models.segmentors.suppression import label_pixels, presence_threshold
 from mmseg_encnet.models.segmentors.windows import (
     Window,
     average_maps,
+    check_windows,
     place_windows,
     run_windows,
 )
@@ -61,12 +61,13 @@ class ContextEncoderDecoder(EncoderDecoder):
     With any other head it behaves exactly like ``EncoderDecoder``.
 
     Raises:
-        UserError: ``presence_threshold`` of ``test_cfg`` is not a probability, or the head has no
-            SE branch.
+        UserError: The windows of ``test_cfg`` do not cover an image, or its
+            ``presence_threshold`` is not a probability or the head has no SE branch.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        check_windows(self.test_cfg)
         presence_threshold(self)
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList = None) -> SampleList:
@@ -117,11 +118,9 @@ class ContextEncoderDecoder(EncoderDecoder):
 
     def _windows(self, size: Sequence[int]) -> list[Window]:
         """Return the windows of the toolbox's inference over an input ``(H, W)``."""
-        mode = self.test_cfg.get('mode', 'whole')
-        if mode == 'whole':
+        check_windows(self.test_cfg)
+        if self.test_cfg.get('mode', 'whole') == 'whole':
             return place_windows(size, crop_size=size, stride=size, shift_last=True)
-        if mode != 'slide':
-            raise UserError(f"test_cfg.mode must be 'whole' or 'slide', got {mode!r}.")
         return place_windows(
             size, self.test_cfg['crop_size'], self.test_cfg['stride'], shift_last=True
         )

@@ -8,11 +8,13 @@ context maps need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+from mmseg_encnet.errors import UserError
 
 T = TypeVar('T')
 
@@ -46,6 +48,42 @@ def place_windows(
         _starts_and_stops(*lengths, shift_last) for lengths in zip(size, crop_size, stride)
     )
     return [Window(row, column) for row in rows for column in columns]
+
+
+def check_windows(test_cfg: Mapping[str, Any] | None) -> None:
+    """Check how a segmentor divides images into windows.
+
+    Args:
+        test_cfg: ``mode`` is ``'whole'`` (the default) or ``'slide'``; the latter needs
+            ``crop_size`` and ``stride``, each a height and a width in pixels.
+
+    Raises:
+        UserError: The mode is unknown, or the windows do not cover the image.
+    """
+    test_cfg = test_cfg or {}
+    mode = test_cfg.get('mode', 'whole')
+    if mode not in ('whole', 'slide'):
+        raise UserError(f"model.test_cfg.mode must be 'whole' or 'slide', got {mode!r}.")
+    if mode == 'whole':
+        return
+    sizes = {}
+    for key in ('crop_size', 'stride'):
+        sizes[key] = size = test_cfg.get(key)
+        if (
+            not isinstance(size, Sequence)
+            or len(size) != 2
+            or not all(isinstance(length, int) and length > 0 for length in size)
+        ):
+            raise UserError(
+                f"model.test_cfg.mode='slide' needs {key}, a height and a width in pixels, got "
+                f'{size}; set e.g. crop_size=(480, 480) and stride=(320, 320).'
+            )
+    if any(step > length for step, length in zip(sizes['stride'], sizes['crop_size'])):
+        raise UserError(
+            f'got model.test_cfg.stride={tuple(sizes["stride"])} for windows of '
+            f'crop_size={tuple(sizes["crop_size"])}, which leaves pixels between the windows; '
+            'reduce the stride.'
+        )
 
 
 def pad(image: Tensor, size: Sequence[int], value: Tensor) -> Tensor:

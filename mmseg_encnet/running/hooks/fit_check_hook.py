@@ -7,12 +7,21 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
+from mmseg_encnet.checkpoints.fit import check_fits, leave_out_classifiers, plain_state_dict
 from mmseg_encnet.errors import UserError
 
 
+# Entry of the config.
+STRICT = 'load_from_strict'
+
+
 class FitCheckHook(Hook):
-    """Checks every checkpoint that a runner loads, and the numbers of classes of model and data."""
+    """Checks every checkpoint that a runner loads, and the numbers of classes of model and data.
+
+    Training that starts from a checkpoint for another number of classes keeps all of its weights
+    but the classifiers, unless the config has ``load_from_strict=True``. Then the checkpoint must
+    have all weights of the model (auxiliary heads may be missing), as for a test.
+    """
 
     def before_run(self, runner) -> None:
         """Check that every head has an output for every class of the data.
@@ -40,7 +49,17 @@ class FitCheckHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         # Runner.train builds its loop before it loads; in a test it is still a config.
         training = isinstance(runner._train_loop, BaseLoop)
-        check_fits(_segmentor(runner.model), plain_state_dict(checkpoint), whole=not training)
+        strict = runner.cfg.get(STRICT, False)
+        model = _segmentor(runner.model)
+        if training and not runner._resume and not strict and isinstance(checkpoint, dict):
+            left_out = leave_out_classifiers(model, checkpoint)
+            if left_out:
+                runner.logger.info(
+                    f'{runner._load_from} is for another number of classes: all weights are kept '
+                    f'but {", ".join(left_out)}, which keep their initialisation; set '
+                    f'{STRICT}=True to refuse such a checkpoint.'
+                )
+        check_fits(model, plain_state_dict(checkpoint), whole=not training or strict)
 
 
 def _segmentor(model: nn.Module) -> nn.Module:

@@ -1,13 +1,15 @@
-"""An endless order of samples, whose augmentation does not depend on the process."""
+"""Orders of samples whose augmentation does not depend on the process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Generator
+from torch.utils.data import DataLoader
 
 from mmseg_encnet.resuming.random_states import seeded
 
@@ -66,6 +68,43 @@ class SeededInfiniteSampler(InfiniteSampler):
     def _indices_of_rank(self) -> Iterator[Draw]:
         for step, index in enumerate(super()._indices_of_rank()):
             yield Draw(index, (self.seed, self.rank + step * self.world_size))
+
+
+@DATA_SAMPLERS.register_module()
+class SeededDefaultSampler(DefaultSampler):
+    """The toolbox's ``DefaultSampler``, with the same order, which also seeds the augmentation.
+
+    The random numbers of a sample depend only on the seed of the run, the epoch and the sample's
+    position in the epoch over all processes, as with :class:`SeededInfiniteSampler`.
+
+    Args:
+        dataset: Data set. Its ``__getitems__``, which PyTorch's loader prefers for batches, is
+            replaced.
+        shuffle: Whether to shuffle.
+        seed: Seed of the order and the augmentation. Default: a random one, the same in every
+            process.
+        round_up: Whether to repeat samples so that every process has the same number.
+    """
+
+    def __init__(
+        self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True
+    ) -> None:
+        super().__init__(dataset, shuffle, seed, round_up)
+        dataset.__getitems__ = _SeededReader(dataset)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for step, index in enumerate(super().__iter__()):
+            yield Draw(index, (self.seed, self.epoch, self.rank + step * self.world_size))
+
+
+def detach_from_process(dataloader: DataLoader) -> None:
+    """Let a data loader with a finite order restart without drawing from the process's generator.
+
+    PyTorch draws a seed for the workers at each start. A run that resumes at the end of an epoch
+    restores the random states after the loader's restart, and would miss that number.
+    """
+    if isinstance(dataloader.sampler, SeededDefaultSampler):
+        dataloader.generator = Generator()
 
 
 def continue_order(runner: Runner) -> None:

@@ -1,0 +1,124 @@
+"""Refuse loops, samplers, schedules and hooks that do not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import (
+    BaseLoop,
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
+
+from mmseg_encnet.errors import UserError
+
+_EPOCHS = 'EpochBasedTrainLoop with train_dataloader.sampler.type=DefaultSampler'
+_OTHER_LOOP = {'val': TestLoop, 'test': ValLoop}
+
+
+def check_train_loop(loop: BaseLoop) -> None:
+    """Check the length and the validation interval of a training loop, and that it has batches.
+
+    Raises:
+        UserError: The loop has no iteration, its data loader has no batch, or its validation
+            interval is not a positive integer.
+    """
+    if isinstance(loop, EpochBasedTrainLoop):
+        _check_positive('train_cfg.max_epochs', loop.max_epochs)
+    elif isinstance(loop, IterBasedTrainLoop):
+        _check_positive('train_cfg.max_iters', loop.max_iters)
+    else:
+        return
+    _check_positive('train_cfg.val_interval', loop.val_interval)
+    for interval in loop.dynamic_intervals:
+        _check_positive('each interval of train_cfg.dynamic_intervals', interval)
+    loader = loop.dataloader
+    if not isinstance(loader.sampler, InfiniteSampler) and len(loader) == 0:
+        raise UserError(
+            f'train_dataloader has no batch: got {len(loader.sampler)} images for '
+            f'batch_size={loader.batch_size} with drop_last=True; reduce the batch size or set '
+            'drop_last=False.'
+        )
+
+
+def check_evaluation_loop(loop: BaseLoop, split: str) -> None:
+    """Check that a loop of ``val_cfg`` or ``test_cfg`` is of that kind and ends.
+
+    Args:
+        loop: The loop.
+        split: ``'val'`` or ``'test'``.
+
+    Raises:
+        UserError: The loop is of the other kind, so the hooks of this kind would not run, or its
+            sampler is endless.
+    """
+    if isinstance(loop, _OTHER_LOOP[split]):
+        raise UserError(
+            f'got {split}_cfg.type={type(loop).__name__}, whose hooks are not those of '
+            f'{split}_cfg; use {split.capitalize()}Loop.'
+        )
+    if isinstance(loop.dataloader.sampler, InfiniteSampler):
+        raise UserError(
+            f'{split}_dataloader has an InfiniteSampler, so an evaluation would never end; set '
+            f'{split}_dataloader.sampler.type=DefaultSampler.'
+        )
+
+
+def check_schedule(runner: Runner) -> None:
+    """Check that sampler, parameter schedulers and checkpoints fit the training loop.
+
+    Raises:
+        UserError: They do not; the message lists the entries to change.
+    """
+    loop = runner.train_loop
+    if isinstance(loop, EpochBasedTrainLoop):
+        # Its sampler must end, and it resumes only at the start of an epoch.
+        changes = list(_changes_for_epochs(runner))
+        reason = 'needs epochs that end, and checkpoints between them'
+    elif isinstance(loop, IterBasedTrainLoop):
+        changes = list(_changes_for_iterations(runner))
+        reason = 'has no epochs at whose end a scheduler or checkpoint hook could act'
+    else:
+        return
+    if changes:
+        other = 'IterBasedTrainLoop' if isinstance(loop, EpochBasedTrainLoop) else _EPOCHS
+        raise UserError(
+            f'{type(loop).__name__} {reason}; set {" and ".join(changes)}, or use {other}.'
+        )
+
+
+def _changes_for_epochs(runner: Runner) -> Iterator[str]:
+    if isinstance(runner.train_dataloader.sampler, InfiniteSampler):
+        yield 'train_dataloader.sampler.type=DefaultSampler'
+    if any(not hook.by_epoch for hook in _checkpoint_hooks(runner)):
+        yield 'default_hooks.checkpoint.by_epoch=True'
+
+
+def _changes_for_iterations(runner: Runner) -> Iterator[str]:
+    for index, scheduler in enumerate(_schedulers(runner.param_schedulers)):
+        # Those that monitor a metric act after each validation.
+        if getattr(scheduler, 'by_epoch', False) and not hasattr(scheduler, 'monitor'):
+            yield f'param_scheduler.{index}.by_epoch=False'
+    if any(hook.by_epoch for hook in _checkpoint_hooks(runner)):
+        yield 'default_hooks.checkpoint.by_epoch=False'
+
+
+def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def _schedulers(schedulers: Any) -> list[Any]:
+    if isinstance(schedulers, dict):
+        return [part for group in schedulers.values() for part in _schedulers(group)]
+    return list(schedulers or ())
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or value != int(value) or value < 1:
+        raise UserError(f'{name} must be a positive integer, got {value}.')

@@ -1,0 +1,221 @@
+"""Validate one image before training."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.runner import Runner
+from mmseg.structures import SegDataSample
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from mmseg_encnet.errors import UserError, type_and_first_line
+
+# Processing the samples of a batch takes longer than reading the headers of their files.
+_SIZES = 32
+
+
+def rehearse_validation(runner: Runner) -> None:
+    """Validate the first image of this process and check which metrics result.
+
+    Metrics work on copies, nothing is logged, and no file is written.
+
+    Raises:
+        UserError: The validation cannot run, images of a batch differ in size, or a hook or
+            scheduler monitors a metric that is not measured.
+    """
+    loop = runner.val_loop
+    if loop is None:
+        return
+    dataset = loop.dataloader.dataset
+    index = next(iter(loop.dataloader.sampler), None)
+    if index is None:
+        return
+    sample = dataset[int(index)]
+    check_batches(loop.dataloader, 'val')
+    batch = loop.dataloader.collate_fn([sample])
+    model = runner.model
+    training = model.training
+    try:
+        model.eval()
+        with torch.no_grad():
+            outputs = model.val_step(batch)
+    finally:
+        model.train(training)
+    outputs = [output for output in outputs if isinstance(output, SegDataSample)]
+    names: list[str] = []
+    with _quiet(runner), tempfile.TemporaryDirectory() as folder:
+        for metric in loop.evaluator.metrics:
+            try:
+                names += _measured(metric, batch, outputs, folder)
+            except UserError:
+                raise
+            except Exception as error:
+                reason = why_not_evaluated(dataset, sample, 'val') or (
+                    f'{type(metric).__name__} of val_evaluator cannot be computed '
+                    f'({type_and_first_line(error)}); correct its arguments or the validation '
+                    'pipeline.'
+                )
+                raise UserError(reason) from error
+    _check_monitored(runner, names)
+
+
+def check_batches(dataloader: DataLoader, split: str) -> None:
+    """Check that the images of each batch have the same size after the pipeline.
+
+    Images whose files have the same size are expected to leave the pipeline with the same size;
+    one of each is processed, of at most 32 sizes.
+
+    Args:
+        dataloader: Data of a validation or test.
+        split: ``'val'`` or ``'test'``, for the message.
+
+    Raises:
+        UserError: Two images differ, which the toolbox cannot put into one batch.
+    """
+    if (dataloader.batch_size or 1) < 2 or dataloader.batch_sampler is None:
+        return
+    dataset = dataloader.dataset
+    shapes: dict[Any, tuple[int, ...]] = {}
+    for batch in dataloader.batch_sampler:
+        first = None
+        sizes = {int(index): _file_size(dataset, int(index)) for index in batch}
+        if len(set(sizes.values())) == 1:
+            continue
+        for index, size in sizes.items():
+            if size not in shapes:
+                if len(shapes) == _SIZES:
+                    return
+                inputs = dataset[index]['inputs']
+                # Test-time augmentation has a list of views.
+                views = inputs if isinstance(inputs, list) else [inputs]
+                shapes[size] = tuple(length for view in views for length in view.shape[-2:])
+            first = first or (index, shapes[size])
+            if shapes[size] != first[1]:
+                one, other = (
+                    f'{"x".join(map(str, shape[:2]))} ({_name(dataset, i)})'
+                    for i, shape in (first, (index, shapes[size]))
+                )
+                raise UserError(
+                    f'images of one {split} batch must have the same size, got {one} and {other} '
+                    f'(height x width); set {split}_dataloader.batch_size=1, or resize or pad them '
+                    'to one size in the pipeline.'
+                )
+
+
+def why_not_evaluated(dataset: Any, sample: Any, split: str) -> str | None:
+    """Return what the data of an evaluation lack, or None.
+
+    Args:
+        dataset: Data set of the evaluation.
+        sample: One of its samples, after the pipeline.
+        split: ``'val'`` or ``'test'``, for the message.
+    """
+    kind = type(dataset).__name__
+    if not (getattr(dataset, 'metainfo', None) or {}).get('classes'):
+        return (
+            f'{kind} of {split}_dataloader has no class names, which the evaluation needs; set '
+            'metainfo=dict(classes=(...), palette=[...]) of the data set.'
+        )
+    samples = sample.get('data_samples') if isinstance(sample, dict) else None
+    first = samples[0] if isinstance(samples, list) and samples else samples
+    if first is not None and 'gt_sem_seg' not in first:
+        return (
+            f'the pipeline of {split}_dataloader yields no labels, which the evaluation needs; add '
+            "dict(type='LoadAnnotations') after its last step that resizes."
+        )
+    return None
+
+
+def _measured(
+    metric: BaseMetric, batch: Any, outputs: Sequence[SegDataSample], folder: str
+) -> list[str]:
+    """Return the names of what a metric measures, from one image."""
+    metric = copy.deepcopy(metric)
+    metric.results = []
+    if getattr(metric, 'output_dir', None) is not None:
+        metric.output_dir = folder
+    metric.process(batch, [output.to_dict() for output in outputs])
+    values = metric.compute_metrics(metric.results)
+    return [f'{metric.prefix}/{name}' if metric.prefix else name for name in values]
+
+
+def _check_monitored(runner: Runner, names: Sequence[str]) -> None:
+    """Check that what hooks and schedulers monitor is measured.
+
+    Raises:
+        UserError: A monitored metric is not measured.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best:
+            for key in hook.key_indicators:
+                if key == 'auto':
+                    _check_rule(hook, names)
+                else:
+                    _check_measured(f'save_best={key!r} of {type(hook).__name__}', key, names)
+        elif isinstance(hook, EarlyStoppingHook):
+            key = hook.monitor
+            _check_measured(f'monitor={key!r} of {type(hook).__name__}', key, names)
+    schedulers = runner.param_schedulers
+    for scheduler in schedulers if isinstance(schedulers, list) else ():
+        key = getattr(scheduler, 'monitor', None)
+        if key is not None:
+            _check_measured(f'monitor={key!r} of {type(scheduler).__name__}', key, names)
+
+
+def _check_measured(monitored: str, key: str, names: Sequence[str]) -> None:
+    if key not in names:
+        raise UserError(
+            f'got {monitored}, but the validation measures {", ".join(names) or "nothing"}; choose '
+            'one of these, or change val_evaluator.'
+        )
+
+
+def _check_rule(hook: CheckpointHook, names: Sequence[str]) -> None:
+    if not names:
+        raise UserError("got save_best='auto', but the validation measures nothing; set it to None.")
+    try:
+        copy.copy(hook)._init_rule(hook.rules, [names[0]])
+    except ValueError as error:
+        raise UserError(
+            f"got save_best='auto', but whether a larger {names[0]} is better is unknown; set "
+            "save_best and rule='greater' or rule='less' of the checkpoint hook."
+        ) from error
+
+
+@contextmanager
+def _quiet(runner: Runner) -> Iterator[None]:
+    """Suppress tables, and warnings about classes that do not occur in the image."""
+    disabled, runner.logger.disabled = runner.logger.disabled, True
+    try:
+        with warnings.catch_warnings(), np.errstate(all='ignore'):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        runner.logger.disabled = disabled
+
+
+def _file_size(dataset: Any, index: int) -> Any:
+    """Return width and height of an image file, or something else for an unreadable header."""
+    try:
+        with Image.open(dataset.get_data_info(index)['img_path']) as image:
+            return image.size
+    except (AttributeError, KeyError, OSError):
+        return index
+
+
+def _name(dataset: Any, index: int) -> str:
+    try:
+        return Path(dataset.get_data_info(index)['img_path']).name
+    except (AttributeError, KeyError):
+        return f'number {index}'
