@@ -16,6 +16,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmseg_encnet.checkpoints.whole_files import WHOLE_FILES, remove_leftovers, write_whole
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.resuming.process_state import (
     capture_process,
     restore_process,
@@ -51,6 +52,16 @@ class ResumableCheckpointHook(CheckpointHook):
     _before_validation: dict[str, Any] | None = None
     _saved_step: int | None = None
     _saved_validated: int | None = None
+
+    def _init_rule(self, rules, key_indicators) -> None:
+        try:
+            super()._init_rule(rules, key_indicators)
+        except ValueError as error:
+            keys = ', '.join(key_indicators)
+            raise UserError(
+                f'got save_best={keys!r}, but whether a larger {keys} is better is unknown; set '
+                "default_hooks.checkpoint.rule='greater' or rule='less'."
+            ) from error
 
     def before_train(self, runner) -> None:
         super().before_train(runner)

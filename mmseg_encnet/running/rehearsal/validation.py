@@ -189,7 +189,7 @@ def _check_rule(hook: CheckpointHook, names: Sequence[str]) -> None:
     except ValueError as error:
         raise UserError(
             f"got save_best='auto', but whether a larger {names[0]} is better is unknown; set "
-            "save_best and rule='greater' or rule='less' of the checkpoint hook."
+            "default_hooks.checkpoint.save_best and rule='greater' or rule='less'."
         ) from error
 
 

@@ -44,22 +44,25 @@ def sampler(kind: str) -> dict:
     return {'train_dataloader.sampler': dict(_delete_=True, type=kind, shuffle=True)}
 
 
-# Options, and the last checkpoint. Two batches are an epoch.
+# Options, the last checkpoint, and the one from which to resume. Two batches are an epoch.
 FITTING = {
-    'iterations, DefaultSampler': ({**ITERATIONS, **sampler('DefaultSampler')}, 'iter_4.pth'),
+    'iterations, DefaultSampler': ({**ITERATIONS, **sampler('DefaultSampler')}, 'iter_4.pth', 2),
     'iterations, DefaultSampler, a worker': (
         {**ITERATIONS, **sampler('DefaultSampler'), **WORKER},
         'iter_4.pth',
+        3,
     ),
-    'iterations, hooks': ({**ITERATIONS, 'custom_hooks': HOOKS}, 'iter_4.pth'),
-    'epochs, DefaultSampler': ({**EPOCHS, **sampler('DefaultSampler')}, 'epoch_3.pth'),
+    'iterations, hooks': ({**ITERATIONS, 'custom_hooks': HOOKS}, 'iter_4.pth', 2),
+    'epochs, DefaultSampler': ({**EPOCHS, **sampler('DefaultSampler')}, 'epoch_3.pth', 1),
     'epochs, SeededDefaultSampler, a worker': (
         {**EPOCHS, **sampler('SeededDefaultSampler'), **WORKER},
         'epoch_3.pth',
+        1,
     ),
     'epochs, hooks': (
         {**EPOCHS, **sampler('DefaultSampler'), 'custom_hooks': HOOKS},
         'epoch_3.pth',
+        1,
     ),
 }
 
@@ -81,21 +84,19 @@ def configured(tiny_config, options: dict, work_dir: str):
 
 @pytest.mark.parametrize('name', FITTING)
 def test_fitting_combinations_resume_exactly(name, tiny_config, tmp_path):
-    options, last = FITTING[name]
+    options, last, step = FITTING[name]
     options = {**options, 'randomness.seed': 4}
     run_training(configured(tiny_config, options, 'whole'))
     whole = CheckpointLoader.load_checkpoint(str(tmp_path / 'whole' / last))
-    kind, _, end = last.removesuffix('.pth').partition('_')
-    for step in range(1, int(end)):
-        clear_toolbox_state()
-        work_dir = tmp_path / f'from_{step}'
-        cfg = configured(tiny_config, options, work_dir.name)
-        work_dir.mkdir()
-        shutil.copy(tmp_path / 'whole' / f'{kind}_{step}.pth', work_dir)
-        (work_dir / 'last_checkpoint').write_text(str(work_dir / f'{kind}_{step}.pth'))
-        cfg.resume = True
-        run_training(cfg)
-        assert_same(CheckpointLoader.load_checkpoint(str(work_dir / last)), whole)
+    clear_toolbox_state()
+    cfg = configured(tiny_config, options, 'resumed')
+    between = last.rpartition('_')[0] + f'_{step}.pth'
+    (tmp_path / 'resumed').mkdir()
+    shutil.copy(tmp_path / 'whole' / between, tmp_path / 'resumed')
+    (tmp_path / 'resumed' / 'last_checkpoint').write_text(str(tmp_path / 'resumed' / between))
+    cfg.resume = True
+    run_training(cfg)
+    assert_same(CheckpointLoader.load_checkpoint(str(tmp_path / 'resumed' / last)), whole)
 
 
 def test_an_interrupted_validation_of_an_epoch_is_repeated(tiny_config, tmp_path):
@@ -109,7 +110,7 @@ def test_an_interrupted_validation_of_an_epoch_is_repeated(tiny_config, tmp_path
 
     options = {**EPOCHS, **sampler('DefaultSampler'), 'randomness.seed': 4}
     run_training(configured(tiny_config, options, 'whole'))
-    for epoch in (1, 3):
+    for epoch in (1, 3):  # the last epoch has no iteration after it
         clear_toolbox_state()
         work_dir = f'killed_{epoch}'
         runner = EncNetRunner.from_cfg(configured(tiny_config, options, work_dir))
