@@ -49,6 +49,7 @@ class ResumableCheckpointHook(CheckpointHook):
 
     _states: list[dict[str, Any]] | None = None
     _resumed: dict[str, Any] | None = None
+    _has_states = False
     _before_validation: dict[str, Any] | None = None
     _saved_step: int | None = None
     _saved_validated: int | None = None
@@ -75,7 +76,9 @@ class ResumableCheckpointHook(CheckpointHook):
             # Without a limit: the outdated checkpoint stays in the list until it is removed.
             self.keep_ckpt_ids = deque(self.keep_ckpt_ids)
         continue_order(runner)
-        if self._resumed is not None and _validation_missed(runner):
+        if self._has_states and _validation_missed(runner):
+            self._saved_step = runner.epoch if self.by_epoch else runner.iter
+            self._saved_validated = runner.message_hub.runtime_info.get(_VALIDATED)
             runner.val_loop.run()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -109,13 +112,15 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         states = checkpoint.get('process_states') if runner._resume else None
+        self._has_states = bool(states)
         if states and get_rank() < len(states):
             self._resumed = states[get_rank()]
             warn_of_other_threads(runner, self._resumed)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         average_running_statistics(_models(runner))
-        self._states = all_gather_object(capture_process(runner))
+        # After a repeated validation, what was loaded is not restored yet.
+        self._states = all_gather_object(self._resumed or capture_process(runner))
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             self.keep_ckpt_ids.append(step)
             # Includes the one removed below: if killed before that, the resumed run removes it.
