@@ -5,8 +5,8 @@ Its parts, in the order in which they act:
 1. :mod:`.seeded_samplers` derives the augmentation of a sample from the seed and the
    sample's position, independently of interruptions and of the number of workers.
 2. :mod:`.resumable_checkpoint_hook` writes checkpoints that are always complete, with
-   :mod:`.process_state` of every process, which includes its :mod:`.random_states`, and with the average of
-   their :mod:`.running_statistics`.
+   :mod:`.process_state` of every process, which includes its :mod:`.random_states`, and with the
+   average of their :mod:`.running_statistics`.
 3. :mod:`.find` chooses the checkpoint that ``--resume`` continues from.
 4. The hook then restores the state of each process, continues the order of the samples and repeats
    a validation that the interruption cut off.

@@ -38,6 +38,7 @@ from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
 from mmseg_encnet.running.rehearsal.loops import check_evaluation_loop, check_train_loop
+from mmseg_encnet.running.rehearsal.validation import why_not_evaluated
 
 # In PyTorch's message if a parameter has no gradient in a process group.
 _UNUSED = 'Expected to have finished reduction in the prior iteration'
@@ -86,6 +87,8 @@ class EncNetRunner(Runner):
 
     - Every sample and every checkpoint is checked, see
       :mod:`mmseg_encnet.datasets.checked` and :mod:`mmseg_encnet.checkpoints.fit`.
+    - Before the first iteration, mistakes that would surface later are looked for, see
+      :mod:`mmseg_encnet.running.rehearsal`.
     - In a process group without GPUs, the model is wrapped for the CPU, and synchronised batch
       norm, which PyTorch cannot train there, falls back to plain batch norm with a warning.
     - With any config, training survives a kill and resumes exactly, see
@@ -174,6 +177,18 @@ class EncNetRunner(Runner):
                 f'work dir {self.work_dir} cannot be written ({error.strerror}); free space there '
                 'and continue from the last checkpoint with --resume.'
             ) from error
+
+    def test(self) -> dict[str, float]:
+        try:
+            return super().test()
+        except (KeyError, TypeError) as error:
+            # From a metric.
+            if isinstance(self._test_loop, BaseLoop):
+                dataset = self._test_loop.dataloader.dataset
+                reason = why_not_evaluated(dataset, dataset[0], 'test')
+                if reason:
+                    raise UserError(reason) from error
+            raise
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed or get_device() != 'cpu':

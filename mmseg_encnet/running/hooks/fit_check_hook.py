@@ -10,7 +10,6 @@ from torch import nn
 from mmseg_encnet.checkpoints.fit import check_fits, leave_out_classifiers, plain_state_dict
 from mmseg_encnet.errors import UserError
 
-
 # Entry of the config.
 STRICT = 'load_from_strict'
 

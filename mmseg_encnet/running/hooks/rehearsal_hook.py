@@ -10,7 +10,7 @@ from mmseg_encnet.resuming.random_states import capture_states, restore_states
 from mmseg_encnet.running.rehearsal.loops import check_schedule
 from mmseg_encnet.running.rehearsal.losses import check_losses
 from mmseg_encnet.running.rehearsal.norms import check_norms
-from mmseg_encnet.running.rehearsal.validation import rehearse_validation
+from mmseg_encnet.running.rehearsal.validation import check_batches, rehearse_validation
 
 
 class RehearsalHook(Hook):
@@ -34,6 +34,9 @@ class RehearsalHook(Hook):
         finally:
             restore_states(states)
         _tell(runner)
+
+    def before_test(self, runner) -> None:
+        check_batches(runner.test_loop.dataloader, 'test')
 
 
 def _tell(runner) -> None:

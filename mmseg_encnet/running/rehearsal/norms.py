@@ -59,9 +59,7 @@ def _smallest_batch(dataloader: DataLoader) -> int:
 
 
 @contextmanager
-def _watched(
-    layers: dict[nn.Module, str], smallest: int, dataloader: DataLoader
-) -> Iterator[None]:
+def _watched(layers: dict[nn.Module, str], smallest: int, dataloader: DataLoader) -> Iterator[None]:
     def check(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if _values(layer, inputs[0].shape, smallest) > 1:
             return

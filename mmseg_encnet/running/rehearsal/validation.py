@@ -183,7 +183,9 @@ def _check_measured(monitored: str, key: str, names: Sequence[str]) -> None:
 
 def _check_rule(hook: CheckpointHook, names: Sequence[str]) -> None:
     if not names:
-        raise UserError("got save_best='auto', but the validation measures nothing; set it to None.")
+        raise UserError(
+            "got save_best='auto', but the validation measures nothing; set it to None."
+        )
     try:
         copy.copy(hook)._init_rule(hook.rules, [names[0]])
     except ValueError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mmengine.runner.loops
 import pytest
+from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import CheckpointLoader
 from same_to_the_bit import assert_same
@@ -23,9 +24,7 @@ ITERATIONS = {
     'default_hooks.checkpoint.max_keep_ckpts': -1,
 }
 EPOCHS = {
-    'train_cfg': dict(
-        type='EpochBasedTrainLoop', max_epochs=3, val_interval=1, _delete_=True
-    ),
+    'train_cfg': dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1, _delete_=True),
     'default_hooks.checkpoint.interval': 1,
     'default_hooks.checkpoint.by_epoch': True,
     'default_hooks.checkpoint.max_keep_ckpts': -1,
@@ -99,35 +98,42 @@ def test_fitting_combinations_resume_exactly(name, tiny_config, tmp_path):
     assert_same(CheckpointLoader.load_checkpoint(str(tmp_path / 'resumed' / last)), whole)
 
 
-def test_an_interrupted_validation_of_an_epoch_is_repeated(tiny_config, tmp_path):
+class KilledError(BaseException):
+    """Represents a signal that ends the process at once."""
+
+
+class KilledInValidation(Hook):
+    """Ends the process in one of its validations."""
+
+    def __init__(self, validation: int) -> None:
+        self.left = validation
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.left -= batch_idx == 0
+        if not self.left:
+            raise KilledError
+
+
+# No iteration follows the last epoch.
+@pytest.mark.parametrize('epoch', [1, 3])
+def test_an_interrupted_validation_of_an_epoch_is_repeated(epoch, tiny_config, tmp_path):
     """The first checkpoint of an epoch does not contain the result of its validation."""
-
-    class KilledError(BaseException):
-        pass
-
-    def kill(*_):
-        raise KilledError
-
     options = {**EPOCHS, **sampler('DefaultSampler'), 'randomness.seed': 4}
     run_training(configured(tiny_config, options, 'whole'))
-    for epoch in (1, 3):  # the last epoch has no iteration after it
-        clear_toolbox_state()
-        work_dir = f'killed_{epoch}'
-        runner = EncNetRunner.from_cfg(configured(tiny_config, options, work_dir))
-        loop, runs = runner.val_loop, []
-        run = loop.run
-        loop.run = lambda: runs.append(1) or (kill() if len(runs) == epoch else run())
-        with pytest.raises(KilledError):
-            runner.train()
-        clear_toolbox_state()
-        cfg = configured(tiny_config, options, work_dir)
-        cfg.resume = True
-        run_training(cfg)
-        ends = [
-            CheckpointLoader.load_checkpoint(str(tmp_path / folder / 'epoch_3.pth'))
-            for folder in ('whole', work_dir)
-        ]
-        assert_same(*ends)
+    clear_toolbox_state()
+    runner = EncNetRunner.from_cfg(configured(tiny_config, options, 'killed'))
+    runner.register_hook(KilledInValidation(epoch))
+    with pytest.raises(KilledError):
+        runner.train()
+    clear_toolbox_state()
+    cfg = configured(tiny_config, options, 'killed')
+    cfg.resume = True
+    run_training(cfg)
+    one, other = (
+        CheckpointLoader.load_checkpoint(str(tmp_path / work_dir / 'epoch_3.pth'))
+        for work_dir in ('whole', 'killed')
+    )
+    assert_same(one, other)
 
 
 REFUSED = {

@@ -129,8 +129,6 @@ def test_options_that_cannot_work_are_refused(name):
 
 def test_losses_of_the_se_branch():
     plain = dict(type='SyncCrossEntropyLoss')
-    check_losses(
-        Segmentor(plain, loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
-    )
+    check_losses(Segmentor(plain, loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)))
     with pytest.raises(UserError, match=r'DiceLoss of model\.decode_head\.loss_se_decode cannot'):
         check_losses(Segmentor(plain, loss_se_decode=dict(type='DiceLoss')))

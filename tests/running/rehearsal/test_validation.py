@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmseg.datasets import BaseSegDataset
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 from same_to_the_bit import assert_same
 from tiny_setup import ROOT, SHRUNK
@@ -19,7 +20,7 @@ from toolbox_state import clear_toolbox_state
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
-from mmseg_encnet.running.processes import run_training
+from mmseg_encnet.running.processes import run_test, run_training
 from mmseg_encnet.running.runner import EncNetRunner
 
 
@@ -29,9 +30,9 @@ class DatasetWithoutNames(BaseSegDataset):
 
 
 def without_labels(cfg) -> None:
-    cfg.val_dataloader.dataset.pipeline = [
-        step for step in cfg.val_dataloader.dataset.pipeline if step['type'] != 'LoadAnnotations'
-    ]
+    for split in ('val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        dataset.pipeline = [step for step in dataset.pipeline if step['type'] != 'LoadAnnotations']
 
 
 def without_names(cfg) -> None:
@@ -136,6 +137,31 @@ def test_mistakes_are_refused_before_training(name, tiny_config, tmp_path):
         run_training(cfg)
     assert words in str(refused.value)
     assert not list((tmp_path / 'work').rglob('scalars.json'))
+
+
+TESTS = {
+    'images of different sizes': (
+        {'test_dataloader.batch_size': 2},
+        None,
+        'images of one test batch must have the same size, got 64x50 (0.jpg) and 50x64 (1.jpg)',
+    ),
+    'no class names': ({}, without_names, 'DatasetWithoutNames of test_dataloader has no class'),
+    'no labels': ({}, without_labels, 'the pipeline of test_dataloader yields no labels'),
+}
+
+
+@pytest.mark.parametrize('name', TESTS)
+def test_mistakes_of_a_test_end_in_one_sentence(name, tiny_config, tmp_path):
+    options, change, words = TESTS[name]
+    cfg = tiny_config(options)
+    if change:
+        change(cfg)
+    init_default_scope('mmseg')
+    weights = MODELS.build(tiny_config().model).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
+    with pytest.raises(UserError) as refused:
+        run_test(cfg, str(tmp_path / 'weights.pth'))
+    assert words in str(refused.value)
 
 
 class Stopped(BaseException):
