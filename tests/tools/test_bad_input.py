@@ -134,7 +134,8 @@ def test_broken_validation_data_leaves_the_checkpoints(run_tool, tiny_data, tiny
     assert all(
         (work_dir / name).read_bytes() == content
         for name, content in before.items()
-        if (work_dir / name).is_file()
+        # The repeated validation is added to the last one.
+        if (work_dir / name).is_file() and name != 'iter_2.pth'
     )
 
 

@@ -7,7 +7,7 @@ this loss departs from it on more than one GPU; ``average='process'`` gives the 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from mmengine.dist import get_world_size
@@ -64,9 +64,10 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
         if average not in ('all', 'process'):
             raise UserError(f'unknown average {average!r}; choose one of all, process.')
         self.average = average
-        if use_sigmoid and self.class_weight is not None:
+        weights: list[Any] | None = getattr(self, 'class_weight')  # noqa: B009  (untyped)
+        if use_sigmoid and weights is not None:
             # (C, 1, 1), because the toolbox broadcasts it against (B, C, H, W).
-            self.class_weight = [[[weight]] for weight in self.class_weight]
+            self.class_weight = [[[weight]] for weight in weights]
 
     def forward(
         self,

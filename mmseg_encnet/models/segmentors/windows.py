@@ -66,9 +66,9 @@ def check_windows(test_cfg: Mapping[str, Any] | None) -> None:
         raise UserError(f"model.test_cfg.mode must be 'whole' or 'slide', got {mode!r}.")
     if mode == 'whole':
         return
-    sizes = {}
+    sizes: dict[str, Sequence[int]] = {}
     for key in ('crop_size', 'stride'):
-        sizes[key] = size = test_cfg.get(key)
+        size = test_cfg.get(key)
         if (
             not isinstance(size, Sequence)
             or len(size) != 2
@@ -78,6 +78,7 @@ def check_windows(test_cfg: Mapping[str, Any] | None) -> None:
                 f"model.test_cfg.mode='slide' needs {key}, a height and a width in pixels, got "
                 f'{size}; set e.g. crop_size=(480, 480) and stride=(320, 320).'
             )
+        sizes[key] = size
     if any(step > length for step, length in zip(sizes['stride'], sizes['crop_size'])):
         raise UserError(
             f'got model.test_cfg.stride={tuple(sizes["stride"])} for windows of '
