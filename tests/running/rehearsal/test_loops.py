@@ -32,7 +32,6 @@ EPOCHS = {
 WORKER = {'train_dataloader.num_workers': 1, 'train_dataloader.persistent_workers': True}
 HOOKS = [
     dict(type='CodebookInitHook', num_images=2),
-    dict(type='ContextSheetHook', indices=1),
     dict(type='DictionaryHealthHook', interval=1),
     dict(type='EMAHook'),
     dict(type='EarlyStoppingHook', monitor='mIoU', patience=9),
@@ -59,7 +58,12 @@ FITTING = {
         1,
     ),
     'epochs, hooks': (
-        {**EPOCHS, **sampler('DefaultSampler'), 'custom_hooks': HOOKS},
+        {
+            **EPOCHS,
+            'train_cfg': {**EPOCHS['train_cfg'], 'val_interval': 3},
+            **sampler('DefaultSampler'),
+            'custom_hooks': [*HOOKS, dict(type='ContextSheetHook', indices=1)],
+        },
         'epoch_3.pth',
         1,
     ),
