@@ -21,6 +21,7 @@ from mmseg.structures import SegDataSample
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.datasets.checked import what_is_broken
 from mmseg_encnet.errors import UserError, about
+from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 
 
@@ -113,7 +114,9 @@ class Segmentor:
         if context_maps:
             packed['data_samples'].set_metainfo(dict(context_maps=True))
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        return self.model.test_step(batch)[0]
+        sample = self.model.test_step(batch)[0]
+        set_integer_labels(sample)
+        return sample
 
 
 def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> Segmentor:

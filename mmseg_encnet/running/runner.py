@@ -33,6 +33,7 @@ from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.running.explain import explain
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
+from mmseg_encnet.running.hooks.label_type_hook import LabelTypeHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -122,7 +123,7 @@ class EncNetRunner(Runner):
                 for name, hook in default_hooks.items()
             }
         super().register_hooks(default_hooks, custom_hooks)
-        for hook in (FitCheckHook, LabelCheckHook, LossCheckHook):
+        for hook in (FitCheckHook, LabelCheckHook, LabelTypeHook, LossCheckHook):
             if not any(isinstance(registered, hook) for registered in self.hooks):
                 self.register_hook(hook())
 

@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.segmentors import absent_classes, suppress_absent
+from mmseg_encnet.models.labels import label_pixels
+from mmseg_encnet.models.segmentors import absent_classes
 from mmseg_encnet.predicting import Segmentor
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 
@@ -60,10 +61,11 @@ class Session:
     Attributes:
         classes: Class names by index.
         palette: RGB colours by index.
-        scores: Class scores ``(num_classes, H, W)`` on the CPU, or None if no class can be removed.
+        scores: ``seg_logits`` of the prediction on the CPU, or None if no class can be removed.
         presence: Probability ``(num_classes,)`` that each class is present, or None if the model
             does not predict it.
         unchanged: Labels ``(H, W)`` without a threshold.
+        score_threshold: Threshold of a single score for two classes, otherwise None.
     """
 
     classes: Sequence[str]
@@ -71,6 +73,7 @@ class Session:
     scores: Tensor | None
     presence: Tensor | None
     unchanged: np.ndarray
+    score_threshold: float | None = None
 
     @property
     def can_remove(self) -> bool:
@@ -87,7 +90,8 @@ class Session:
         """Return class indices ``(H, W)`` without the classes that a threshold removes."""
         if not self.removed(threshold).any():
             return self.unchanged
-        return suppress_absent(self.scores, self.presence, threshold).argmax(dim=0).numpy()
+        absent = absent_classes(self.presence, threshold)
+        return label_pixels(self.scores, self.score_threshold, absent)[0].numpy()
 
 
 def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, ContextPrediction]:
@@ -107,8 +111,13 @@ def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, 
     presence = scores = None
     if 'presence' in sample:
         presence = sample.presence.detach().cpu()
-        # With a single score for two classes no class can be removed.
-        if len(sample.seg_logits.data) == len(presence):
-            scores = sample.seg_logits.data.detach().cpu()
-    session = Session(segmentor.classes, segmentor.palette, scores, presence, context.prediction)
+        scores = sample.seg_logits.data.detach().cpu()
+    session = Session(
+        segmentor.classes,
+        segmentor.palette,
+        scores,
+        presence,
+        context.prediction,
+        sample.metainfo.get('score_threshold'),
+    )
     return session, context
