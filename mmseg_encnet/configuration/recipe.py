@@ -158,7 +158,7 @@ def published_recipe(
             scale=(base_size, base_size),
             ratio_range=(0.5, 2.0),
             keep_ratio=True,
-            backend='pillow',
+            resize_type='ChannelwiseResize',
         )
     blur = [dict(type='RandomGaussianBlur', prob=0.5, radius_range=(0.0, 1.0))]
     train_pipeline = [

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads import EncodingHead
+from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import label_pixels
 
 
@@ -61,12 +62,7 @@ class FoldedEncNet(nn.Module):
         mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
         self.register_buffer('pixel_mean', torch.zeros(1, 1, 1) if mean is None else mean.clone())
         self.register_buffer('pixel_std', torch.ones(1, 1, 1) if std is None else std.clone())
-        # The first convolution of every backbone reads the image.
-        self.in_channels = next(
-            module.in_channels
-            for module in self.backbone.modules()
-            if isinstance(module, nn.Conv2d)
-        )
+        self.in_channels = input_channels(self.backbone)
 
     def labels(self, scores: Tensor) -> Tensor:
         """Return the labels ``(B, 1, H, W)``, int64, of the scores of :meth:`forward`."""

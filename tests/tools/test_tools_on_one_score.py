@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import draw_photographs
 from mmseg.apis import MMSegInferencer
 from mmseg.registry import MODELS
 from PIL import Image
-from tiny_setup import ROOT, SHRUNK
+from tiny_setup import ROOT, SHRUNK, draw_photographs
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.predicting import load_segmentor
@@ -143,8 +142,7 @@ def test_a_class_below_the_presence_threshold_gets_no_pixel(run_tool, options, w
 
 def test_demo_page(options, weights, expected):
     segmentor = load_segmentor(load_config(str(BINARY), options), str(weights), 'cpu')
-    image = np.array(Image.open(images(options)[0]).convert('RGB'))
-    session, context = label_photograph(segmentor, image)
+    session, context = label_photograph(segmentor, segmentor.load(images(options)[0]))
     assert (session.labels(0) == expected[0]).all()
     assert (context.prediction == expected[0]).all()
     assert session.can_remove
