@@ -6,7 +6,7 @@ worker process, and a label value outside the classes as a failed assertion on t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from PIL import Image
 from mmseg_encnet.datasets.loading import check_loader
 from mmseg_encnet.datasets.orientation import check_orientation, quarter_turn, says_orientation
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_resizing
+from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 
 
@@ -31,11 +32,17 @@ class CheckedPipeline(Compose):
 
     Args:
         dataset: Data set with ``metainfo['classes']`` and ``ignore_index``.
+        transforms: Some of its transforms; by default all.
         orientation_stated: Whether its config says how images with an EXIF orientation are loaded.
     """
 
-    def __init__(self, dataset: BaseDataset, orientation_stated: bool = True) -> None:
-        super().__init__(dataset.pipeline.transforms)
+    def __init__(
+        self,
+        dataset: BaseDataset,
+        transforms: Sequence[Callable] | None = None,
+        orientation_stated: bool = True,
+    ) -> None:
+        super().__init__(dataset.pipeline.transforms if transforms is None else transforms)
         self.orientation_stated = orientation_stated
         self.dataset_name = type(dataset).__name__
         self.num_classes = len(dataset.metainfo.get('classes') or ())
@@ -141,7 +148,8 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
                 f'{getattr(leaf, "img_suffix", "the expected suffix")!r} under '
                 f'{leaf.data_prefix.get("img_path")}; check data_root and data_prefix.'
             )
-        leaf.pipeline = CheckedPipeline(leaf, says_orientation(part.get('pipeline')))
+        stated = says_orientation(part.get('pipeline'))
+        leaf.pipeline = CheckedPipeline(leaf, orientation_stated=stated)
     return dataset
 
 
@@ -227,17 +235,6 @@ def _leaf_configs(cfg: dict[str, Any]):
         yield cfg
     for part in nested:
         yield from _leaf_configs(part)
-
-
-def leaf_datasets(dataset: Any) -> Iterator[BaseDataset]:
-    """Yield the data sets inside the toolbox's wrappers."""
-    nested = getattr(dataset, 'datasets', None) or (
-        [dataset.dataset] if hasattr(dataset, 'dataset') else []
-    )
-    if not nested and isinstance(dataset, BaseDataset):
-        yield dataset
-    for part in nested:
-        yield from leaf_datasets(part)
 
 
 def _place(cfg: dict[str, Any]) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
+from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 
 _TAG = 0x0112
@@ -62,6 +64,26 @@ def check_orientation(image: str | None) -> None:
         "every pipeline: 'color' if labels are drawn on the upright image, "
         "'color_ignore_orientation' if they follow the stored pixels."
     )
+
+
+def check_orientations(dataset: Any, limit: int = 1000) -> None:
+    """Check the labelled images of a data set as :func:`check_orientation` does.
+
+    Args:
+        dataset: A data set, or a wrapper around others.
+        limit: Number of images to check at most, chosen at random with a fixed seed.
+
+    Raises:
+        UserError: An image is turned without a change of its size, and the config does not state
+            what that means.
+    """
+    for leaf in leaf_datasets(dataset):
+        if getattr(leaf.pipeline, 'orientation_stated', True):
+            continue
+        for index in np.random.default_rng(0).permutation(len(leaf))[:limit].tolist():
+            sample = leaf.get_data_info(index)
+            if 'seg_map_path' in sample:
+                check_orientation(sample.get('img_path'))
 
 
 def quarter_turn(image: str | None) -> str:

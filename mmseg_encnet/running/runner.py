@@ -31,6 +31,7 @@ from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
 from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.running.explain import explain
+from mmseg_encnet.running.hooks.data_check_hook import DataCheckHook
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.label_type_hook import LabelTypeHook
@@ -123,7 +124,7 @@ class EncNetRunner(Runner):
                 for name, hook in default_hooks.items()
             }
         super().register_hooks(default_hooks, custom_hooks)
-        for hook in (FitCheckHook, LabelCheckHook, LabelTypeHook, LossCheckHook):
+        for hook in (FitCheckHook, DataCheckHook, LabelCheckHook, LabelTypeHook, LossCheckHook):
             if not any(isinstance(registered, hook) for registered in self.hooks):
                 self.register_hook(hook())
 

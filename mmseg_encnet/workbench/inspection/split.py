@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -18,14 +17,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mmseg_encnet.datasets.checked import build_checked_dataset, leaf_datasets
+from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.datasets.loading import displayable, in_rgb_order
+from mmseg_encnet.datasets.occurrence import LOADS_LABELS, Occurrence, count_pixels
+from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, count_pixels
+from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
 
 SPLITS = ('train', 'val', 'test')
-
-_LOADS_LABELS = re.compile(r'Load\w*Annotation')
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class InspectedSplit:
             steps = [
                 step
                 for step in changed.get('pipeline', ())
-                if _LOADS_LABELS.search(str(step['type']))
+                if LOADS_LABELS.search(str(step['type']))
             ]
             if not steps:
                 raise UserError(
@@ -220,6 +219,18 @@ class LabelCounts(Dataset):
                 'ignored; check the labels and reduce_zero_label.'
             )
         return statistics
+
+
+def occurrence(labels: LabelCounts, statistics: LabelStatistics) -> Occurrence:
+    """Return which classes occur in the labels of a split, from its statistics."""
+    return Occurrence(
+        labels.classes,
+        statistics.pixels > 0,
+        statistics.ignored_pixels > 0,
+        statistics.images,
+        len(labels),
+        any(getattr(leaf, 'reduce_zero_label', False) for leaf in leaf_datasets(labels.dataset)),
+    )
 
 
 def _classes(dataset: Any) -> list[str]:
