@@ -19,7 +19,7 @@ from PIL import Image
 
 from mmseg_encnet.datasets.loading import check_loader
 from mmseg_encnet.datasets.orientation import check_orientation, quarter_turn, says_orientation
-from mmseg_encnet.datasets.transforms.channelwise_resize import check_resizing
+from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 
@@ -58,7 +58,7 @@ class CheckedPipeline(Compose):
         loaded = False
         for transform in self.transforms:
             try:
-                check_resizing(transform, data)
+                check_channels(transform, data)
                 data = transform(data)
             except UserError:
                 raise
@@ -168,18 +168,20 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
         try:
             if not fileio.exists(path):
                 return f'{kind} file {path} is missing; restore it or remove it from the list.'
-            backend = 'pillow' if kind == 'label' else 'cv2'
-            content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
-            decoded = content is not None
-            sizes += [_size(content.shape[:2])] if decoded else []
+            size = _size_of(path, kind)
+            sizes += [_size(size)] if size else []
+            decoded = size is not None
         except Exception:
             decoded = False
         if not decoded:
-            if path.lower().endswith(('.tif', '.tiff')):
+            if kind == 'image' and path.lower().endswith(('.tif', '.tiff')):
+                if 'failed to load image' not in str(error):
+                    # Of tifffile, which decodes more.
+                    continue
                 return (
-                    f'{kind} file {path} cannot be decoded as an image; replace it or, if it has '
-                    "more than four channels, set imdecode_backend='tifffile' and "
-                    "color_type='unchanged' of LoadImageFromFile."
+                    f'image file {path} cannot be decoded; replace it or, if it has more than four '
+                    "channels, set imdecode_backend='tifffile' and color_type='unchanged' of "
+                    'LoadImageFromFile.'
                 )
             return f'{kind} file {path} cannot be decoded as an image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
@@ -187,6 +189,15 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
     if sizes:
         shown += f' of {sizes[0]} pixels (height x width)'
     return f'{shown} cannot be processed ({reason}); remove it from the list.'
+
+
+def _size_of(path: str, kind: str) -> tuple[int, ...] | None:
+    """Return height and width of an image or label, None if it cannot be decoded."""
+    if path.endswith('.npy'):
+        return np.load(path, mmap_mode='r').shape[:2]
+    backend = 'pillow' if kind == 'label' else 'cv2'
+    content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
+    return None if content is None else content.shape[:2]
 
 
 def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:

@@ -22,7 +22,7 @@ from mmseg.structures import SegDataSample
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.datasets.checked import what_is_broken
 from mmseg_encnet.datasets.loading import check_loader, displayable, in_rgb_order, read_image
-from mmseg_encnet.datasets.transforms.channelwise_resize import check_resizing
+from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.errors import UserError, about
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
@@ -107,7 +107,7 @@ class Segmentor:
         packed, path = dict(image.results), image.results['img_path']
         try:
             for step in image.steps:
-                check_resizing(step, packed)
+                check_channels(step, packed)
                 packed = step(packed)
         except UserError:
             raise

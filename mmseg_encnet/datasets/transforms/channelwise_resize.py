@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from mmcv.image.geometric import pillow_interp_codes, rescale_size
-from mmcv.transforms import RandomResize, Resize
+from mmcv.transforms import Pad, RandomResize, Resize
 from mmseg.registry import TRANSFORMS
 
 from mmseg_encnet.datasets.transforms.through_pillow import through_pillow
@@ -61,8 +61,8 @@ class ChannelwiseResize(Resize):
         results['keep_ratio'] = self.keep_ratio
 
 
-def check_resizing(transform: Any, results: Any) -> None:
-    """Check that a transform does not take a channel of an image as transparency.
+def check_channels(transform: Any, results: Any) -> None:
+    """Check that a transform can process the channels of an image.
 
     Args:
         transform: A step of a pipeline.
@@ -70,7 +70,7 @@ def check_resizing(transform: Any, results: Any) -> None:
 
     Raises:
         UserError: The toolbox's ``Resize`` would resize two or four channels with Pillow, or
-            values of more than 8 bits, which it cannot.
+            values of more than 8 bits, which it cannot; or ``Pad`` would pad more than four.
     """
     image = results.get('img') if isinstance(results, dict) else None
     if not isinstance(image, np.ndarray):
@@ -79,6 +79,12 @@ def check_resizing(transform: Any, results: Any) -> None:
     if image.dtype == np.uint8 and channels in (1, 3):
         return
     for step in _steps(transform):
+        if isinstance(step, Pad) and channels > 4:
+            raise UserError(
+                f'Pad cannot pad image {results.get("img_path")} with {channels} channels, because '
+                'OpenCV pads at most four; remove Pad from the pipeline: the data preprocessor pads '
+                'to its size.'
+            )
         if (
             isinstance(step, Resize)
             and not isinstance(step, ChannelwiseResize)
@@ -104,5 +110,6 @@ def _steps(transform: Any) -> Iterator[Any]:
     yield transform
     for nested in ('transforms', 'subroutines'):
         parts = getattr(transform, nested, ())
+        parts = getattr(parts, 'transforms', parts)
         for part in parts if isinstance(parts, (list, tuple)) else ():
             yield from _steps(part)
