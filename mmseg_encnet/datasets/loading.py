@@ -99,4 +99,3 @@ def check_loader(steps: Iterable[Mapping[str, Any]]) -> None:
     for step in steps:
         if step.get('imdecode_backend') == 'tifffile':
             require('tifffile', 'tiff')
-

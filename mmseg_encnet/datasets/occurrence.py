@@ -100,9 +100,7 @@ def find_occurrence(dataset: Any, limit: int = MAX_LABELS) -> Occurrence | None:
 def label_pipeline(dataset: BaseDataset) -> CheckedPipeline | None:
     """Return the steps of a data set's pipeline that load labels, None if there are none."""
     steps = [
-        step
-        for step in dataset.pipeline.transforms
-        if LOADS_LABELS.search(type(step).__name__)
+        step for step in dataset.pipeline.transforms if LOADS_LABELS.search(type(step).__name__)
     ]
     return CheckedPipeline(dataset, steps) if steps else None
 
@@ -117,9 +115,12 @@ def count_pixels(label: np.ndarray, num_classes: int) -> np.ndarray:
     Returns:
         ``(num_classes + 1,)`` int64: pixels per class, then ignored pixels.
     """
-    inside = label[(label >= 0) & (label < num_classes)].astype(np.int64)
-    counts = np.bincount(inside, minlength=num_classes + 1)
-    counts[num_classes] = label.size - inside.size
+    inside = label.ravel()
+    if label.dtype != np.uint8:
+        inside = label[(label >= 0) & (label < num_classes)].astype(np.int64)
+    counts = np.bincount(inside, minlength=num_classes + 1)[: num_classes + 1]
+    counts[num_classes] = 0
+    counts[num_classes] = label.size - counts.sum()
     return counts
 
 

@@ -69,9 +69,7 @@ def image(*size: int) -> torch.Tensor:
 def with_two_scores(model: nn.Module) -> nn.Module:
     """Return the same network with a constant score of class 0, the logit of the threshold."""
     threshold, classifier = model.decode_head.threshold, model.decode_head.conv_seg
-    other = build(
-        threshold, out_channels=2, loss_decode=dict(type='SyncCrossEntropyLoss')
-    )
+    other = build(threshold, out_channels=2, loss_decode=dict(type='SyncCrossEntropyLoss'))
     weights = model.state_dict()
     zero = torch.zeros_like(classifier.weight)
     weights['decode_head.conv_seg.weight'] = torch.cat([zero, classifier.weight])

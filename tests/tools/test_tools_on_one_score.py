@@ -153,7 +153,10 @@ def test_demo_page(options, weights, expected):
 def test_report(segmentor, options, weights, expected, tmp_path):
     cfg = load_config(str(BINARY), options | segmentor, str(tmp_path / 'work'))
     record = evaluation_record(cfg, weights, tmp_path / 'kept', 'run')
-    truth = [np.array(Image.open(str(p).replace('images', 'labels')[:-3] + 'png')) for p in images(options)]
+    truth = [
+        np.array(Image.open(str(p).replace('images', 'labels')[:-3] + 'png'))
+        for p in images(options)
+    ]
     counts = [
         [
             sum(int(((t == row) & (p == column)).sum()) for t, p in zip(truth, expected))

@@ -57,9 +57,7 @@ class AuxFCNHead(FCNHead):
         if not channel_dropout and self.dropout_ratio > 0:
             self.dropout = nn.Dropout(self.dropout_ratio)
 
-    def loss_by_feat(
-        self, seg_logits: Tensor, batch_data_samples: SampleList
-    ) -> dict[str, Tensor]:
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Return the segmentation loss."""
         losses = super().loss_by_feat(seg_logits, batch_data_samples)
         return correct_accuracy(losses, self, seg_logits, batch_data_samples)

@@ -100,9 +100,7 @@ class Session:
         return label_pixels(self.scores, self.score_threshold, absent)[0].numpy()
 
 
-def label_photograph(
-    segmentor: Segmentor, image: LoadedImage
-) -> tuple[Session, ContextPrediction]:
+def label_photograph(segmentor: Segmentor, image: LoadedImage) -> tuple[Session, ContextPrediction]:
     """Label a photograph in one forward pass.
 
     Args:

@@ -72,7 +72,9 @@ def test_a_class_without_a_label_is_named(split, kind, named, hint, options, run
         assert before < (result.out + result.err).index('decode.loss_ce')
 
     name = {'train': 'train', 'val': 'val'}[split]
-    result = run_tool('analysis_tools/dataset_stats', BINARY, '--split', name, '--jobs', 1, options=options)
+    result = run_tool(
+        'analysis_tools/dataset_stats', BINARY, '--split', name, '--jobs', 1, options=options
+    )
     assert ("class 'object' occurs in none" in result.err) == (named is not None)
 
 
