@@ -50,7 +50,7 @@ def says_orientation(pipeline: Any) -> bool:
 
 
 def check_orientation(image: str | None) -> None:
-    """Check that the EXIF data of a labelled image leave no doubt about the orientation of its label.
+    """Check that the EXIF data of a labelled image do not leave its orientation open.
 
     Raises:
         UserError: The image is turned without a change of its size.

@@ -31,6 +31,7 @@ def label_pixels(
         if absent is not None:
             scores = scores.masked_fill(absent[:, None, None], float('-inf'))
         return scores.argmax(dim=-3, keepdim=True)
+    assert threshold is not None, 'a single score needs the threshold of its head'
     labels = (scores > threshold).long()
     if absent is not None and absent.any():
         labels = torch.full_like(labels, int(absent[0]))
@@ -51,6 +52,7 @@ def both_scores(logits: Tensor, threshold: float | None) -> Tensor:
     """
     if logits.shape[1] > 1:
         return logits
+    assert threshold is not None, 'a single score needs the threshold of its head'
     background = torch.full_like(logits, threshold).logit()
     return torch.cat([background, logits], dim=1)
 

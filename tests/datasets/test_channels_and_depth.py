@@ -100,7 +100,7 @@ def test_channels_that_cannot_be_padded_are_refused(tmp_path):
     Image.new('L', (60, 40)).save(tmp_path / 'a.png')
     loader = dict(type='LoadImageFromNpyFile')
     pad = dict(type='Pad', size=(64, 64))
-    with pytest.raises(UserError, match='Pad cannot pad image .*a.npy with 6 channels'):
+    with pytest.raises(UserError, match=r'Pad cannot pad image .*a.npy with 6 channels'):
         data_set(tmp_path, '.npy', pad, **loader)[0]
     assert (data_set(tmp_path, '.npy', **loader)[0]['img'] == image(6)).all()
 
@@ -115,7 +115,7 @@ def test_nested_resizing_is_found(tmp_path):
         dict(type='RandomApply', transforms=[resize], prob=1.0),
         dict(type='TestTimeAug', transforms=[[resize], [dict(type='PackSegInputs')]]),
     ):
-        with pytest.raises(UserError, match='takes the last of 4 channels .* as transparency'):
+        with pytest.raises(UserError, match=r'takes the last of 4 channels .* as transparency'):
             data_set(tmp_path, '.npy', step, type='LoadImageFromNpyFile')[0]
 
 

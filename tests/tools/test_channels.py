@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import cv2
 import numpy as np
 import pytest
@@ -93,7 +92,7 @@ def case(request, tiny_data, tiny_options, tmp_path) -> tuple[str, dict, np.ndar
 
 
 def test_every_tool(case, run_tool, tiny_data, tmp_path):
-    config, options, image, channels = case
+    config, options, _, channels = case
     trained = run_tool('train', config, '--work-dir', 'work', options=options)
     assert trained.status == 0, trained.err
     weights = tmp_path / 'work' / 'iter_2.pth'

@@ -82,8 +82,8 @@ def check_channels(transform: Any, results: Any) -> None:
         if isinstance(step, Pad) and channels > 4:
             raise UserError(
                 f'Pad cannot pad image {results.get("img_path")} with {channels} channels, because '
-                'OpenCV pads at most four; remove Pad from the pipeline: the data preprocessor pads '
-                'to its size.'
+                'OpenCV pads at most four; remove Pad from the pipeline, and the data preprocessor '
+                'pads to its size.'
             )
         if (
             isinstance(step, Resize)

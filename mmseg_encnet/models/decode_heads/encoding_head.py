@@ -210,7 +210,7 @@ class EncodingHead(BaseDecodeHead):
     ) -> dict[str, Tensor]:
         """Return the segmentation loss and, with SE branch, the SE loss."""
         se_logits = None
-        if self.use_se_loss:
+        if isinstance(seg_logits, tuple):
             seg_logits, se_logits = seg_logits
         losses = super().loss_by_feat(seg_logits, batch_data_samples)
         correct_accuracy(losses, self, seg_logits, batch_data_samples)

@@ -59,9 +59,9 @@ class ContextEncoderDecoder(EncoderDecoder):
     is below the threshold, except for the most probable class. This affects ``pred_sem_seg``
     only; ``seg_logits`` remain those of the network.
 
-    With a single score for two classes (``num_classes=2, out_channels=1``), ``seg_logits`` holds the
-    probability of class 1, as in the toolbox, and the metainfo ``score_threshold`` the value above
-    which a pixel has this class.
+    With a single score for two classes (``num_classes=2, out_channels=1``), ``seg_logits`` holds
+    the probability of class 1, as in the toolbox, and the metainfo ``score_threshold`` the value
+    above which a pixel has this class.
 
     ``pred_sem_seg`` holds int64. Apart from that, with any other head it behaves exactly like
     ``EncoderDecoder``.
