@@ -16,8 +16,8 @@ from mmseg_encnet.datasets.transforms import (
 
 __all__ = [
     'CamVidDataset',
-    'ClothingDataset',
     'ChannelwiseResize',
+    'ClothingDataset',
     'ContextScenesBackend',
     'ContextScenesDataset',
     'MSRC21Dataset',
