@@ -251,7 +251,9 @@ def _sheet(sample: SegDataSample, dataset: Any) -> bytes:
     """Return the context sheet of a prediction as PNG."""
     image = read_for_display(sample.img_path, dataset)
     content = io.BytesIO()
-    draw_sample(image, sample, dataset.metainfo, Path(sample.img_path).name).savefig(content, format='png')
+    draw_sample(image, sample, dataset.metainfo, Path(sample.img_path).name).savefig(
+        content, format='png'
+    )
     return content.getvalue()
 
 
