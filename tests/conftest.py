@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from PIL import Image
-from tiny_setup import MSRC21, ROOT, SHRUNK, option_strings
+from tiny_setup import MSRC21, ROOT, SHRUNK, draw_photographs, option_strings
 from toolbox_state import clear_toolbox_state
 
 import mmseg_encnet  # noqa: F401  (registers the parts)
@@ -32,24 +30,6 @@ def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     clear_toolbox_state()
     torch.set_num_threads(threads)
-
-
-def draw_photographs(root: Path, split: str, count: int, num_classes: int = 21) -> None:
-    """Draw images of two rectangles in class colours, with labels, in the layout of MSRC-21."""
-    rng = np.random.default_rng(count)
-    palette = rng.integers(0, 256, (num_classes, 3))
-    for kind in ('images', 'labels'):
-        (root / kind / split).mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        height, width = (56, 72) if index % 2 else (72, 56)
-        label = np.full((height, width), rng.integers(num_classes), np.uint8)
-        label[height // 3 :, width // 3 :] = rng.integers(num_classes)
-        image = palette[label] + rng.normal(0, 8, (height, width, 3))
-        label[:4] = 255
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
-            root / 'images' / split / f'{index}.jpg'
-        )
-        Image.fromarray(label).save(root / 'labels' / split / f'{index}.png')
 
 
 @pytest.fixture

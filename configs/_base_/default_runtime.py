@@ -21,7 +21,7 @@ default_hooks = dict(
         save_best='mIoU',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='LoadedImageVisualizationHook'),
 )
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'

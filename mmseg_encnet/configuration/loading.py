@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_encnet.configuration.data_facts import count_images, find_initial_checkpoint
+from mmseg_encnet.configuration.score_check import check_scores
 from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.configuration.type_check import check_types
 from mmseg_encnet.errors import UserError
@@ -31,8 +32,9 @@ def load_config(
         launcher: Launcher that started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Raises:
-        UserError: The config does not exist or cannot be read, an option does not fit it, or it
-            uses a type that is not registered.
+        UserError: The config does not exist or cannot be read, an option does not fit it, it
+            uses a type that is not registered, or the scores of a head cannot distinguish its
+            classes.
     """
     if not Path(path).is_file():
         if Path(path).name != path:
@@ -51,6 +53,7 @@ def load_config(
     count_images(cfg, options or {})
     find_initial_checkpoint(cfg)
     check_types(cfg)
+    check_scores(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return cfg

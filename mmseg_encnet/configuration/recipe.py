@@ -158,6 +158,7 @@ def published_recipe(
             scale=(base_size, base_size),
             ratio_range=(0.5, 2.0),
             keep_ratio=True,
+            resize_type='ChannelwiseResize',
             backend='pillow',
         )
     blur = [dict(type='RandomGaussianBlur', prob=0.5, radius_range=(0.0, 1.0))]

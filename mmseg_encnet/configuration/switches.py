@@ -56,7 +56,7 @@ def save_predictions(cfg: Config, out_dir: str) -> None:
 
 def draw_predictions(cfg: Config, out_dir: str) -> None:
     """Draw ground truth and prediction over every image of a test, into a folder."""
-    cfg.default_hooks.visualization = dict(type='SegVisualizationHook', draw=True)
+    cfg.default_hooks.visualization = dict(type='LoadedImageVisualizationHook', draw=True)
     cfg.visualizer.save_dir = out_dir
     # A visualizer with an existing name would keep the folder of the first one.
     cfg.visualizer.name = f'draw into {out_dir}'

@@ -8,10 +8,15 @@ from mmseg_encnet.datasets.camvid import CamVidDataset
 from mmseg_encnet.datasets.clothing import ClothingDataset
 from mmseg_encnet.datasets.context_scenes import ContextScenesBackend, ContextScenesDataset
 from mmseg_encnet.datasets.msrc21 import MSRC21Dataset
-from mmseg_encnet.datasets.transforms import RandomGaussianBlur, RandomShortSideResize
+from mmseg_encnet.datasets.transforms import (
+    ChannelwiseResize,
+    RandomGaussianBlur,
+    RandomShortSideResize,
+)
 
 __all__ = [
     'CamVidDataset',
+    'ChannelwiseResize',
     'ClothingDataset',
     'ContextScenesBackend',
     'ContextScenesDataset',

@@ -6,7 +6,7 @@ worker process, and a label value outside the classes as a failed assertion on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from mmengine.dataset import BaseDataset, Compose
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
+from mmseg_encnet.datasets.loading import check_loader
+from mmseg_encnet.datasets.orientation import check_orientation, quarter_turn, says_orientation
+from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
+from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 
 
@@ -28,10 +32,18 @@ class CheckedPipeline(Compose):
 
     Args:
         dataset: Data set with ``metainfo['classes']`` and ``ignore_index``.
+        transforms: Some of its transforms; by default all.
+        orientation_stated: Whether its config says how images with an EXIF orientation are loaded.
     """
 
-    def __init__(self, dataset: BaseDataset) -> None:
-        super().__init__(dataset.pipeline.transforms)
+    def __init__(
+        self,
+        dataset: BaseDataset,
+        transforms: Sequence[Callable] | None = None,
+        orientation_stated: bool = True,
+    ) -> None:
+        super().__init__(dataset.pipeline.transforms if transforms is None else transforms)
+        self.orientation_stated = orientation_stated
         self.dataset_name = type(dataset).__name__
         self.num_classes = len(dataset.metainfo.get('classes') or ())
         self.ignore_index = getattr(dataset, 'ignore_index', 255)
@@ -46,6 +58,7 @@ class CheckedPipeline(Compose):
         loaded = False
         for transform in self.transforms:
             try:
+                check_channels(transform, data)
                 data = transform(data)
             except UserError:
                 raise
@@ -77,8 +90,11 @@ class CheckedPipeline(Compose):
         if image_shape is not None and label.shape != tuple(image_shape[:2]):
             raise UserError(
                 f'label file {path} has size {_size(label.shape)} (height x width), expected '
-                f'{_size(image_shape[:2])} as its image {files.get("img_path")}; convert it again.'
+                f'{_size(image_shape[:2])} as its image {files.get("img_path")}; '
+                f'{quarter_turn(files.get("img_path"))}'
             )
+        if not self.orientation_stated:
+            check_orientation(files.get('img_path'))
         if not self.num_classes:
             return
         beyond = _value_beyond_a_byte(path)
@@ -103,9 +119,11 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
     """Build a data set from its config, with the checks of :class:`CheckedPipeline`.
 
     Raises:
-        UserError: The folder of the data set is missing or contains no images.
+        UserError: The folder of the data set is missing or contains no images, or a package that
+            decodes them is not installed.
     """
     for part in _leaf_configs(cfg):
+        check_loader(part.get('pipeline') or ())
         root = part.get('data_root')
         if root and not fileio.exists(root):
             raise UserError(
@@ -123,14 +141,15 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
             f'data set {_place(cfg)} cannot be opened: {reason}; check data_root, '
             'data_prefix and ann_file.'
         ) from error
-    for leaf in _leaf_datasets(dataset):
+    for leaf, part in zip(leaf_datasets(dataset), _leaf_configs(cfg)):
         if len(leaf) == 0:
             raise UserError(
                 f'data set {_place(cfg)} contains no images ending in '
                 f'{getattr(leaf, "img_suffix", "the expected suffix")!r} under '
                 f'{leaf.data_prefix.get("img_path")}; check data_root and data_prefix.'
             )
-        leaf.pipeline = CheckedPipeline(leaf)
+        stated = says_orientation(part.get('pipeline'))
+        leaf.pipeline = CheckedPipeline(leaf, orientation_stated=stated)
     return dataset
 
 
@@ -149,19 +168,36 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
         try:
             if not fileio.exists(path):
                 return f'{kind} file {path} is missing; restore it or remove it from the list.'
-            backend = 'pillow' if kind == 'label' else 'cv2'
-            content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
-            decoded = content is not None
-            sizes += [_size(content.shape[:2])] if decoded else []
+            size = _size_of(path, kind)
+            sizes += [_size(size)] if size else []
+            decoded = size is not None
         except Exception:
             decoded = False
         if not decoded:
+            if kind == 'image' and path.lower().endswith(('.tif', '.tiff')):
+                if 'failed to load image' not in str(error):
+                    # Of tifffile, which decodes more.
+                    continue
+                return (
+                    f'image file {path} cannot be decoded; replace it or, if it has more than four '
+                    "channels, set imdecode_backend='tifffile' and color_type='unchanged' of "
+                    'LoadImageFromFile.'
+                )
             return f'{kind} file {path} cannot be decoded as an image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
     shown = f'image {files.get("img_path")}'
     if sizes:
         shown += f' of {sizes[0]} pixels (height x width)'
     return f'{shown} cannot be processed ({reason}); remove it from the list.'
+
+
+def _size_of(path: str, kind: str) -> tuple[int, ...] | None:
+    """Return height and width of an image or label, None if it cannot be decoded."""
+    if path.endswith('.npy'):
+        return np.load(path, mmap_mode='r').shape[:2]
+    backend = 'pillow' if kind == 'label' else 'cv2'
+    content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
+    return None if content is None else content.shape[:2]
 
 
 def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:
@@ -210,16 +246,6 @@ def _leaf_configs(cfg: dict[str, Any]):
         yield cfg
     for part in nested:
         yield from _leaf_configs(part)
-
-
-def _leaf_datasets(dataset: Any):
-    nested = getattr(dataset, 'datasets', None) or (
-        [dataset.dataset] if hasattr(dataset, 'dataset') else []
-    )
-    if not nested and isinstance(dataset, BaseDataset):
-        yield dataset
-    for part in nested:
-        yield from _leaf_datasets(part)
 
 
 def _place(cfg: dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads import EncodingHead
+from mmseg_encnet.models.input_channels import input_channels
+from mmseg_encnet.models.labels import label_pixels
 
 
 class FoldedEncNet(nn.Module):
@@ -56,18 +58,26 @@ class FoldedEncNet(nn.Module):
             self.neck = fuse_conv_bn(revert_sync_batchnorm(segmentor.neck))
         self.decode_head = fuse_conv_bn(revert_sync_batchnorm(segmentor.decode_head))
         preprocessor = segmentor.data_preprocessor
-        self.register_buffer('pixel_mean', preprocessor.mean.clone())
-        self.register_buffer('pixel_std', preprocessor.std.clone())
+        # Missing if the pipeline normalises.
+        mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+        self.register_buffer('pixel_mean', torch.zeros(1, 1, 1) if mean is None else mean.clone())
+        self.register_buffer('pixel_std', torch.ones(1, 1, 1) if std is None else std.clone())
+        self.in_channels = input_channels(self.backbone)
+
+    def labels(self, scores: Tensor) -> Tensor:
+        """Return the labels ``(B, 1, H, W)``, int64, of the scores of :meth:`forward`."""
+        return label_pixels(scores, self.decode_head.threshold)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor] | tuple[Tensor]:
-        """Segment RGB images.
+        """Segment images whose channels are in the order of the network.
 
         Args:
-            image: ``(B, 3, H, W)``, float, 0 to 255.
+            image: ``(B, in_channels, H, W)``, float, in the range of the image files.
 
         Returns:
-            Class scores ``(B, num_classes, H, W)`` and, if the head has the SE branch, the
-            probability ``(B, num_classes)`` that each class is present.
+            Class scores ``(B, num_classes, H, W)``, or the probability ``(B, 1, H, W)`` of class 1
+            if the head has a single score for two classes; and, if the head has the SE branch,
+            the probability ``(B, num_classes)`` that each class is present.
         """
         head = self.decode_head
         features = head.fuse(self.neck(self.backbone((image - self.pixel_mean) / self.pixel_std)))
@@ -79,6 +89,8 @@ class FoldedEncNet(nn.Module):
         scores = F.interpolate(
             scores, size=image.shape[2:], mode='bilinear', align_corners=self.align_corners
         )
+        if scores.shape[1] == 1:
+            scores = scores.sigmoid()
         if not head.use_se_loss:
             return (scores,)
         return scores, head.se_layer(vector).sigmoid()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from mmseg_encnet.exporting.fold import FoldedEncNet
 from mmseg_encnet.extras import require
@@ -34,8 +33,9 @@ class Agreement:
 def export_onnx(model: FoldedEncNet, path: Path) -> None:
     """Export a folded model to an ONNX file for images of any size.
 
-    The input ``image`` is ``(1, 3, height, width)``, float32, RGB, 0 to 255; the outputs are
-    ``scores`` and, with an SE branch, ``presence``, see :meth:`FoldedEncNet.forward`.
+    The input ``image`` is ``(1, channels, height, width)``, float32, as
+    :meth:`FoldedEncNet.forward` takes it: RGB from 0 to 255 for a model of colour images. The
+    outputs are ``scores`` and, with an SE branch, ``presence``, see :meth:`FoldedEncNet.forward`.
 
     Raises:
         UserError: A package that the export needs is not installed.
@@ -47,7 +47,7 @@ def export_onnx(model: FoldedEncNet, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
         model,
-        (_image(_EXAMPLE_SIZE),),
+        (_image(_EXAMPLE_SIZE, model.in_channels),),
         path,
         input_names=['image'],
         output_names=names,
@@ -59,24 +59,25 @@ def export_onnx(model: FoldedEncNet, path: Path) -> None:
 
 
 def compare_with_pytorch(
-    model: nn.Module, path: Path, sizes: Sequence[tuple[int, int]]
+    model: FoldedEncNet, path: Path, sizes: Sequence[tuple[int, int]]
 ) -> Iterator[Agreement]:
     """Compare an ONNX file with the model it was exported from on images of several sizes."""
     onnxruntime = require('onnxruntime', 'onnx')
 
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for size in sizes:
-        image = _image(size)
+        image = _image(size, model.in_channels)
         with torch.no_grad():
             expected = model(image)
         found = [torch.from_numpy(output) for output in session.run(None, {'image': image.numpy()})]
         difference = max(
             float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected)
         )
-        same = float((found[0].argmax(1) == expected[0].argmax(1)).float().mean())
+        labels = [model.labels(scores) for scores in (found[0], expected[0])]
+        same = float((labels[0] == labels[1]).float().mean())
         yield Agreement(size, difference, same)
 
 
-def _image(size: tuple[int, int]) -> torch.Tensor:
+def _image(size: tuple[int, int], channels: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return 255 * torch.rand(1, 3, *size, generator=generator)
+    return 255 * torch.rand(1, channels, *size, generator=generator)

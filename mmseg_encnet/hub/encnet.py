@@ -30,6 +30,7 @@ from mmseg_encnet.configuration.shipped import config_dir
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.hub import arguments
 from mmseg_encnet.hub.catalogue import BACKBONES, backbone_name
+from mmseg_encnet.models.labels import both_scores, label_pixels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 
 ROOT = '~/.encoding/models'
@@ -225,7 +226,8 @@ class EncNet(ContextEncoderDecoder):
                 f'got target of shape {tuple(target.shape)}, expected '
                 f'{(len(x), *x.shape[2:])}; pass a label for each pixel of x.'
             )
-        predicted, target = logits.argmax(dim=1).cpu(), target.cpu().long()
+        scores = both_scores(logits, self.decode_head.threshold)
+        predicted, target = label_pixels(scores)[:, 0].cpu(), target.cpu().long()
         labelled = (target >= 0) & (target < self.nclass)
         predicted, target = predicted[labelled], target[labelled]
         inter, *areas = (

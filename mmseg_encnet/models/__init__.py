@@ -6,6 +6,7 @@ require_toolbox()
 
 from mmseg_encnet.models import encoders  # noqa: F401  (registers them)
 from mmseg_encnet.models.backbones import ResNetV1s
+from mmseg_encnet.models.channels_preprocessor import ChannelsPreProcessor
 from mmseg_encnet.models.decode_heads import AuxEncodingHead, AuxFCNHead, EncodingHead
 from mmseg_encnet.models.initialisation import PyTorchDefaultInit
 from mmseg_encnet.models.losses import SemanticEncodingLoss, SyncCrossEntropyLoss
@@ -14,6 +15,7 @@ from mmseg_encnet.models.segmentors import ContextEncoderDecoder, ContextTTAMode
 __all__ = [
     'AuxEncodingHead',
     'AuxFCNHead',
+    'ChannelsPreProcessor',
     'ContextEncoderDecoder',
     'ContextTTAModel',
     'EncodingHead',

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
@@ -20,7 +21,10 @@ from mmseg.structures import SegDataSample
 
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.datasets.checked import what_is_broken
+from mmseg_encnet.datasets.loading import check_loader, displayable, in_rgb_order, read_image
+from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.errors import UserError, about
+from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 
 
@@ -32,17 +36,16 @@ class LoadedImage:
         results: Results of the pipeline's first steps: the pixels ``img``, ``img_path`` (empty for
             an image without file), ``img_shape`` and ``ori_shape``.
         steps: Remaining steps of the pipeline.
+        rgb_order: Whether red comes first instead of blue.
     """
 
     results: Mapping[str, Any]
     steps: Sequence[Callable[[dict[str, Any]], dict[str, Any]]]
+    rgb_order: bool = False
 
     def rgb(self) -> np.ndarray:
-        """Return the pixels ``(H, W, 3)``, uint8."""
-        pixels = np.atleast_3d(self.results['img'])
-        if pixels.shape[2] == 1:
-            pixels = pixels.repeat(3, axis=2)
-        return np.ascontiguousarray(pixels[..., 2::-1], dtype=np.uint8)
+        """Return the pixels for display, ``(H, W, 3)`` uint8."""
+        return displayable(self.results['img'], self.rgb_order)
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,17 @@ class Segmentor:
         """
         steps = list(self.pipeline.transforms)
         if isinstance(image, np.ndarray):
+            loaders = [step for step in steps if isinstance(step, LoadImageFromFile)]
+            if loaders and loaders[0].color_type.startswith('grayscale') and image.ndim == 3:
+                image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
             size = image.shape[:2]
             results = dict(img=image, img_path='', img_shape=size, ori_shape=size)
-            return LoadedImage(
-                results, [step for step in steps if not isinstance(step, LoadImageFromFile)]
-            )
-        results = dict(img_path=str(image))
+            return LoadedImage(results, [step for step in steps if step not in loaders])
         try:
-            while 'img' not in results:
-                results = steps.pop(0)(results)
+            results, remaining = read_image(str(image), steps)
         except Exception as error:
             raise UserError(what_is_broken(dict(img_path=str(image)), error)) from error
-        return LoadedImage(results, steps)
+        return LoadedImage(results, remaining, in_rgb_order(steps))
 
     @torch.no_grad()
     def predict(
@@ -105,7 +107,10 @@ class Segmentor:
         packed, path = dict(image.results), image.results['img_path']
         try:
             for step in image.steps:
+                check_channels(step, packed)
                 packed = step(packed)
+        except UserError:
+            raise
         except Exception as error:
             if not path:
                 raise
@@ -113,7 +118,9 @@ class Segmentor:
         if context_maps:
             packed['data_samples'].set_metainfo(dict(context_maps=True))
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        return self.model.test_step(batch)[0]
+        sample = self.model.test_step(batch)[0]
+        set_integer_labels(sample)
+        return sample
 
 
 def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> Segmentor:
@@ -141,6 +148,7 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
     model.load_state_dict(state_dict, strict=False)
 
     dataset_cfg = _leaf(cfg.test_dataloader.dataset)
+    check_loader(dataset_cfg.pipeline)
     meta = content.get('meta', {}).get('dataset_meta') or {}
     classes, palette = _classes(dataset_cfg, meta, checkpoint, model)
     pipeline = Compose([step for step in dataset_cfg.pipeline if step.type != 'LoadAnnotations'])

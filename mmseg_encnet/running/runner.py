@@ -33,8 +33,10 @@ from mmseg_encnet.errors import UserError, first_line, type_and_first_line
 from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.resuming.seeded_samplers import detach_from_process
 from mmseg_encnet.running.explain import explain
+from mmseg_encnet.running.hooks.data_check_hook import DataCheckHook
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
+from mmseg_encnet.running.hooks.label_type_hook import LabelTypeHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
 from mmseg_encnet.running.rehearsal.loops import check_evaluation_loop, check_train_loop
@@ -148,7 +150,14 @@ class EncNetRunner(Runner):
                 for name, hook in default_hooks.items()
             }
         super().register_hooks(default_hooks, custom_hooks)
-        for hook in (RehearsalHook, FitCheckHook, LabelCheckHook, LossCheckHook):
+        for hook in (
+            RehearsalHook,
+            FitCheckHook,
+            DataCheckHook,
+            LabelCheckHook,
+            LabelTypeHook,
+            LossCheckHook,
+        ):
             if not any(isinstance(registered, hook) for registered in self.hooks):
                 self.register_hook(hook())
 

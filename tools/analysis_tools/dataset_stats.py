@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.inspection.split import InspectedSplit
+from mmseg_encnet.workbench.inspection.split import InspectedSplit, occurrence
 from mmseg_encnet.workbench.inspection.statistics_plots import write_statistics
 
 
@@ -40,6 +41,9 @@ def main() -> None:
     out = args.out or Path(cfg.work_dir) / f'statistics_{args.split}'
     labels = InspectedSplit(cfg, args.split).labels()
     statistics = write_statistics(labels, args.jobs, out)
+    absent = occurrence(labels, statistics).absent(args.split)
+    if absent:
+        print(f'warning: {absent}', file=sys.stderr)
     print(
         f'{statistics.images} images with {statistics.classes_per_image:.2f} of '
         f'{len(labels.classes)} classes on average; wrote figures and statistics.json to {out}'

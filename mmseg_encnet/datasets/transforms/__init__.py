@@ -1,4 +1,5 @@
+from mmseg_encnet.datasets.transforms.channelwise_resize import ChannelwiseResize
 from mmseg_encnet.datasets.transforms.random_gaussian_blur import RandomGaussianBlur
 from mmseg_encnet.datasets.transforms.random_short_side_resize import RandomShortSideResize
 
-__all__ = ['RandomGaussianBlur', 'RandomShortSideResize']
+__all__ = ['ChannelwiseResize', 'RandomGaussianBlur', 'RandomShortSideResize']

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
-from PIL import Image, ImageFilter
+from PIL import ImageFilter
 
+from mmseg_encnet.datasets.transforms.through_pillow import through_pillow
 from mmseg_encnet.errors import UserError
 
 
@@ -47,11 +49,19 @@ class RandomGaussianBlur(BaseTransform):
         return np.random.uniform(*self.radius_range)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Blur ``img``, uint8 of shape ``(H, W, 3)`` or ``(H, W)``."""
+        """Blur ``img`` of shape ``(H, W, C)`` or ``(H, W)``.
+
+        OpenCV blurs values that are not uint8, with the radius as the standard deviation.
+        """
         radius = self._random_radius()
-        if radius is not None:
-            blurred = Image.fromarray(results['img']).filter(ImageFilter.GaussianBlur(radius))
-            results['img'] = np.array(blurred)
+        if radius is None:
+            return results
+        if results['img'].dtype == np.uint8:
+            results['img'] = through_pillow(
+                results['img'], lambda image: image.filter(ImageFilter.GaussianBlur(radius))
+            )
+        elif radius > 0:
+            results['img'] = cv2.GaussianBlur(results['img'], (0, 0), radius)
         return results
 
     def __repr__(self) -> str:

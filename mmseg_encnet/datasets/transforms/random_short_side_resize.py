@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform, Resize
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
 
+from mmseg_encnet.datasets.transforms.channelwise_resize import ChannelwiseResize
 from mmseg_encnet.errors import UserError
 
 
@@ -42,7 +43,8 @@ class RandomShortSideResize(BaseTransform):
                 f'got base_size={base_size} and ratio_range={tuple(ratio_range)}, which allow '
                 f'lengths from {shortest} to {longest}; expected ascending lengths of at least 1.'
             )
-        self.resize = Resize(scale=(1, 1), keep_ratio=False, backend=backend)
+        resize = ChannelwiseResize if backend == 'pillow' else Resize
+        self.resize = resize(scale=(1, 1), keep_ratio=False, backend=backend)
 
     def _bounds(self) -> tuple[int, int]:
         shortest, longest = (int(self.base_size * ratio) for ratio in self.ratio_range)

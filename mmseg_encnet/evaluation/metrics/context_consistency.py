@@ -15,7 +15,8 @@ from torch import Tensor
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics.percentage import percentage
 from mmseg_encnet.evaluation.metrics.presence_metric import presence_of
-from mmseg_encnet.models.segmentors import absent_classes, suppress_absent
+from mmseg_encnet.models.labels import label_pixels
+from mmseg_encnet.models.segmentors import absent_classes
 
 
 class _Counts(NamedTuple):
@@ -40,7 +41,7 @@ class ContextConsistency(BaseMetric):
     These are false detections that context could have prevented. A class is absent if its presence
     is below the threshold, except for the most probable class; these are the classes that
     ``test_cfg=dict(presence_threshold=...)`` suppresses. Only labelled pixels count, each with the
-    class of its largest ``seg_logits``, so a ``presence_threshold`` of the segmentor does not
+    class that ``seg_logits`` gives it, so a ``presence_threshold`` of the segmentor does not
     change the results.
 
     The results, all in percent, are logged as
@@ -88,7 +89,10 @@ class ContextConsistency(BaseMetric):
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
             presence = presence_of(sample, num_classes, type(self).__name__)
-            if len(sample.get('seg_logits', {}).get('data', ())) != num_classes:
+            # A single score for two classes comes with the threshold of its head.
+            score_threshold = sample.get('score_threshold')
+            expected = num_classes if score_threshold is None else 1
+            if len(sample.get('seg_logits', {}).get('data', ())) != expected:
                 raise UserError(
                     'got predictions without matching seg_logits, expected one score for each of '
                     f'the {num_classes} classes; use a ContextEncoderDecoder with '
@@ -96,10 +100,12 @@ class ContextConsistency(BaseMetric):
                 )
             scores = sample['seg_logits']['data']
             truth = sample['gt_sem_seg']['data'].squeeze(0).to(scores.device)
-            prediction = scores.argmax(dim=0)
-            suppressed = suppress_absent(scores, presence, self.threshold).argmax(dim=0)
+            absent = absent_classes(presence, self.threshold).to(scores.device)
+            prediction, suppressed = (
+                label_pixels(scores, score_threshold, classes)[0] for classes in (None, absent)
+            )
             labelled = truth != self.ignore_index
-            contradicted = labelled & absent_classes(presence, self.threshold)[prediction]
+            contradicted = labelled & absent[prediction]
             wrong = contradicted & (prediction != truth)
             self.results.append(
                 _Counts(

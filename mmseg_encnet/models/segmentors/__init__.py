@@ -1,12 +1,11 @@
 from mmseg_encnet.models.segmentors.context_encoder_decoder import ContextEncoderDecoder
 from mmseg_encnet.models.segmentors.context_tta import ContextTTAModel
 from mmseg_encnet.models.segmentors.published_tta import PublishedTTAModel
-from mmseg_encnet.models.segmentors.suppression import absent_classes, suppress_absent
+from mmseg_encnet.models.segmentors.suppression import absent_classes
 
 __all__ = [
     'ContextEncoderDecoder',
     'ContextTTAModel',
     'PublishedTTAModel',
     'absent_classes',
-    'suppress_absent',
 ]

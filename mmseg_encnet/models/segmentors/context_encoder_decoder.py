@@ -15,8 +15,9 @@ from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor
 
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors.context import Context, merge_windows, segment
-from mmseg_encnet.models.segmentors.suppression import label_pixels, presence_threshold
+from mmseg_encnet.models.segmentors.suppression import label_sample, presence_threshold
 from mmseg_encnet.models.segmentors.windows import (
     Window,
     average_maps,
@@ -58,7 +59,12 @@ class ContextEncoderDecoder(EncoderDecoder):
     is below the threshold, except for the most probable class. This affects ``pred_sem_seg``
     only; ``seg_logits`` remain those of the network.
 
-    With any other head it behaves exactly like ``EncoderDecoder``.
+    With a single score for two classes (``num_classes=2, out_channels=1``), ``seg_logits`` holds
+    the probability of class 1, as in the toolbox, and the metainfo ``score_threshold`` the value
+    above which a pixel has this class.
+
+    ``pred_sem_seg`` holds int64. Apart from that, with any other head it behaves exactly like
+    ``EncoderDecoder``.
 
     Raises:
         UserError: The windows of ``test_cfg`` do not cover an image, or its
@@ -90,11 +96,13 @@ class ContextEncoderDecoder(EncoderDecoder):
         data_samples = self.postprocess_result(seg_logits, data_samples)
 
         context = merge_windows([window_context for window_context, _ in outputs])
-        threshold = presence_threshold(self)
+        suppresses = presence_threshold(self) > 0
         for i, data_sample in enumerate(data_samples):
             data_sample.set_data({key: values[i] for key, values in context.items()})
-            if threshold:
-                label_pixels(data_sample, threshold)
+            if self.out_channels == 1:
+                data_sample.set_metainfo(dict(score_threshold=self.decode_head.threshold))
+            if suppresses:
+                label_sample(data_sample, self)
         for row, index in enumerate(requested):
             channels = _outer_channels(context['gate'][index])
             maps = average_maps(
@@ -114,6 +122,15 @@ class ContextEncoderDecoder(EncoderDecoder):
             if len(maps) > len(channels):
                 fields['assignments'] = PixelData(data=maps[len(channels) :])
             data_samples[index].set_data(fields)
+        return data_samples
+
+    def postprocess_result(
+        self, seg_logits: Tensor, data_samples: OptSampleList = None
+    ) -> SampleList:
+        """Return the toolbox's predictions, with labels of int64 also for a single score."""
+        data_samples = super().postprocess_result(seg_logits, data_samples)
+        for data_sample in data_samples:
+            set_integer_labels(data_sample)
         return data_samples
 
     def _windows(self, size: Sequence[int]) -> list[Window]:

@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
 
 from mmseg_encnet.models.segmentors.context import FIELDS, merge_views
-from mmseg_encnet.models.segmentors.suppression import label_pixels, presence_threshold
+from mmseg_encnet.models.segmentors.suppression import label_sample, presence_threshold
 
 
 @MODELS.register_module()
@@ -32,8 +32,11 @@ class ContextTTAModel(SegTTAModel):
     - ``pred_sem_seg``: the most probable class of ``seg_logits``, except for the classes that
       ``test_cfg.presence_threshold`` of the segmentor suppresses by the merged presence.
 
-    Predictions of other segmentors or heads, and those with a single score for two classes, are
-    merged exactly as by ``SegTTAModel``.
+    With a single score for two classes, ``seg_logits`` is the mean of the views' probabilities of
+    class 1, for any head. ``SegTTAModel`` applies the sigmoid twice, so that it never falls below
+    0.5.
+
+    Other predictions of other segmentors or heads are merged exactly as by ``SegTTAModel``.
 
     Raises:
         UserError: ``presence_threshold`` of the segmentor cannot be applied.
@@ -48,10 +51,13 @@ class ContextTTAModel(SegTTAModel):
         return [self._merge(views) for views in data_samples_list]
 
     def _merge(self, views: Sequence[SegDataSample]) -> SegDataSample:
-        if 'gate' not in views[0]:
-            return super().merge_preds([views])[0]
         if self.module.out_channels == 1:
-            merged = super().merge_preds([views])[0]
+            # Probabilities already, of which the toolbox takes the sigmoid once more.
+            merged = views[0]
+            scores = reduce(torch.add, (view.seg_logits.data for view in views)) / len(views)
+            merged.set_data(dict(seg_logits=PixelData(data=scores)))
+        elif 'gate' not in views[0]:
+            return super().merge_preds([views])[0]
         else:
             merged = views[0]
             # Logarithms prevent probabilities from underflowing to zero, where classes would tie.
@@ -70,6 +76,5 @@ class ContextTTAModel(SegTTAModel):
         for key in ('gated_features', 'gated_channels'):
             if key in merged:
                 del merged[key]
-        if self.module.out_channels > 1:
-            label_pixels(merged, presence_threshold(self.module))
+        label_sample(merged, self.module)
         return merged

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.labels import both_scores
 from mmseg_encnet.models.segmentors.context import Context, merge_views, merge_windows, segment
-from mmseg_encnet.models.segmentors.suppression import label_pixels, presence_threshold
+from mmseg_encnet.models.segmentors.suppression import label_sample, presence_threshold
 from mmseg_encnet.models.segmentors.windows import pad, place_windows, run_windows
 
 
@@ -41,6 +42,10 @@ class PublishedTTAModel(BaseTTAModel):
     branch, the ``presence`` of each class, merged as
     :mod:`mmseg_encnet.models.segmentors.context` defines; ``test_cfg.presence_threshold`` of the
     segmentor works as in :class:`ContextEncoderDecoder`. Context maps are not supported.
+
+    A single score for two classes counts as the logit of class 1 beside a constant one of class 0,
+    which is the logit of the head's threshold: views that agree give the labels of each of them.
+    The predictions then have a score for both classes.
 
     Window and stride are ``crop_size`` and ``stride`` of the segmentor's ``test_cfg``. Images must
     be passed one by one in their original size. In a config, ::
@@ -99,7 +104,7 @@ class PublishedTTAModel(BaseTTAModel):
     def score_with_context(self, image: Tensor) -> tuple[Tensor, Context]:
         """Return :meth:`score`, and ``gate`` and ``presence`` if the head has them."""
         height, width = image.shape[2:]
-        scores = image.new_zeros(1, self.module.out_channels, height, width)
+        scores = image.new_zeros(1, self.module.num_classes, height, width)
         contexts = []
         for scale in self.scales:
             long_side = math.ceil(self.base_size * scale)
@@ -119,7 +124,6 @@ class PublishedTTAModel(BaseTTAModel):
         Returns:
             The given ``SegDataSample`` of each image with the fields that the class lists.
         """
-        threshold = presence_threshold(self.module)
         predictions = []
         for inputs, data_sample in zip(data['inputs'], data['data_samples']):
             if not isinstance(inputs, Tensor):
@@ -136,7 +140,7 @@ class PublishedTTAModel(BaseTTAModel):
             data_sample.set_data(dict(seg_logits=PixelData(data=scores[0]), **context))
             # Before the logarithm, where a score that underflows to zero still exceeds that of a
             # suppressed class.
-            label_pixels(data_sample, threshold)
+            label_sample(data_sample, self.module)
             data_sample.seg_logits.data.log_()
             predictions.append(data_sample)
         return predictions
@@ -155,7 +159,9 @@ class PublishedTTAModel(BaseTTAModel):
         height, width = image.shape[2:]
         crop_size, stride = self.module.test_cfg['crop_size'], self.module.test_cfg['stride']
         preprocessor = self.module.data_preprocessor
-        black = -preprocessor.mean / preprocessor.std
+        black = image.new_zeros(1, 1, 1)
+        if getattr(preprocessor, 'mean', None) is not None:
+            black = -preprocessor.mean / preprocessor.std
         image = pad(image, crop_size, black)
         windows = place_windows(image.shape[2:], crop_size, stride, shift_last=False)
         scores, contexts = run_windows(
@@ -171,6 +177,7 @@ class PublishedTTAModel(BaseTTAModel):
         else:
             metas = [dict(img_shape=window.shape[2:])] * len(batch)
             logits = self.module.encode_decode(batch, metas)
+        logits = both_scores(logits, getattr(self.module.decode_head, 'threshold', None))
         if self.flip:
             logits = logits[:1] + logits[1:].flip(3)
         return logits.exp(), context

@@ -1,4 +1,4 @@
-"""Suppressing classes that the context branch predicts to be absent."""
+"""Labels of a prediction, without classes that the SE branch predicts to be absent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.labels import label_pixels
 
 
 def absent_classes(presence: Tensor, threshold: float) -> Tensor:
@@ -27,32 +28,19 @@ def absent_classes(presence: Tensor, threshold: float) -> Tensor:
     return absent
 
 
-def suppress_absent(scores: Tensor, presence: Tensor, threshold: float) -> Tensor:
-    """Set the scores of the classes of :func:`absent_classes` to minus infinity.
+def label_sample(data_sample: SegDataSample, segmentor: BaseSegmentor) -> None:
+    """Set ``pred_sem_seg`` of a prediction to int64 labels without suppressed classes.
 
     Args:
-        scores: ``(num_classes, H, W)``, floating point; the class of a pixel has the largest.
-        presence: Probability ``(num_classes,)`` that each class is in the image.
-        threshold: As in :func:`absent_classes`.
-
-    Returns:
-        New scores ``(num_classes, H, W)``; ``scores`` is not modified.
+        data_sample: Sample with ``seg_logits`` and, if the segmentor suppresses classes,
+            ``presence``.
+        segmentor: The segmentor, with the thresholds of score and presence.
     """
-    absent = absent_classes(presence, threshold)
-    return scores.masked_fill(absent[:, None, None], float('-inf'))
-
-
-def label_pixels(data_sample: SegDataSample, threshold: float) -> None:
-    """Set ``pred_sem_seg`` to the classes with the largest ``seg_logits`` that are not absent.
-
-    Args:
-        data_sample: Sample with ``seg_logits`` and, unless the threshold is 0, ``presence``.
-        threshold: As in :func:`absent_classes`.
-    """
-    scores = data_sample.seg_logits.data
-    if threshold:
-        scores = suppress_absent(scores, data_sample.presence, threshold)
-    data_sample.set_data(dict(pred_sem_seg=PixelData(data=scores.argmax(dim=0, keepdim=True))))
+    presence = presence_threshold(segmentor)
+    absent = absent_classes(data_sample.presence, presence) if presence else None
+    threshold = getattr(segmentor.decode_head, 'threshold', None)
+    labels = label_pixels(data_sample.seg_logits.data, threshold, absent)
+    data_sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
 
 
 def presence_threshold(segmentor: BaseSegmentor) -> float:
@@ -61,7 +49,7 @@ def presence_threshold(segmentor: BaseSegmentor) -> float:
 
     Raises:
         UserError: The threshold is not in [0, 1], or the segmentor does not predict the presence
-            of classes or has no score for each of them.
+            of classes.
     """
     threshold = (segmentor.test_cfg or {}).get('presence_threshold')
     if threshold is None:
@@ -77,11 +65,5 @@ def presence_threshold(segmentor: BaseSegmentor) -> float:
             f'got test_cfg.presence_threshold={threshold}, but the {type(head).__name__} has no '
             'SE branch to predict which classes are present; use an EncodingHead with '
             'use_se_loss=True, or remove the threshold.'
-        )
-    if segmentor.out_channels != head.num_classes:
-        raise UserError(
-            f'got test_cfg.presence_threshold={threshold}, but the head has '
-            f'{segmentor.out_channels} score(s) for {head.num_classes} classes; set '
-            f'out_channels={head.num_classes}, or remove the threshold.'
         )
     return float(threshold)

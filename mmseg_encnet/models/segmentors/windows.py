@@ -93,13 +93,13 @@ def pad(image: Tensor, size: Sequence[int], value: Tensor) -> Tensor:
     Args:
         image: ``(1, C, H, W)``.
         size: Minimum height and width.
-        value: Value of the padding ``(C, 1, 1)``.
+        value: Value of the padding ``(C, 1, 1)`` or, the same for all channels, ``(1, 1, 1)``.
     """
     height, width = image.shape[2:]
     rows, columns = max(size[0], height), max(size[1], width)
     if (rows, columns) == (height, width):
         return image
-    padded = value.to(image).expand(1, -1, rows, columns).clone()
+    padded = value.to(image).expand(1, image.shape[1], rows, columns).clone()
     padded[:, :, :height, :width] = image
     return padded
 

@@ -6,6 +6,7 @@ from mmseg_encnet.running.hooks.dictionary_health_hook import DictionaryHealthHo
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
+from mmseg_encnet.running.hooks.visualization_hook import LoadedImageVisualizationHook
 
 __all__ = [
     'CodebookInitHook',
@@ -13,5 +14,6 @@ __all__ = [
     'DictionaryHealthHook',
     'FitCheckHook',
     'LabelCheckHook',
+    'LoadedImageVisualizationHook',
     'LossCheckHook',
 ]

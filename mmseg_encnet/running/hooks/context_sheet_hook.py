@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-import mmcv
 import numpy as np
-from mmengine import fileio
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
+from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.visualization.style import pixels
 
@@ -75,8 +74,9 @@ class ContextSheetHook(Hook):
                 self._draw(runner, path, data_sample)
 
     def _draw(self, runner, path: str, data_sample: SegDataSample) -> None:
-        meta = runner.val_loop.dataloader.dataset.metainfo
-        image = mmcv.imfrombytes(fileio.get(path), channel_order='rgb')
+        dataset = runner.val_loop.dataloader.dataset
+        meta = dataset.metainfo
+        image = read_for_display(path, dataset)
         # Imported here because it loads matplotlib.
         from mmseg_encnet.visualization.context_sheet import draw_sample
 

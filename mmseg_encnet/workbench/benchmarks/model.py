@@ -23,6 +23,7 @@ from mmseg.structures import SegDataSample
 from tqdm import tqdm
 
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.workbench.benchmarks.measure import seconds
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 
@@ -111,7 +112,8 @@ def _run(model_cfg: dict, case: Case, task: str) -> tuple[float, int]:
 def _training_step(model: torch.nn.Module, case: Case) -> Callable[[], None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     size = (case.height, case.width)
-    images = torch.randn(case.batch, 3, *size, device=case.device)
+    channels = input_channels(model.backbone)
+    images = torch.randn(case.batch, channels, *size, device=case.device)
     samples = []
     for _ in range(case.batch):
         # Regions of one class, as in images, and some ignored pixels.
@@ -131,7 +133,8 @@ def _training_step(model: torch.nn.Module, case: Case) -> Callable[[], None]:
 
 def _inference(model: torch.nn.Module, case: Case) -> Callable[[], None]:
     model.eval()
-    image = torch.randn(1, 3, case.height, case.width, device=case.device)
+    channels = input_channels(model.backbone)
+    image = torch.randn(1, channels, case.height, case.width, device=case.device)
 
     @torch.no_grad()
     def step() -> None:

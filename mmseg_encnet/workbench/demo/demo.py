@@ -16,6 +16,7 @@ from mmseg.structures import SegDataSample
 from tqdm import tqdm
 
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.demo.comparison import ComparedImage, draw_comparison
@@ -117,7 +118,7 @@ def draw_grid(models: dict[str, TrainedModel], num_rows: int, path: Path) -> Non
         predictions[title] = [segmentor.predict(info['img_path']) for info in infos]
     rows = []
     for index, info in enumerate(infos):
-        image = mmcv.imfrombytes(fileio.get(info['img_path']), channel_order='rgb')
+        image = read_for_display(info['img_path'], dataset)
         truth = mmcv.imfrombytes(
             fileio.get(info['seg_map_path']), flag='unchanged', backend='pillow'
         )

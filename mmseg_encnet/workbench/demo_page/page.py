@@ -41,7 +41,7 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
         # Emptied for the next photograph.
         update = {upload: None, message: gradio.update(value='', visible=False)}
         try:
-            session, context = label_photograph(segmentor, read_photograph(path))
+            session, context = label_photograph(segmentor, read_photograph(path, segmentor))
         except UserError as error:
             return {**update, **_tell(str(error))}
         except Exception as error:

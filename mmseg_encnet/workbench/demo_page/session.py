@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.segmentors import absent_classes, suppress_absent
-from mmseg_encnet.predicting import Segmentor
+from mmseg_encnet.models.labels import label_pixels
+from mmseg_encnet.models.segmentors import absent_classes
+from mmseg_encnet.predicting import LoadedImage, Segmentor
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 
 # A session keeps one score per class and pixel: 470 MB for 150 classes at this size.
@@ -21,25 +21,25 @@ LONGEST_SIDE = 1024
 SHORTEST_SIDE = 32
 
 
-def read_photograph(path: str | Path) -> np.ndarray:
-    """Read an image file and shrink it to :data:`LONGEST_SIDE` if it is larger.
+def read_photograph(path: str | Path, segmentor: Segmentor) -> LoadedImage:
+    """Read an image file as the model does, and shrink it to :data:`LONGEST_SIDE` if it is larger.
 
-    Returns:
-        RGB image ``(H, W, 3)`` uint8, upright according to its EXIF orientation.
+    Args:
+        path: The file.
+        segmentor: The model.
 
     Raises:
         UserError: The file cannot be decoded, or one side is too short.
     """
     name = Path(path).name
     try:
-        image = mmcv.imfrombytes(Path(path).read_bytes(), channel_order='rgb')
-    except cv2.error:
-        image = None
-    if image is None:
+        loaded = segmentor.load(path)
+    except UserError as error:
         raise UserError(
             f'cannot decode {name}: it is damaged or not an image; choose another photograph, such '
             'as a JPEG or PNG file.'
-        )
+        ) from error
+    image = loaded.results['img']
     height, width = image.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     size = round(width * scale), round(height * scale)
@@ -49,7 +49,14 @@ def read_photograph(path: str | Path) -> np.ndarray:
             f'{name} is too small: got {width} x {height} pixels{shrunk}, expected at least '
             f'{SHORTEST_SIDE} on both sides; choose a larger photograph.'
         )
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    if scale == 1:
+        return loaded
+    # Channel by channel: OpenCV averages over areas in at most four.
+    channels = np.moveaxis(np.atleast_3d(image), 2, 0)
+    shrunk = [cv2.resize(channel, size, interpolation=cv2.INTER_AREA) for channel in channels]
+    image = np.stack(shrunk, axis=2) if image.ndim == 3 else shrunk[0]
+    shape = dict(img_shape=image.shape[:2], ori_shape=image.shape[:2])
+    return replace(loaded, results=dict(loaded.results, img=image, **shape))
 
 
 # Compared by identity, because arrays do not compare to a single bool.
@@ -60,10 +67,11 @@ class Session:
     Attributes:
         classes: Class names by index.
         palette: RGB colours by index.
-        scores: Class scores ``(num_classes, H, W)`` on the CPU, or None if no class can be removed.
+        scores: ``seg_logits`` of the prediction on the CPU, or None if no class can be removed.
         presence: Probability ``(num_classes,)`` that each class is present, or None if the model
             does not predict it.
         unchanged: Labels ``(H, W)`` without a threshold.
+        score_threshold: Threshold of a single score for two classes, otherwise None.
     """
 
     classes: Sequence[str]
@@ -71,6 +79,7 @@ class Session:
     scores: Tensor | None
     presence: Tensor | None
     unchanged: np.ndarray
+    score_threshold: float | None = None
 
     @property
     def can_remove(self) -> bool:
@@ -87,28 +96,34 @@ class Session:
         """Return class indices ``(H, W)`` without the classes that a threshold removes."""
         if not self.removed(threshold).any():
             return self.unchanged
-        return suppress_absent(self.scores, self.presence, threshold).argmax(dim=0).numpy()
+        absent = absent_classes(self.presence, threshold)
+        return label_pixels(self.scores, self.score_threshold, absent)[0].numpy()
 
 
-def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, ContextPrediction]:
+def label_photograph(segmentor: Segmentor, image: LoadedImage) -> tuple[Session, ContextPrediction]:
     """Label a photograph in one forward pass.
 
     Args:
         segmentor: The model.
-        image: RGB image ``(H, W, 3)`` uint8.
+        image: The photograph as the model loads it.
 
     Returns:
         The data for a threshold, and the prediction with its context.
     """
-    sample = segmentor.predict(np.ascontiguousarray(image[..., ::-1]), context_maps=True)
+    sample = segmentor.predict(image, context_maps=True)
     context = ContextPrediction.from_data_sample(
-        image, sample, segmentor.classes, segmentor.palette
+        image.rgb(), sample, segmentor.classes, segmentor.palette
     )
     presence = scores = None
     if 'presence' in sample:
         presence = sample.presence.detach().cpu()
-        # With a single score for two classes no class can be removed.
-        if len(sample.seg_logits.data) == len(presence):
-            scores = sample.seg_logits.data.detach().cpu()
-    session = Session(segmentor.classes, segmentor.palette, scores, presence, context.prediction)
+        scores = sample.seg_logits.data.detach().cpu()
+    session = Session(
+        segmentor.classes,
+        segmentor.palette,
+        scores,
+        presence,
+        context.prediction,
+        sample.metainfo.get('score_threshold'),
+    )
     return session, context

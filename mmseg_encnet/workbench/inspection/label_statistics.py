@@ -12,22 +12,6 @@ import numpy as np
 from mmseg_encnet.workbench.formatting import strict_json
 
 
-def count_pixels(label: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count the pixels of one label.
-
-    Args:
-        label: Class indices ``(H, W)``; values outside the classes are ignored.
-        num_classes: Number of classes.
-
-    Returns:
-        ``(num_classes + 1,)`` int64: pixels per class, then ignored pixels.
-    """
-    inside = label[(label >= 0) & (label < num_classes)].astype(np.int64)
-    counts = np.bincount(inside, minlength=num_classes + 1)
-    counts[num_classes] = label.size - inside.size
-    return counts
-
-
 @dataclass(frozen=True)
 class LabelStatistics:
     """Statistics of the labels of a data set. One pixel suffices for a class to be present.

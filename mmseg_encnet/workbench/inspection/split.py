@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -19,12 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mmseg_encnet.datasets.checked import build_checked_dataset
+from mmseg_encnet.datasets.loading import displayable, in_rgb_order
+from mmseg_encnet.datasets.occurrence import LOADS_LABELS, Occurrence, count_pixels
+from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, count_pixels
+from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
 
 SPLITS = ('train', 'val', 'test')
-
-_LOADS_LABELS = re.compile(r'Load\w*Annotation')
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class InspectedSplit:
             steps = [
                 step
                 for step in changed.get('pipeline', ())
-                if _LOADS_LABELS.search(str(step['type']))
+                if LOADS_LABELS.search(str(step['type']))
             ]
             if not steps:
                 raise UserError(
@@ -154,7 +154,7 @@ class DrawnSamples:
             else:
                 yield LabelledImage(
                     Path(sample['img_path']).name,
-                    _displayable(sample['img'][..., ::-1]),
+                    displayable(sample['img'], in_rgb_order(_transforms(self.dataset))),
                     _label(sample.get('gt_seg_map'), sample['img_path']),
                 )
 
@@ -166,7 +166,7 @@ class DrawnSamples:
                 'test-time augmentation.'
             )
         path = data.metainfo.get('img_path', 'unnamed')
-        image, rgb = sample['inputs'].float(), False
+        image, rgb = sample['inputs'].float(), in_rgb_order(_transforms(self.dataset))
         if preprocessor is not None:
             batch = preprocessor(
                 dict(inputs=[sample['inputs']], data_samples=[data]), self.split == 'train'
@@ -174,12 +174,13 @@ class DrawnSamples:
             image, data = batch['inputs'][0], batch['data_samples'][0]
             if getattr(preprocessor, 'mean', None) is not None:
                 image = image * preprocessor.std + preprocessor.mean
-            rgb = self.preprocessor_cfg.get('bgr_to_rgb', False)
+            # The toolbox converts three channels only.
+            rgb ^= len(image) == 3 and any(
+                self.preprocessor_cfg.get(key, False) for key in ('bgr_to_rgb', 'rgb_to_bgr')
+            )
         label = data.gt_sem_seg.data[0].numpy() if 'gt_sem_seg' in data else None
-        picture = image.permute(1, 2, 0).numpy()
-        # The toolbox loads images as BGR.
-        picture = picture if rgb else picture[..., ::-1]
-        return LabelledImage(Path(path).name, _displayable(picture), _label(label, path))
+        shown = displayable(image.permute(1, 2, 0).numpy(), rgb)
+        return LabelledImage(Path(path).name, shown, _label(label, path))
 
 
 class LabelCounts(Dataset):
@@ -220,6 +221,18 @@ class LabelCounts(Dataset):
         return statistics
 
 
+def occurrence(labels: LabelCounts, statistics: LabelStatistics) -> Occurrence:
+    """Return which classes occur in the labels of a split, from its statistics."""
+    return Occurrence(
+        labels.classes,
+        statistics.pixels > 0,
+        statistics.ignored_pixels > 0,
+        statistics.images,
+        len(labels),
+        any(getattr(leaf, 'reduce_zero_label', False) for leaf in leaf_datasets(labels.dataset)),
+    )
+
+
 def _classes(dataset: Any) -> list[str]:
     classes = dataset.metainfo.get('classes')
     if not classes:
@@ -244,8 +257,6 @@ def title_of(part: DrawnSamples | LabelCounts) -> str:
     return f'{type(part.dataset).__name__}, {part.split} split'
 
 
-def _displayable(image: np.ndarray) -> np.ndarray:
-    """Return values from 0 to 255 in any number of channels as RGB ``(H, W, 3)`` uint8."""
-    image = np.atleast_3d(image)[..., :3]
-    shown = np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] < 3 else image
-    return np.rint(shown).clip(0, 255).astype(np.uint8)
+def _transforms(dataset: Any) -> list[Any]:
+    """Return the transforms of the first data set inside wrappers."""
+    return next(leaf_datasets(dataset)).pipeline.transforms

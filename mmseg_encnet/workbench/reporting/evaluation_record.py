@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
-from mmengine import fileio
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import Hook
@@ -26,6 +24,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from tqdm import tqdm
 
+from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
 from mmseg_encnet.running.runner import EncNetRunner
@@ -182,10 +181,10 @@ class _CollectHook(Hook):
 
     def before_test(self, runner) -> None:
         dataset = runner.test_dataloader.dataset
-        self.meta = dataset.metainfo
-        self.num_classes = len(self.meta['classes'])
+        self.dataset, meta = dataset, dataset.metainfo
+        self.num_classes = len(meta['classes'])
         for metric in self.context_metrics:
-            metric.dataset_meta = self.meta
+            metric.dataset_meta = meta
         self.confusion = np.zeros((self.num_classes, self.num_classes), np.int64)
         # Evenly spaced, and the same images for every run.
         count = min(NUM_SHEETS, len(dataset))
@@ -214,7 +213,7 @@ class _CollectHook(Hook):
             self.confusion += counts
             if len(self.present) in self.shown:
                 start = time.perf_counter()
-                self.sheets[Path(sample.img_path).stem] = _sheet(sample, self.meta)
+                self.sheets[Path(sample.img_path).stem] = _sheet(sample, self.dataset)
                 self.drawing += time.perf_counter() - start
             self.present.append(counts.sum(axis=1) > 0)
             if 'presence' in sample:
@@ -248,11 +247,13 @@ class _CollectHook(Hook):
             return peak_bytes(predict, next(model.parameters()).device)
 
 
-def _sheet(sample: SegDataSample, meta: Mapping[str, Any]) -> bytes:
+def _sheet(sample: SegDataSample, dataset: Any) -> bytes:
     """Return the context sheet of a prediction as PNG."""
-    image = mmcv.imfrombytes(fileio.get(sample.img_path), channel_order='rgb')
+    image = read_for_display(sample.img_path, dataset)
     content = io.BytesIO()
-    draw_sample(image, sample, meta, Path(sample.img_path).name).savefig(content, format='png')
+    draw_sample(image, sample, dataset.metainfo, Path(sample.img_path).name).savefig(
+        content, format='png'
+    )
     return content.getvalue()
 
 

@@ -24,7 +24,9 @@ class ImageAreas(BaseMetric):
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
             truth = sample['gt_sem_seg']['data']
-            counts = count_pixels(truth, sample['pred_sem_seg']['data'], num_classes)
+            # The toolbox's segmentors predict floating-point labels from a single score.
+            predicted = sample['pred_sem_seg']['data'].long()
+            counts = count_pixels(truth, predicted, num_classes)
             self.results.append(
                 np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)])
             )

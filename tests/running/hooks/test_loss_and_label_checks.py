@@ -142,8 +142,8 @@ def test_a_training_without_labels_stops(workers, run_tool, tiny_options, tiny_d
     }
     sentence = run_tool('train', MSRC21, '--work-dir', 'work', options=options).sentence
     assert sentence == (
-        f'MSRC21Dataset at {tiny_data} had no labelled pixel in the first 2 iterations: every '
-        'label is ignore_index=255; check its label files, ignore_index and reduce_zero_label.'
+        f'every pixel of all 4 training labels of MSRC21Dataset at {tiny_data} is ignored; check '
+        'its label files and ignore_index.'
     )
     assert not (tmp_path / 'work' / 'iter_2.pth').exists()
 

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.predicting import load_segmentor
+from mmseg_encnet.predicting import Segmentor, load_segmentor
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 from mmseg_encnet.workbench.demo_page import panels
 from mmseg_encnet.workbench.demo_page.session import (
@@ -117,17 +119,29 @@ def test_a_photograph_that_cannot_be_labelled(content, words, tmp_path):
     else:
         write_image(path, content)
     with pytest.raises(UserError, match=words) as raised:
-        read_photograph(path)
+        read_photograph(path, reader())
     assert 'photo.png' in str(raised.value) and str(tmp_path) not in str(raised.value)
 
 
-def test_photographs_are_read_upright_and_no_larger_than_needed(tmp_path):
+def reader(**loading) -> Segmentor:
+    """Return a segmentor that can only load images."""
+    pipeline = [dict(type='LoadImageFromFile', **loading), dict(type='PackSegInputs')]
+    init_default_scope('mmseg')
+    return Segmentor(torch.nn.Identity(), Compose(pipeline), ('sea',), PALETTE[:1])
+
+
+def test_photographs_are_read_as_the_model_does_and_no_larger_than_needed(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # The camera was turned by 90 degrees.
     write_image(tmp_path / 'a.jpg', (80, 40), exif=exif)
-    assert read_photograph(tmp_path / 'a.jpg').shape == (80, 40, 3)
+    assert read_photograph(tmp_path / 'a.jpg', reader()).rgb().shape == (80, 40, 3)
+    stored = reader(color_type='color_ignore_orientation')
+    assert read_photograph(tmp_path / 'a.jpg', stored).rgb().shape == (40, 80, 3)
     write_image(tmp_path / 'b.png', (2000, 500))
-    assert read_photograph(tmp_path / 'b.png').shape == (LONGEST_SIDE // 4, LONGEST_SIDE, 3)
+    for loading, shape in (({}, (256, 1024, 3)), (dict(color_type='grayscale'), (256, 1024))):
+        loaded = read_photograph(tmp_path / 'b.png', reader(**loading))
+        assert loaded.results['img'].shape == shape
+        assert loaded.results['ori_shape'] == loaded.rgb().shape[:2] == (256, LONGEST_SIDE)
 
 
 NO_PRESENCE, NO_CODEWORDS = 'does not predict class presence', 'not assign pixels to codewords'
@@ -148,7 +162,8 @@ def test_what_a_model_does_not_tell_is_a_sentence(options, sentences, tiny_confi
     path = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), path)
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    one, context = label_photograph(load_segmentor(cfg, str(path), 'cpu'), image)
+    segmentor = load_segmentor(cfg, str(path), 'cpu')
+    one, context = label_photograph(segmentor, segmentor.load(image))
     assert one.can_remove is not bool(sentences)
     assert one.labels(0).shape == (40, 60)
     shown = (

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, count_pixels
+from mmseg_encnet.datasets.occurrence import count_pixels
+from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
 
 CLASSES = ('sky', 'sea', 'boat', 'moon')
 LABELS = [

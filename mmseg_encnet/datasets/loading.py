@@ -1,0 +1,101 @@
+"""Images as a pipeline loads them, and how to show them.
+
+Every tool that shows an image beside labels reads it with the pipeline of the model: only then do
+both have the same orientation, size and channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmseg_encnet.extras import require
+
+Step = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def read_image(path: str, steps: Iterable[Step]) -> tuple[dict[str, Any], list[Step]]:
+    """Run the steps of a pipeline that load an image.
+
+    Args:
+        path: Path of the image, for the toolbox's file backends.
+        steps: Transforms of the pipeline.
+
+    Returns:
+        The results with the pixels ``img``, and the remaining steps.
+    """
+    remaining = list(steps)
+    results: dict[str, Any] = dict(img_path=path)
+    while 'img' not in results:
+        results = remaining.pop(0)(results)
+    return results, remaining
+
+
+def read_for_display(path: str, dataset: Any) -> np.ndarray:
+    """Return an image of a data set in its original size, as its pipeline loads it.
+
+    Args:
+        path: Path of the image.
+        dataset: The data set, or a wrapper around data sets that load images alike.
+
+    Returns:
+        RGB image ``(H, W, 3)`` uint8, see :func:`displayable`.
+    """
+    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
+        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    steps = dataset.pipeline.transforms
+    return displayable(read_image(path, steps)[0]['img'], in_rgb_order(steps))
+
+
+def in_rgb_order(steps: Sequence[Step]) -> bool:
+    """Return whether a pipeline loads channels in the order of the file, red first.
+
+    The toolbox loads images as BGR, except for arrays and what tifffile or GDAL decode.
+    """
+    loader = next((step for step in steps if 'Load' in type(step).__name__), None)
+    if loader is None:
+        return False
+    if type(loader).__name__ == 'LoadImageFromNpyFile':
+        return True
+    return getattr(loader, 'imdecode_backend', 'tifffile') == 'tifffile'
+
+
+def displayable(image: np.ndarray, rgb_order: bool = False) -> np.ndarray:
+    """Return the pixels of an image for display.
+
+    Args:
+        image: ``(H, W)`` or ``(H, W, C)``. With one or two channels the first is shown in grey,
+            with more the first three. Values outside 0 to 255, as in images of 16 bits, are
+            stretched from their 2nd to their 98th percentile.
+        rgb_order: Whether red comes first instead of blue.
+
+    Returns:
+        RGB image ``(H, W, 3)`` uint8.
+    """
+    image = np.atleast_3d(image)
+    shown = image[..., :3] if image.shape[2] > 2 else image[..., :1].repeat(3, axis=2)
+    if not rgb_order:
+        shown = shown[..., ::-1]
+    if shown.dtype != np.uint8:
+        shown = np.rint(np.nan_to_num(shown.astype(np.float32)))
+        if shown.size and (shown.min() < 0 or shown.max() > 255):
+            low, high = np.percentile(shown, (2, 98))
+            shown = (shown - low) * (255 / max(high - low, 1e-6))
+        shown = shown.clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(shown)
+
+
+def check_loader(steps: Iterable[Mapping[str, Any]]) -> None:
+    """Check that the package that decodes the images of a pipeline is installed.
+
+    Args:
+        steps: Configs of the pipeline's transforms.
+
+    Raises:
+        UserError: It is not.
+    """
+    for step in steps:
+        if step.get('imdecode_backend') == 'tifffile':
+            require('tifffile', 'tiff')

@@ -1,0 +1,97 @@
+"""The orientation in the EXIF data of photographs, which label files do not have.
+
+The toolbox turns an image as its EXIF data says unless ``color_type`` ends in
+``ignore_orientation`` or is ``unchanged``. Labels are drawn on the upright image or on the stored
+pixels. A quarter turn changes the size of the image; the other orientations do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmseg.registry import TRANSFORMS
+from PIL import Image
+
+from mmseg_encnet.datasets.wrappers import leaf_datasets
+from mmseg_encnet.errors import UserError
+
+_TAG = 0x0112
+# Orientations that keep the size.
+_SAME_SIZE = {2: 'mirrored', 3: 'turned by 180 degrees', 4: 'upside down'}
+
+
+def exif_orientation(path: str | None) -> int:
+    """Return the EXIF orientation of a local file from 1 (upright) to 8; 1 if it has none."""
+    if path is None or not Path(path).is_file():
+        return 1
+    try:
+        # Opening only reads the header.
+        with Image.open(path) as image:
+            return int(image.getexif().get(_TAG, 1))
+    except (OSError, ValueError, SyntaxError, TypeError):
+        return 1
+
+
+def says_orientation(pipeline: Any) -> bool:
+    """Return whether a pipeline's config states what its images' EXIF orientation means.
+
+    It does if its loader has a ``color_type``, or does not decode photographs.
+    """
+    for step in pipeline or ():
+        if not isinstance(step, Mapping) or 'Load' not in str(step.get('type')):
+            continue
+        kind = TRANSFORMS.get(step['type']) if isinstance(step['type'], str) else step['type']
+        return kind is not LoadImageFromFile or 'color_type' in step
+    return True
+
+
+def check_orientation(image: str | None) -> None:
+    """Check that the EXIF data of a labelled image do not leave its orientation open.
+
+    Raises:
+        UserError: The image is turned without a change of its size.
+    """
+    orientation = exif_orientation(image)
+    if orientation not in _SAME_SIZE:
+        return
+    raise UserError(
+        f'image file {image} is {_SAME_SIZE[orientation]} according to its EXIF orientation '
+        f'{orientation}, and its label may or may not be; set color_type of LoadImageFromFile in '
+        "every pipeline: 'color' if labels are drawn on the upright image, "
+        "'color_ignore_orientation' if they follow the stored pixels."
+    )
+
+
+def check_orientations(dataset: Any, limit: int = 1000) -> None:
+    """Check the labelled images of a data set as :func:`check_orientation` does.
+
+    Args:
+        dataset: A data set, or a wrapper around others.
+        limit: Number of images to check at most, chosen at random with a fixed seed.
+
+    Raises:
+        UserError: An image is turned without a change of its size, and the config does not state
+            what that means.
+    """
+    for leaf in leaf_datasets(dataset):
+        if getattr(leaf.pipeline, 'orientation_stated', True):
+            continue
+        for index in np.random.default_rng(0).permutation(len(leaf))[:limit].tolist():
+            sample = leaf.get_data_info(index)
+            if 'seg_map_path' in sample:
+                check_orientation(sample.get('img_path'))
+
+
+def quarter_turn(image: str | None) -> str:
+    """Return the remedy for a label of another size if the image is turned by 90 degrees."""
+    orientation = exif_orientation(image)
+    if orientation not in (5, 6, 7, 8):
+        return 'convert it again.'
+    return (
+        f'the image has the EXIF orientation {orientation}: if labels follow the stored pixels, '
+        "set color_type='color_ignore_orientation' of LoadImageFromFile in every pipeline."
+    )
