@@ -6,6 +6,7 @@ worker process, and a label value outside the classes as a failed assertion on t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
+
+# Largest value of 14 bits, plus one.
+_DARK = 2**14
 
 
 class CheckedPipeline(Compose):
@@ -53,6 +57,10 @@ class CheckedPipeline(Compose):
                 raise UserError(what_is_broken(files, error)) from error
             if data is None:
                 return None
+            if transform is self.transforms[0] and 'img' in data and 'img_path' in files:
+                warning = too_dark(files['img_path'], data['img'])
+                if warning:
+                    warnings.warn(warning, stacklevel=2)
             if not loaded and 'gt_seg_map' in data:
                 loaded = True
                 data['gt_seg_map'] = _unsqueezed(data['gt_seg_map'], files)
@@ -162,6 +170,28 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
     if sizes:
         shown += f' of {sizes[0]} pixels (height x width)'
     return f'{shown} cannot be processed ({reason}); remove it from the list.'
+
+
+def too_dark(path: str, pixels: np.ndarray) -> str | None:
+    """Return a warning about an image whose 16-bit values are far below the 16-bit maximum.
+
+    Decoders drop the lower eight bits of 16-bit images, which leaves four bits of the twelve that
+    many cameras and scanners store.
+
+    Args:
+        path: The image file.
+        pixels: Its decoded pixels.
+    """
+    if pixels.dtype != np.uint8 or pixels.max() >= _DARK // 256 or not fileio.exists(path):
+        return None
+    values = mmcv.imfrombytes(fileio.get(path), flag='unchanged')
+    if values.dtype != np.uint16 or not 0 < values.max() < _DARK:
+        return None
+    return (
+        f'image {path} has 16-bit values from {values.min()} to {values.max()}, which are nearly '
+        f'black in 8 bits; multiply them by {65536 // 2 ** int(values.max()).bit_length()} to '
+        'use the whole range from 0 to 65535.'
+    )
 
 
 def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:

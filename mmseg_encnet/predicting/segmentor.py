@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,15 @@ from mmengine.runner import CheckpointLoader
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
-from mmseg_encnet.datasets.checked import what_is_broken
-from mmseg_encnet.errors import UserError, about
+from mmseg_encnet.datasets.checked import too_dark, what_is_broken
+from mmseg_encnet.errors import UserError, about, type_and_first_line
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
+
+
+_OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,13 @@ class LoadedImage:
 
     results: Mapping[str, Any]
     steps: Sequence[Callable[[dict[str, Any]], dict[str, Any]]]
+
+    @property
+    def name(self) -> str:
+        """Name for error messages: the file, and the size."""
+        height, width = self.results['img'].shape[:2]
+        file = f'image {self.results["img_path"]}' if self.results['img_path'] else 'an image'
+        return f'{file} of {height}x{width} pixels (height x width)'
 
     def rgb(self) -> np.ndarray:
         """Return the pixels ``(H, W, 3)``, uint8."""
@@ -83,12 +96,20 @@ class Segmentor:
             while 'img' not in results:
                 results = steps.pop(0)(results)
         except Exception as error:
+            if _is_out_of_memory(error):
+                raise UserError(f'image {image} {_why_not(error)}') from error
             raise UserError(what_is_broken(dict(img_path=str(image)), error)) from error
+        warning = too_dark(str(image), results['img'])
+        if warning:
+            warnings.warn(warning, stacklevel=2)
         return LoadedImage(results, steps)
 
     @torch.no_grad()
     def predict(
-        self, image: str | Path | np.ndarray | LoadedImage, context_maps: bool = False
+        self,
+        image: str | Path | np.ndarray | LoadedImage,
+        context_maps: bool = False,
+        seg_logits: bool = False,
     ) -> SegDataSample:
         """Predict one image.
 
@@ -96,9 +117,11 @@ class Segmentor:
             image: What :meth:`load` accepts or returns.
             context_maps: Whether to add the context maps of :class:`ContextEncoderDecoder` to the
                 prediction; ignored for other segmentors.
+            seg_logits: Whether to add the scores of all classes, which take 4 bytes per class and
+                pixel; other segmentors always do.
 
         Raises:
-            UserError: The file is not an image, or the pipeline cannot prepare it.
+            UserError: The file is not an image, or the pipeline or the model cannot process it.
         """
         if not isinstance(image, LoadedImage):
             image = self.load(image)
@@ -109,11 +132,31 @@ class Segmentor:
         except Exception as error:
             if not path:
                 raise
+            if _is_out_of_memory(error):
+                raise UserError(f'{image.name} {_why_not(error)}') from error
             raise UserError(what_is_broken(dict(img_path=path), error)) from error
-        if context_maps:
-            packed['data_samples'].set_metainfo(dict(context_maps=True))
+        self._check_channels(image, packed['inputs'])
+        packed['data_samples'].set_metainfo(
+            dict(context_maps=context_maps, keep_seg_logits=seg_logits)
+        )
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        return self.model.test_step(batch)[0]
+        try:
+            return self.model.test_step(batch)[0]
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f'{image.name} {_why_not(error)}') from error
+
+    def _check_channels(self, image: LoadedImage, inputs: Tensor) -> None:
+        """Raise a `UserError` if the network takes another number of channels."""
+        mean = getattr(self.model.data_preprocessor, 'mean', None)
+        expected = inputs.shape[0] if mean is None else len(mean)
+        # A single mean applies to any number of channels.
+        if expected not in (1, inputs.shape[0]):
+            found = f'{inputs.shape[0]} channel{"s" * (inputs.shape[0] != 1)}'
+            raise UserError(
+                f'{image.name} has {found}, but the model takes {expected}; convert the image.'
+            )
 
 
 def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> Segmentor:
@@ -164,6 +207,20 @@ def suppress_absent_classes(cfg: Config, threshold: float) -> None:
         )
     cfg.model.setdefault('test_cfg', {})
     cfg.model.test_cfg.presence_threshold = threshold
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # The allocator of the CPU raises a plain RuntimeError, OpenCV its own error.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or bool(
+        _OUT_OF_MEMORY.search(str(error))
+    )
+
+
+def _why_not(error: Exception) -> str:
+    """Return why an image cannot be processed, to follow its name."""
+    if _is_out_of_memory(error):
+        return 'needs more memory than is available; shrink it.'
+    return f'cannot be processed ({type_and_first_line(error)}); leave it out.'
 
 
 def _check_se_branch(model: BaseSegmentor, state_dict: Mapping[str, Any]) -> None:

@@ -12,11 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.segmentors import absent_classes, suppress_absent
+from mmseg_encnet.models.segmentors import ScoreMap, absent_classes
 from mmseg_encnet.predicting import Segmentor
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 
-# A session keeps one score per class and pixel: 470 MB for 150 classes at this size.
 LONGEST_SIDE = 1024
 SHORTEST_SIDE = 32
 
@@ -60,7 +59,7 @@ class Session:
     Attributes:
         classes: Class names by index.
         palette: RGB colours by index.
-        scores: Class scores ``(num_classes, H, W)`` on the CPU, or None if no class can be removed.
+        score_map: Class scores in the resolution of the head, or None if no class can be removed.
         presence: Probability ``(num_classes,)`` that each class is present, or None if the model
             does not predict it.
         unchanged: Labels ``(H, W)`` without a threshold.
@@ -68,14 +67,14 @@ class Session:
 
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
-    scores: Tensor | None
+    score_map: ScoreMap | None
     presence: Tensor | None
     unchanged: np.ndarray
 
     @property
     def can_remove(self) -> bool:
         """Whether a presence threshold can remove classes."""
-        return self.scores is not None
+        return self.score_map is not None
 
     def removed(self, threshold: float) -> np.ndarray:
         """Return which classes ``(num_classes,)`` a threshold removes, bool."""
@@ -85,9 +84,10 @@ class Session:
 
     def labels(self, threshold: float) -> np.ndarray:
         """Return class indices ``(H, W)`` without the classes that a threshold removes."""
-        if not self.removed(threshold).any():
+        if self.score_map is None or not self.removed(threshold).any():
             return self.unchanged
-        return suppress_absent(self.scores, self.presence, threshold).argmax(dim=0).numpy()
+        absent = absent_classes(self.presence, threshold).to(self.score_map.logits[0].device)
+        return self.score_map.labels(absent)[0].cpu().numpy()
 
 
 def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, ContextPrediction]:
@@ -104,11 +104,13 @@ def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, 
     context = ContextPrediction.from_data_sample(
         image, sample, segmentor.classes, segmentor.palette
     )
-    presence = scores = None
+    presence = score_map = None
     if 'presence' in sample:
         presence = sample.presence.detach().cpu()
         # With a single score for two classes no class can be removed.
-        if len(sample.seg_logits.data) == len(presence):
-            scores = sample.seg_logits.data.detach().cpu()
-    session = Session(segmentor.classes, segmentor.palette, scores, presence, context.prediction)
+        if sample.score_map.num_classes == len(presence):
+            score_map = sample.score_map
+    session = Session(
+        segmentor.classes, segmentor.palette, score_map, presence, context.prediction
+    )
     return session, context
