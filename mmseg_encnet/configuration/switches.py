@@ -62,10 +62,19 @@ def drop_scores(cfg: Config) -> None:
 
 
 def save_predictions(cfg: Config, out_dir: str) -> None:
-    """Write the predictions of a test to a folder, one PNG of class indices per image."""
-    for evaluator in _test_evaluators(cfg):
-        if evaluator['type'] == 'IoUMetric':
-            evaluator['output_dir'] = out_dir
+    """Write the predictions of a test to a folder, one PNG of class indices per image.
+
+    Raises:
+        UserError: The config has no evaluator that writes them.
+    """
+    writing = [e for e in _test_evaluators(cfg) if e['type'] in ('CityscapesMetric', 'IoUMetric')]
+    if not writing:
+        raise UserError(
+            'got --out, but test_evaluator of the config has no IoUMetric, which writes the '
+            "predictions; add dict(type='IoUMetric') to it, or use tools/infer.py."
+        )
+    for evaluator in writing:
+        evaluator['output_dir'] = out_dir
 
 
 def _test_evaluators(cfg: Config) -> list[dict[str, Any]]:

@@ -22,6 +22,17 @@ from mmseg_encnet.errors import UserError
 
 # Largest value of 14 bits, plus one.
 _DARK = 2**14
+_IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+_CONVERTERS = {
+    'ADE20KDataset': 'ade20k',
+    'COCOStuffDataset': 'cocostuff164k',
+    'CamVidDataset': 'camvid',
+    'CityscapesDataset': 'cityscapes',
+    'MSRC21Dataset': 'msrc21',
+    'PascalContextDataset': 'pascal_context',
+    'PascalContextDataset59': 'pascal_context',
+    'PascalVOCDataset': 'voc12aug',
+}
 
 
 class CheckedPipeline(Compose):
@@ -116,9 +127,11 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
     for part in _leaf_configs(cfg):
         root = part.get('data_root')
         if root and not fileio.exists(root):
+            converter = _converter(part)
+            prepare = 'prepare the data set there' + f' with {converter}' * bool(converter)
             raise UserError(
-                f'data root {root!r} of {part["type"]} does not exist; prepare the data set there '
-                'or set --cfg-options data_root=FOLDER.'
+                f'data root {root!r} of {part["type"]} does not exist; {prepare}, or set '
+                '--cfg-options data_root=FOLDER.'
             )
     try:
         dataset = DATASETS.build(cfg)
@@ -138,8 +151,50 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
                 f'{getattr(leaf, "img_suffix", "the expected suffix")!r} under '
                 f'{leaf.data_prefix.get("img_path")}; check data_root and data_prefix.'
             )
+        _check_suffixes(leaf)
         leaf.pipeline = CheckedPipeline(leaf)
     return dataset
+
+
+def _converter(cfg: dict[str, Any]) -> str | None:
+    """Return the command that prepares a data set, or None if no tool does."""
+    name = _CONVERTERS.get(str(cfg['type']).rpartition('.')[2])
+    # Images of COCO with the classes of Pascal VOC.
+    if name == 'voc12aug' and 'coco' in Path(cfg['data_root']).name.lower():
+        name = 'coco21'
+    return f'python tools/dataset_converters/{name}.py' if name else None
+
+
+def _check_suffixes(dataset: BaseDataset) -> None:
+    """Check that a data set without a list of images leaves out no image of another suffix.
+
+    Raises:
+        UserError: It does.
+    """
+    images = dataset.data_prefix.get('img_path')
+    labels = dataset.data_prefix.get('seg_map_path')
+    ending = getattr(dataset, 'img_suffix', None)
+    listed = dataset.ann_file and Path(dataset.ann_file).is_file()
+    if not images or not ending or listed or not Path(images).is_dir():
+        return
+    suffix = Path(f'name{ending}').suffix
+    others: dict[str, int] = {}
+    for path in Path(images).rglob('*'):
+        if path.suffix == suffix or path.suffix.lower() not in _IMAGE_SUFFIXES:
+            continue
+        if labels:
+            name = path.relative_to(images).with_suffix(getattr(dataset, 'seg_map_suffix', '.png'))
+            label = Path(labels, name)
+            if label == path or not label.is_file():
+                continue
+        others[path.suffix] = others.get(path.suffix, 0) + 1
+    if others:
+        found = ' and '.join(f'{count} ending in {key}' for key, count in sorted(others.items()))
+        raise UserError(
+            f'image folder {images} contains images with other suffixes than {suffix}, which '
+            f'{type(dataset).__name__} would leave out ({found}); convert or rename them, or use '
+            'a data set per suffix with img_suffix and ConcatDataset.'
+        )
 
 
 def what_is_broken(files: dict[str, str], error: Exception) -> str:

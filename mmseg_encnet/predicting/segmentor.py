@@ -22,6 +22,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
+from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.datasets.checked import too_dark, what_is_broken
 from mmseg_encnet.errors import UserError, about, type_and_first_line
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
@@ -164,15 +165,16 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
 
     Args:
         cfg: A config with ``model`` and ``test_dataloader``.
-        checkpoint: Checkpoint file.
+        checkpoint: Checkpoint file, or its address.
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
 
     Raises:
-        UserError: The checkpoint cannot be read, does not fit the model or was trained on other
+        UserError: The checkpoint cannot be downloaded or read, does not fit the model or was trained on other
             classes than those of the config.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    checkpoint = local_file(checkpoint)
     if not Path(checkpoint).is_file():
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')

@@ -26,6 +26,7 @@ from mmseg_encnet import toolbox_changes
 from mmseg_encnet.checkpoints.downloads import DownloadError
 from mmseg_encnet.checkpoints.fit import UnfitWeightsError, check_finite
 from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
+from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
@@ -34,6 +35,7 @@ from mmseg_encnet.running.explain import explain
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
+from mmseg_encnet.running.tracking import check_backend
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WHILE_BUILDING = (
@@ -91,7 +93,6 @@ class EncNetRunner(Runner):
     from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
     setup_env = _built_from('env_cfg')(Runner.setup_env)
     set_randomness = _built_from('randomness')(Runner.set_randomness)
-    build_visualizer = _built_from('visualizer')(Runner.build_visualizer)
     build_model = _built_from('model')(Runner.build_model)
     build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
     build_param_scheduler = _built_from('param_scheduler')(Runner.build_param_scheduler)
@@ -100,6 +101,14 @@ class EncNetRunner(Runner):
     build_test_loop = _built_from('test_cfg, test_dataloader or test_evaluator')(
         Runner.build_test_loop
     )
+
+    @_built_from('visualizer')
+    def build_visualizer(self, visualizer: Any) -> Any:
+        # The toolbox imports the package of a backend when something is logged.
+        backends = visualizer.get('vis_backends') if isinstance(visualizer, dict) else None
+        for backend in backends or ():
+            check_backend(backend)
+        return super().build_visualizer(visualizer)
 
     @staticmethod
     def build_dataloader(
@@ -164,6 +173,7 @@ class EncNetRunner(Runner):
         )
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        filename = local_file(filename)
         with _explaining(f'checkpoint {filename}'):
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         # Resuming would execute the config there, which can be from anyone.

@@ -58,9 +58,7 @@ def samples(keep: bool) -> list[SegDataSample]:
     ]
     return [
         SegDataSample(
-            metainfo=dict(
-                case, ori_shape=(150 + i, 97), img_shape=(48, 64), keep_seg_logits=keep
-            )
+            metainfo=dict(case, ori_shape=(150 + i, 97), img_shape=(48, 64), keep_seg_logits=keep)
         )
         for i, case in enumerate(cases)
     ]

@@ -26,9 +26,7 @@ Context = dict[str, Tensor]
 FIELDS = ('gate', 'presence')
 
 
-def segment(
-    segmentor: BaseSegmentor, images: Tensor
-) -> tuple[Tensor, Context, HeadOutput | None]:
+def segment(segmentor: BaseSegmentor, images: Tensor) -> tuple[Tensor, Context, HeadOutput | None]:
     """Run a segmentor on images ``(B, channels, H, W)``.
 
     Returns:

@@ -33,7 +33,9 @@ def wants_scores(segmentor: BaseSegmentor, meta: Mapping[str, Any] | None) -> bo
         segmentor: Segmentor whose ``test_cfg.keep_seg_logits`` is the default; True if it is not set.
         meta: Metainfo of the image, whose ``keep_seg_logits`` takes precedence.
     """
-    return (meta or {}).get('keep_seg_logits', (segmentor.test_cfg or {}).get('keep_seg_logits', True))
+    return (meta or {}).get(
+        'keep_seg_logits', (segmentor.test_cfg or {}).get('keep_seg_logits', True)
+    )
 
 
 def label_by_parts(

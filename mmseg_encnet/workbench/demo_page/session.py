@@ -110,7 +110,5 @@ def label_photograph(segmentor: Segmentor, image: np.ndarray) -> tuple[Session, 
         # With a single score for two classes no class can be removed.
         if sample.score_map.num_classes == len(presence):
             score_map = sample.score_map
-    session = Session(
-        segmentor.classes, segmentor.palette, score_map, presence, context.prediction
-    )
+    session = Session(segmentor.classes, segmentor.palette, score_map, presence, context.prediction)
     return session, context
