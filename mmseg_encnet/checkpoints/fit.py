@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from mmseg_encnet.checkpoints.whole_files import CONVERTER
 from mmseg_encnet.errors import UserError
 
-
 # An entry by which to recognise checkpoints that have to be converted.
 _FOREIGN = {
     'PyTorch-Encoding or FastFCN': 'head.encmodule.fc.0.weight',

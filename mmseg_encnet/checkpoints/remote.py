@@ -6,8 +6,6 @@ import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import torch
-
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses, fetch
 
 

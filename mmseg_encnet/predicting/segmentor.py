@@ -27,7 +27,6 @@ from mmseg_encnet.datasets.checked import too_dark, what_is_broken
 from mmseg_encnet.errors import UserError, about, type_and_first_line
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 
-
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
 
@@ -169,8 +168,8 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
 
     Raises:
-        UserError: The checkpoint cannot be downloaded or read, does not fit the model or was trained on other
-            classes than those of the config.
+        UserError: The checkpoint cannot be downloaded or read, does not fit the model or was
+            trained on other classes than those of the config.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,15 @@ def _rows(model: dict[str, Any], root: Path) -> Iterator[list[str]]:
     name = f'[{model["Name"]}](../{model["Config"]})'
     meta = model['Metadata']
     source = {**meta, 'Weights': model.get('Weights')}
-    export = 'no' if refusal(Config.fromfile(root / model['Config']).model) else 'any size'
+    export = _export(root / model['Config'])
     yield [name, meta['Training Data'], *_published(source, model.get('Results', [])), export]
     for other in model.get('Also Published', []):
         yield [name, meta['Training Data'], *_published(other, [other]), export]
+
+
+@cache
+def _export(config: Path) -> str:
+    return 'no' if refusal(Config.fromfile(config).model) else 'any size'
 
 
 def _published(source: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:

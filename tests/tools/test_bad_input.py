@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 import dataclasses
 import hashlib
 import math
 import re
 import socket
 import urllib.error
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 

@@ -55,9 +55,9 @@ class ContextEncoderDecoder(EncoderDecoder):
     - ``gated_channels``: indices ``(6,)`` of these channels, int64.
     - ``score_map``: a :class:`ScoreMap`, which labels the image again without some classes.
 
-    With ``test_cfg=dict(keep_seg_logits=False)`` or ``keep_seg_logits=False`` in an image's metainfo, which
-    takes precedence, predictions have no ``seg_logits``: the labels are the same, but memory does
-    not grow with the number of classes times the pixels of the image.
+    With ``test_cfg=dict(keep_seg_logits=False)``, or ``keep_seg_logits=False`` in an image's
+    metainfo, which takes precedence, predictions have no ``seg_logits``: the labels are the same,
+    but memory does not grow with the number of classes times the pixels of the image.
 
     With ``test_cfg=dict(presence_threshold=0.1)`` no pixel is labelled with a class whose presence
     is below the threshold, except for the most probable class. This affects ``pred_sem_seg``

@@ -47,8 +47,8 @@ class PublishedTTAModel(BaseTTAModel):
     scores. With an :class:`EncodingHead` they also have the ``gate`` and, if the head has the SE
     branch, the ``presence`` of each class, merged as
     :mod:`mmseg_encnet.models.segmentors.context` defines; ``test_cfg.presence_threshold`` of the
-    segmentor works as in :class:`ContextEncoderDecoder`, and so does ``keep_seg_logits=False``. Context
-    maps are not supported.
+    segmentor works as in :class:`ContextEncoderDecoder`, and so does
+    ``keep_seg_logits=False``. Context maps are not supported.
 
     Window and stride are ``crop_size`` and ``stride`` of the segmentor's ``test_cfg``. Images must
     be passed one by one in their original size. In a config, ::

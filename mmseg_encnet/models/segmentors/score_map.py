@@ -30,7 +30,7 @@ def wants_scores(segmentor: BaseSegmentor, meta: Mapping[str, Any] | None) -> bo
     """Return whether a prediction gets ``seg_logits``.
 
     Args:
-        segmentor: Segmentor whose ``test_cfg.keep_seg_logits`` is the default; True if it is not set.
+        segmentor: Segmentor whose ``test_cfg.keep_seg_logits`` is the default; True if not set.
         meta: Metainfo of the image, whose ``keep_seg_logits`` takes precedence.
     """
     return (meta or {}).get(

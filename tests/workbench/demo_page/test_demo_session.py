@@ -13,10 +13,10 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.predicting import load_segmentor
-from mmseg_encnet.visualization.context_sheet import ContextPrediction
 from mmseg_encnet.models.segmentors import ScoreMap
 from mmseg_encnet.models.segmentors.windows import place_windows
+from mmseg_encnet.predicting import load_segmentor
+from mmseg_encnet.visualization.context_sheet import ContextPrediction
 from mmseg_encnet.workbench.demo_page import panels
 from mmseg_encnet.workbench.demo_page.session import (
     LONGEST_SIDE,
