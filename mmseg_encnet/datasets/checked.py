@@ -28,6 +28,7 @@ _CONVERTERS = {
     'COCOStuffDataset': 'cocostuff164k',
     'CamVidDataset': 'camvid',
     'CityscapesDataset': 'cityscapes',
+    'ClothingDataset': 'clothing',
     'MSRC21Dataset': 'msrc21',
     'PascalContextDataset': 'pascal_context',
     'PascalContextDataset59': 'pascal_context',
