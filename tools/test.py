@@ -16,7 +16,7 @@ from mmseg_encnet.running.processes import run_test
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file or its address')
     scales = parser.add_mutually_exclusive_group()
     scales.add_argument(
         '--tta',

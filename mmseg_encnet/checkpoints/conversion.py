@@ -26,6 +26,7 @@ from mmseg_encnet.checkpoints.layouts import (
     original_backbone_key,
     original_key,
 )
+from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.errors import UserError, about
 
 
@@ -51,20 +52,30 @@ class Conversion:
     added: dict[str, str] = field(default_factory=dict)
     architecture: Architecture | None = None
 
-    def report(self) -> Iterator[str]:
-        """Yield lines that account for every entry of the source, one per layer."""
+    def report(self, verbose: bool = False) -> Iterator[str]:
+        """Yield lines that count the entries of the source and list those that were not used.
+
+        Args:
+            verbose: Whether to account for every entry: also the used ones, one line per layer,
+                and the added ones.
+        """
         yield f'{self.source}: {self.content}'
-        layers: dict[tuple[str, str], list[str]] = {}
-        for theirs, ours in self.used.items():
-            (layer, _, entry), new_layer = theirs.rpartition('.'), ours.rpartition('.')[0]
-            layers.setdefault((layer, new_layer), []).append(entry)
-        yield f'{len(self.used)} entries used:'
-        for (layer, new_layer), entries in layers.items():
-            yield f'  {layer} ({", ".join(entries)}) -> {new_layer}'
-        for title, entries in (('not used', self.left), ('added', self.added)):
-            yield f'{len(entries)} entries {title}{":" if entries else ""}'
-            for key, reason in entries.items():
-                yield f'  {key}: {reason}'
+        yield f'{len(self.used)} entries used{":" if verbose else ""}'
+        if verbose:
+            layers: dict[tuple[str, str], list[str]] = {}
+            for theirs, ours in self.used.items():
+                (layer, _, entry), new_layer = theirs.rpartition('.'), ours.rpartition('.')[0]
+                layers.setdefault((layer, new_layer), []).append(entry)
+            for (layer, new_layer), entries in layers.items():
+                yield f'  {layer} ({", ".join(entries)}) -> {new_layer}'
+        for title, entries, listed in (
+            ('not used', self.left, True),
+            ('added', self.added, verbose),
+        ):
+            yield f'{len(entries)} entries {title}{":" if entries and listed else ""}'
+            if listed:
+                for key, reason in entries.items():
+                    yield f'  {key}: {reason}'
 
 
 def convert_checkpoint(
@@ -73,7 +84,8 @@ def convert_checkpoint(
     """Convert a file. The target is written completely or not at all.
 
     Args:
-        source: Checkpoint of PyTorch-Encoding, FastFCN or MMSegmentation.
+        source: Checkpoint of PyTorch-Encoding, FastFCN or MMSegmentation, the zip file in which
+            it was published, or the address of either.
         target: Checkpoint to write, for ``tools/test.py`` and ``load_from``; for an ImageNet
             backbone, for ``init_cfg=dict(type='Pretrained', checkpoint=target)``.
         dataset_meta: ``classes`` and ``palette`` of the training data, used if the source does not
@@ -82,7 +94,7 @@ def convert_checkpoint(
     Raises:
         UserError: The source cannot be read, is not a recognised EncNet, or is incomplete.
     """
-    source, target = Path(source), Path(target)
+    source, target = local_file(source), Path(target)
     conversion, meta = _convert_file(source)
     meta = dict(meta, source=conversion.source, content=conversion.content)
     if dataset_meta is not None:
@@ -96,7 +108,7 @@ def convert_checkpoint(
 
 def load_converted(source: str | Path) -> Conversion:
     """Convert a file in memory; see :func:`convert_checkpoint`."""
-    return _convert_file(Path(source))[0]
+    return _convert_file(source)[0]
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor]) -> Conversion:
@@ -117,7 +129,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> Conversion:
     )
 
 
-def _convert_file(source: Path) -> tuple[Conversion, dict[str, Any]]:
+def _convert_file(source: str | Path) -> tuple[Conversion, dict[str, Any]]:
     state_dict, meta = read_checkpoint(source)
     with about(f'checkpoint {source} cannot be converted:'):
         return convert_state_dict(state_dict), meta

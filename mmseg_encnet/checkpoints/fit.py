@@ -8,7 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmseg_encnet.checkpoints.whole_files import CONVERTER
 from mmseg_encnet.errors import UserError
+
+# An entry by which to recognise checkpoints that have to be converted.
+_FOREIGN = {
+    'PyTorch-Encoding or FastFCN': 'head.encmodule.fc.0.weight',
+    "PyTorch-Encoding's ImageNet backbones": 'conv1.0.weight',
+}
 
 
 class UnfitWeightsError(UserError):
@@ -122,6 +129,11 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
             names the first.
     """
     expected = model.state_dict()
+    framework = next(
+        (name for name, key in _FOREIGN.items() if key in state_dict and key not in expected), None
+    )
+    if framework:
+        raise UnfitWeightsError(f'is one of {framework}; convert it first: {CONVERTER}')
     for key, value in expected.items():
         found = state_dict.get(key)
         if found is None or found.shape == value.shape:

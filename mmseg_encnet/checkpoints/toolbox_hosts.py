@@ -9,6 +9,7 @@ an address at one host falls back to the other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,12 +42,25 @@ def load_from_toolbox_host(filename: str, map_location: Any = None) -> dict:
     Raises:
         DownloadError: The file can be downloaded from neither host.
     """
-    target = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlsplit(filename).path).name
-    # One process downloads the file; the others find it in place.
-    if get_rank() == 0 and not target.is_file():
-        download(addresses(filename), target, _check)
-    barrier()
+    target = fetch(addresses(filename), Path(urlsplit(filename).path).name)
     return CheckpointLoader.load_checkpoint(str(target), map_location)
+
+
+def fetch(urls: Sequence[str], name: str) -> Path:
+    """Return a checkpoint in PyTorch's folder, downloaded by one process if it is not there.
+
+    Args:
+        urls: Addresses of the file, in the order in which to try them.
+        name: Its name in the folder.
+
+    Raises:
+        DownloadError: No address works.
+    """
+    target = Path(torch.hub.get_dir()) / 'checkpoints' / name
+    if get_rank() == 0 and not target.is_file():
+        download(urls, target, _check)
+    barrier()
+    return target
 
 
 def _check(path: Path) -> None:

@@ -13,6 +13,7 @@ from mmseg_encnet.errors import UserError, first_line
 
 WHOLE_FILES = 'whole-files'
 ZIP_MAGIC = b'PK\x03\x04'
+CONVERTER = 'python tools/model_converters/convert.py SRC DST'
 _FOLDER = 0x10
 _RESTORE = 'write or download it again'
 _LEFTOVER = re.compile(r'.+\.\d+\.part')
@@ -63,6 +64,18 @@ class WholeFileBackend(LocalBackend):
         write_whole(Path(filepath), obj.encode(encoding))
 
 
+def holds_other_files(path: Path) -> bool:
+    """Return whether a file is an intact zip file that ``torch.save`` did not write."""
+    try:
+        with ZipFile(path) as archive:
+            return not any(
+                name.endswith(('data.pkl', 'constants.pkl')) for name in archive.namelist()
+            )
+    except Exception:
+        # Damaged bytes make zipfile fail in many ways.
+        return False
+
+
 def check_undamaged(path: str | Path) -> None:
     """Check the records of a checkpoint against the checksums that ``torch.save`` stored.
 
@@ -77,6 +90,11 @@ def check_undamaged(path: str | Path) -> None:
     with path.open('rb') as file:
         if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
             return
+    if holds_other_files(path):
+        raise DamagedFileError(
+            f'checkpoint {path} is a zip file of other files; unpack it or, if it is a published '
+            f'checkpoint of another framework, convert it with {CONVERTER}'
+        )
     try:
         with ZipFile(path) as archive:
             # Unpacking a compressed record could exhaust the memory. torch does not read a record

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine.config import Config
 
 from mmseg_encnet.errors import UserError
+
+# Metrics that do not read ``seg_logits``.
+_METRICS_OF_LABELS = ('CityscapesMetric', 'IoUMetric', 'PresenceMetric', 'TwinPixelAccuracy')
 
 
 def use_mixed_precision(cfg: Config) -> None:
@@ -46,12 +51,35 @@ def use_test_time_augmentation(cfg: Config, prefix: str = '') -> None:
     cfg.model = dict(model, module=cfg.model)
 
 
+def drop_scores(cfg: Config) -> None:
+    """Let a test predict labels without the scores of all classes, unless a metric may read them.
+
+    An explicit ``test_cfg.keep_seg_logits`` of the segmentor is kept.
+    """
+    if all(evaluator['type'] in _METRICS_OF_LABELS for evaluator in _test_evaluators(cfg)):
+        segmentor = cfg.model.get('module', cfg.model)
+        segmentor.test_cfg = dict(dict(keep_seg_logits=False), **(segmentor.get('test_cfg') or {}))
+
+
 def save_predictions(cfg: Config, out_dir: str) -> None:
-    """Write the predictions of a test to a folder, one PNG of class indices per image."""
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if evaluator['type'] == 'IoUMetric':
-            evaluator['output_dir'] = out_dir
+    """Write the predictions of a test to a folder, one PNG of class indices per image.
+
+    Raises:
+        UserError: The config has no evaluator that writes them.
+    """
+    writing = [e for e in _test_evaluators(cfg) if e['type'] in ('CityscapesMetric', 'IoUMetric')]
+    if not writing:
+        raise UserError(
+            'got --out, but test_evaluator of the config has no IoUMetric, which writes the '
+            "predictions; add dict(type='IoUMetric') to it, or use tools/infer.py."
+        )
+    for evaluator in writing:
+        evaluator['output_dir'] = out_dir
+
+
+def _test_evaluators(cfg: Config) -> list[dict[str, Any]]:
+    evaluators = cfg.get('test_evaluator') or []
+    return evaluators if isinstance(evaluators, list) else [evaluators]
 
 
 def draw_predictions(cfg: Config, out_dir: str) -> None:

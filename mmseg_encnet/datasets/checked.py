@@ -6,6 +6,7 @@ worker process, and a label value outside the classes as a failed assertion on t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,21 @@ from mmseg_encnet.datasets.orientation import check_orientation, quarter_turn, s
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
+
+# Largest value of 14 bits, plus one.
+_DARK = 2**14
+_IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+_CONVERTERS = {
+    'ADE20KDataset': 'ade20k',
+    'COCOStuffDataset': 'cocostuff164k',
+    'CamVidDataset': 'camvid',
+    'CityscapesDataset': 'cityscapes',
+    'ClothingDataset': 'clothing',
+    'MSRC21Dataset': 'msrc21',
+    'PascalContextDataset': 'pascal_context',
+    'PascalContextDataset59': 'pascal_context',
+    'PascalVOCDataset': 'voc12aug',
+}
 
 
 class CheckedPipeline(Compose):
@@ -66,6 +82,10 @@ class CheckedPipeline(Compose):
                 raise UserError(what_is_broken(files, error)) from error
             if data is None:
                 return None
+            if transform is self.transforms[0] and 'img' in data and 'img_path' in files:
+                warning = too_dark(files['img_path'], data['img'])
+                if warning:
+                    warnings.warn(warning, stacklevel=2)
             if not loaded and 'gt_seg_map' in data:
                 loaded = True
                 data['gt_seg_map'] = _unsqueezed(data['gt_seg_map'], files)
@@ -126,9 +146,11 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
         check_loader(part.get('pipeline') or ())
         root = part.get('data_root')
         if root and not fileio.exists(root):
+            converter = _converter(part)
+            prepare = 'prepare the data set there' + f' with {converter}' * bool(converter)
             raise UserError(
-                f'data root {root!r} of {part["type"]} does not exist; prepare the data set there '
-                'or set --cfg-options data_root=FOLDER.'
+                f'data root {root!r} of {part["type"]} does not exist; {prepare}, or set '
+                '--cfg-options data_root=FOLDER.'
             )
     try:
         dataset = DATASETS.build(cfg)
@@ -148,9 +170,51 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
                 f'{getattr(leaf, "img_suffix", "the expected suffix")!r} under '
                 f'{leaf.data_prefix.get("img_path")}; check data_root and data_prefix.'
             )
+        _check_suffixes(leaf)
         stated = says_orientation(part.get('pipeline'))
         leaf.pipeline = CheckedPipeline(leaf, orientation_stated=stated)
     return dataset
+
+
+def _converter(cfg: dict[str, Any]) -> str | None:
+    """Return the command that prepares a data set, or None if no tool does."""
+    name = _CONVERTERS.get(str(cfg['type']).rpartition('.')[2])
+    # Images of COCO with the classes of Pascal VOC.
+    if name == 'voc12aug' and 'coco' in Path(cfg['data_root']).name.lower():
+        name = 'coco21'
+    return f'python tools/dataset_converters/{name}.py' if name else None
+
+
+def _check_suffixes(dataset: BaseDataset) -> None:
+    """Check that a data set without a list of images leaves out no image of another suffix.
+
+    Raises:
+        UserError: It does.
+    """
+    images = dataset.data_prefix.get('img_path')
+    labels = dataset.data_prefix.get('seg_map_path')
+    ending = getattr(dataset, 'img_suffix', None)
+    listed = dataset.ann_file and Path(dataset.ann_file).is_file()
+    if not images or not ending or listed or not Path(images).is_dir():
+        return
+    suffix = Path(f'name{ending}').suffix
+    others: dict[str, int] = {}
+    for path in Path(images).rglob('*'):
+        if path.suffix == suffix or path.suffix.lower() not in _IMAGE_SUFFIXES:
+            continue
+        if labels:
+            name = path.relative_to(images).with_suffix(getattr(dataset, 'seg_map_suffix', '.png'))
+            label = Path(labels, name)
+            if label == path or not label.is_file():
+                continue
+        others[path.suffix] = others.get(path.suffix, 0) + 1
+    if others:
+        found = ' and '.join(f'{count} ending in {key}' for key, count in sorted(others.items()))
+        raise UserError(
+            f'image folder {images} contains images with other suffixes than {suffix}, which '
+            f'{type(dataset).__name__} would leave out ({found}); convert or rename them, or use '
+            'a data set per suffix with img_suffix and ConcatDataset.'
+        )
 
 
 def what_is_broken(files: dict[str, str], error: Exception) -> str:
@@ -198,6 +262,28 @@ def _size_of(path: str, kind: str) -> tuple[int, ...] | None:
     backend = 'pillow' if kind == 'label' else 'cv2'
     content = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend=backend)
     return None if content is None else content.shape[:2]
+
+
+def too_dark(path: str, pixels: np.ndarray) -> str | None:
+    """Return a warning about an image whose 16-bit values are far below the 16-bit maximum.
+
+    Decoders drop the lower eight bits of 16-bit images, which leaves four bits of the twelve that
+    many cameras and scanners store.
+
+    Args:
+        path: The image file.
+        pixels: Its decoded pixels.
+    """
+    if pixels.dtype != np.uint8 or pixels.max() >= _DARK // 256 or not fileio.exists(path):
+        return None
+    values = mmcv.imfrombytes(fileio.get(path), flag='unchanged')
+    if values.dtype != np.uint16 or not 0 < values.max() < _DARK:
+        return None
+    return (
+        f'image {path} has 16-bit values from {values.min()} to {values.max()}, which are nearly '
+        f'black in 8 bits; multiply them by {65536 // 2 ** int(values.max()).bit_length()} to '
+        'use the whole range from 0 to 65535.'
+    )
 
 
 def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:

@@ -174,7 +174,7 @@ def write_predictions(
     """Predict images one by one and write the results.
 
     Yields:
-        After each image None, or the error if it could not be read.
+        After each image None, or the error if it could not be read or predicted.
 
     Raises:
         UserError: A video cannot be read or written.
@@ -186,7 +186,8 @@ def write_predictions(
                     loaded = segmentor.load(image.source)
                     sample = segmentor.predict(loaded, context_maps=writer.sheets)
                 except UserError as error:
-                    yield error
+                    in_file = isinstance(image.source, Path)
+                    yield error if in_file else UserError(f'{image.title}: {error}')
                     continue
                 writer.write(image, loaded, sample)
                 yield None
@@ -216,9 +217,9 @@ class _OverlayVideo:
         self.writer.write(np.asarray(overlay)[..., ::-1])
 
     def finish(self) -> None:
-        assert self.writer is not None, 'no frames'
-        self.writer.release()
-        self.aside.replace(self.path)
+        if self.writer is not None:
+            self.writer.release()
+            self.aside.replace(self.path)
 
     def discard(self) -> None:
         """Delete the file unless it is complete."""

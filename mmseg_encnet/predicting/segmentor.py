@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +20,19 @@ from mmengine.runner import CheckpointLoader
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
-from mmseg_encnet.datasets.checked import what_is_broken
+from mmseg_encnet.checkpoints.remote import local_file
+from mmseg_encnet.datasets.checked import too_dark, what_is_broken
 from mmseg_encnet.datasets.loading import check_loader, displayable, in_rgb_order, read_image
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
-from mmseg_encnet.errors import UserError, about
+from mmseg_encnet.errors import UserError, about, type_and_first_line
+from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
+
+_OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,13 @@ class LoadedImage:
     results: Mapping[str, Any]
     steps: Sequence[Callable[[dict[str, Any]], dict[str, Any]]]
     rgb_order: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name for error messages: the file, and the size."""
+        height, width = self.results['img'].shape[:2]
+        file = f'image {self.results["img_path"]}' if self.results['img_path'] else 'an image'
+        return f'{file} of {height}x{width} pixels (height x width)'
 
     def rgb(self) -> np.ndarray:
         """Return the pixels for display, ``(H, W, 3)`` uint8."""
@@ -85,12 +99,20 @@ class Segmentor:
         try:
             results, remaining = read_image(str(image), steps)
         except Exception as error:
+            if _is_out_of_memory(error):
+                raise UserError(f'image {image} {_why_not(error)}') from error
             raise UserError(what_is_broken(dict(img_path=str(image)), error)) from error
+        warning = too_dark(str(image), results['img'])
+        if warning:
+            warnings.warn(warning, stacklevel=2)
         return LoadedImage(results, remaining, in_rgb_order(steps))
 
     @torch.no_grad()
     def predict(
-        self, image: str | Path | np.ndarray | LoadedImage, context_maps: bool = False
+        self,
+        image: str | Path | np.ndarray | LoadedImage,
+        context_maps: bool = False,
+        seg_logits: bool = False,
     ) -> SegDataSample:
         """Predict one image.
 
@@ -98,9 +120,11 @@ class Segmentor:
             image: What :meth:`load` accepts or returns.
             context_maps: Whether to add the context maps of :class:`ContextEncoderDecoder` to the
                 prediction; ignored for other segmentors.
+            seg_logits: Whether to add the scores of all classes, which take 4 bytes per class and
+                pixel; other segmentors always do.
 
         Raises:
-            UserError: The file is not an image, or the pipeline cannot prepare it.
+            UserError: The file is not an image, or the pipeline or the model cannot process it.
         """
         if not isinstance(image, LoadedImage):
             image = self.load(image)
@@ -114,13 +138,31 @@ class Segmentor:
         except Exception as error:
             if not path:
                 raise
+            if _is_out_of_memory(error):
+                raise UserError(f'{image.name} {_why_not(error)}') from error
             raise UserError(what_is_broken(dict(img_path=path), error)) from error
-        if context_maps:
-            packed['data_samples'].set_metainfo(dict(context_maps=True))
+        self._check_channels(image, packed['inputs'])
+        packed['data_samples'].set_metainfo(
+            dict(context_maps=context_maps, keep_seg_logits=seg_logits)
+        )
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        sample = self.model.test_step(batch)[0]
+        try:
+            sample = self.model.test_step(batch)[0]
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f'{image.name} {_why_not(error)}') from error
         set_integer_labels(sample)
         return sample
+
+    def _check_channels(self, image: LoadedImage, inputs: Tensor) -> None:
+        """Raise a `UserError` if the network takes another number of channels."""
+        expected = input_channels(self.model.backbone)
+        if expected != inputs.shape[0]:
+            found = f'{inputs.shape[0]} channel{"s" * (inputs.shape[0] != 1)}'
+            raise UserError(
+                f'{image.name} has {found}, but the model takes {expected}; convert the image.'
+            )
 
 
 def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> Segmentor:
@@ -128,15 +170,16 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
 
     Args:
         cfg: A config with ``model`` and ``test_dataloader``.
-        checkpoint: Checkpoint file.
+        checkpoint: Checkpoint file, or its address.
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
 
     Raises:
-        UserError: The checkpoint cannot be read, does not fit the model or was trained on other
-            classes than those of the config.
+        UserError: The checkpoint cannot be downloaded or read, does not fit the model or was
+            trained on other classes than those of the config.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    checkpoint = local_file(checkpoint)
     if not Path(checkpoint).is_file():
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
@@ -172,6 +215,20 @@ def suppress_absent_classes(cfg: Config, threshold: float) -> None:
         )
     cfg.model.setdefault('test_cfg', {})
     cfg.model.test_cfg.presence_threshold = threshold
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # The allocator of the CPU raises a plain RuntimeError, OpenCV its own error.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or bool(
+        _OUT_OF_MEMORY.search(str(error))
+    )
+
+
+def _why_not(error: Exception) -> str:
+    """Return why an image cannot be processed, to follow its name."""
+    if _is_out_of_memory(error):
+        return 'needs more memory than is available; shrink it.'
+    return f'cannot be processed ({type_and_first_line(error)}); leave it out.'
 
 
 def _check_se_branch(model: BaseSegmentor, state_dict: Mapping[str, Any]) -> None:

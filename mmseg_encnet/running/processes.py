@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
+from mmseg_encnet.configuration.switches import drop_scores
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
 
@@ -57,6 +58,7 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint on a config's test set and return the metrics."""
     cfg.load_from = checkpoint
     cfg.resume = False
+    drop_scores(cfg)
     with _process_group(cfg):
         return EncNetRunner.from_cfg(cfg).test()
 

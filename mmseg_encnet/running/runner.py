@@ -27,6 +27,7 @@ from mmseg_encnet import toolbox_changes
 from mmseg_encnet.checkpoints.downloads import DownloadError
 from mmseg_encnet.checkpoints.fit import UnfitWeightsError, check_finite
 from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
+from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
@@ -41,6 +42,7 @@ from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
 from mmseg_encnet.running.rehearsal.loops import check_evaluation_loop, check_train_loop
 from mmseg_encnet.running.rehearsal.validation import why_not_evaluated
+from mmseg_encnet.running.tracking import check_backend
 
 # In PyTorch's message if a parameter has no gradient in a process group.
 _UNUSED = 'Expected to have finished reduction in the prior iteration'
@@ -103,7 +105,6 @@ class EncNetRunner(Runner):
     from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
     setup_env = _built_from('env_cfg')(Runner.setup_env)
     set_randomness = _built_from('randomness')(Runner.set_randomness)
-    build_visualizer = _built_from('visualizer')(Runner.build_visualizer)
     build_model = _built_from('model')(Runner.build_model)
     build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
     build_param_scheduler = _built_from('param_scheduler')(Runner.build_param_scheduler)
@@ -126,6 +127,14 @@ class EncNetRunner(Runner):
         loop = super().build_test_loop(loop)
         check_evaluation_loop(loop, 'test')
         return loop
+
+    @_built_from('visualizer')
+    def build_visualizer(self, visualizer: Any) -> Any:
+        # The toolbox imports the package of a backend when something is logged.
+        backends = visualizer.get('vis_backends') if isinstance(visualizer, dict) else None
+        for backend in backends or ():
+            check_backend(backend)
+        return super().build_visualizer(visualizer)
 
     @staticmethod
     def build_dataloader(
@@ -215,6 +224,7 @@ class EncNetRunner(Runner):
         )
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        filename = local_file(filename)
         with _explaining(f'checkpoint {filename}'):
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         # Resuming would execute the config there, which can be from anyone.

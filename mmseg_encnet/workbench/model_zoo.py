@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from mmengine.config import Config
 
 from mmseg_encnet.checkpoints.pytorch_encoding import BASE_URLS, ENCNET_SHA1
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
+from mmseg_encnet.exporting.onnx import refusal
 from mmseg_encnet.workbench.formatting import markdown_table
 
 _HEAD = """\
@@ -23,12 +26,14 @@ link leads to the file with the figure, at the commit in which it was read. `rec
 behind the figure, which need not be that of the config. `ms+flip` is multi-scale evaluation with
 flipping, which `tools/test.py CONFIG CHECKPOINT --published-tta` reproduces for the EncNets of
 PyTorch-Encoding. A further row for the same config is another checkpoint of the same network.
+`ONNX` tells whether `tools/model_converters/export_onnx.py` exports the network for images of any
+size; where it does not, the tool says why and writes no file.
 
 ## Downloading and converting
 
 - **PyTorch-Encoding**: `get_encnet(dataset, backbone, pretrained=True)` of `mmseg_encnet` downloads
-  the weights, verifies their published SHA-1, converts and caches them. To do it by hand, unpack
-  the zip file and run `python tools/model_converters/convert.py FILE.pth CONVERTED.pth`.
+  the weights, verifies their published SHA-1, converts and caches them. To do it by hand, run
+  `python tools/model_converters/convert.py FILE.zip CONVERTED.pth`.
 - **FastFCN**: the weights are on Google Drive. Download the file in a browser, then run
   `python tools/model_converters/convert.py FILE CONVERTED.pth`.
 - **MMSegmentation**: the downloaded file loads as it is. Each file has two addresses: at the host
@@ -54,30 +59,39 @@ def write_page(metafile: Path) -> str:
     content = yaml.safe_load(metafile.read_text())
     models = content['Models']
     parts = [_HEAD.rstrip()]
-    headers = ('config', 'data', 'published', 'recipe', 'source', 'weights')
+    headers = ('config', 'data', 'published', 'recipe', 'source', 'weights', 'ONNX')
     for collection in dict.fromkeys(model['In Collection'] for model in models):
         rows = [
-            row for model in models if model['In Collection'] == collection for row in _rows(model)
+            row
+            for model in models
+            if model['In Collection'] == collection
+            for row in _rows(model, metafile.parents[1])
         ]
         parts += [f'## {collection}', markdown_table(headers, rows)]
     parts += [
         _ELSEWHERE.rstrip(),
         markdown_table(
-            ('network', *headers[2:]),
+            ('network', *headers[2:-1]),
             [[other['Network'], *_published(other, [other])] for other in content['Elsewhere']],
         ),
     ]
     return '\n\n'.join(parts) + '\n'
 
 
-def _rows(model: dict[str, Any]) -> Iterator[list[str]]:
+def _rows(model: dict[str, Any], root: Path) -> Iterator[list[str]]:
     """Yield the row of a model, and one for each other checkpoint of the same network."""
     name = f'[{model["Name"]}](../{model["Config"]})'
     meta = model['Metadata']
     source = {**meta, 'Weights': model.get('Weights')}
-    yield [name, meta['Training Data'], *_published(source, model.get('Results', []))]
+    export = _export(root / model['Config'])
+    yield [name, meta['Training Data'], *_published(source, model.get('Results', [])), export]
     for other in model.get('Also Published', []):
-        yield [name, meta['Training Data'], *_published(other, [other])]
+        yield [name, meta['Training Data'], *_published(other, [other]), export]
+
+
+@cache
+def _export(config: Path) -> str:
+    return 'no' if refusal(Config.fromfile(config).model) else 'any size'
 
 
 def _published(source: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -142,7 +144,7 @@ def test_what_is_left_and_added_is_told():
     assert conversion.left.keys() == {'pretrained.fc.weight', 'criterion.weight'}
     assert 'ImageNet' in conversion.left['pretrained.fc.weight']
     assert len(conversion.added) == len(counters)
-    lines = '\n'.join(conversion.report())
+    lines = '\n'.join(conversion.report(verbose=True))
     for words in (
         'PyTorch-Encoding: EncNet on ResNetV1s-50, 3 classes',
         'head.conv5.1 (weight, ',
@@ -314,12 +316,38 @@ def test_a_checkpoint_of_their_training_in_progress(tmp_path):
     assert conversion.architecture.num_classes == 3
 
 
+@pytest.mark.parametrize('name', ['encnet.pth', 'folder/encnet.pth.tar'])
+def test_a_zip_file_as_it_was_published(name, run_tool, tmp_path):
+    torch.save(without(), tmp_path / 'source.pth')
+    with zipfile.ZipFile(tmp_path / 'source.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / 'source.pth', name)
+    for source in ('source.pth', 'source.zip'):
+        result = run_tool('model_converters/convert', source, f'{source}.converted.pth')
+        assert result.status == 0, result.err
+    one, other = (
+        torch.load(tmp_path / f'{source}.converted.pth')['state_dict']
+        for source in ('source.pth', 'source.zip')
+    )
+    assert all(torch.equal(one[key], other[key]) for key in {*one, *other})
+    with zipfile.ZipFile(tmp_path / 'source.zip', 'a') as archive:
+        archive.writestr('second.pth', b'')
+    sentence = run_tool('model_converters/convert', 'source.zip', 'target.pth').sentence
+    assert 'source.zip contains 2 .pth files' in sentence
+    with zipfile.ZipFile(tmp_path / 'source.zip', 'w') as archive:
+        archive.writestr(name, b'text')
+    sentence = run_tool('model_converters/convert', 'source.zip', 'target.pth').sentence
+    assert f'source.zip/{name} ' in sentence
+
+
 def test_tool(run_tool, tmp_path):
     torch.save(without(), tmp_path / 'source.pth')
     result = run_tool('model_converters/convert', 'source.pth', 'target.pth')
     assert result.status == 0, result.err
     assert 'PyTorch-Encoding: EncNet' in result.out
     assert 'wrote target.pth' in result.out
+    assert len(result.out.splitlines()) < 10
+    verbose = run_tool('model_converters/convert', 'source.pth', 'target.pth', '--verbose')
+    assert 'head.encmodule.fc.0 (weight, bias) -> decode_head.enc_module.fc.0' in verbose.out
     torch.save(without('head.encmodule.fc.'), tmp_path / 'source.pth')
     sentence = run_tool('model_converters/convert', 'source.pth', 'other.pth').sentence
     assert 'head.encmodule.fc.0.weight' in sentence

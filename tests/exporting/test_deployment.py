@@ -1,5 +1,6 @@
 """The folded, compiled and exported EncNet is equivalent to the plain one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -118,16 +119,71 @@ def test_head_exports_with_dynamic_size(lateral):
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize('head', [dict(add_lateral=True), dict(use_se_loss=False)], ids=str)
-def test_onnx_agrees_with_pytorch_on_every_size(head, tmp_path):
-    pytest.importorskip('onnxruntime')
-    model = FoldedEncNet(small_encnet(**head))
-    onnx.export_onnx(model, tmp_path / 'encnet.onnx')
+def small_jpu():
+    """Return a small FastFCN with EncNet."""
+    cfg = Config.fromfile(ROOT / 'configs/_base_/models/encnet_r50_jpu.py')
+    backbone = dict(depth=18, base_channels=8, stem_channels=8)
+    neck = dict(in_channels=(16, 32, 64), mid_channels=8)
+    cfg.merge_from_dict(dict(model=dict(SMALL, backbone=backbone, neck=neck)))
+    cfg.model.decode_head.in_channels = [16, 32, 32]
+    return MODELS.build(cfg.model).eval()
+
+
+@pytest.mark.parametrize(
+    'build',
+    [
+        lambda: small_encnet(add_lateral=True),
+        lambda: small_encnet(use_se_loss=False),
+        small_jpu,
+    ],
+    ids=['lateral', 'no SE', 'JPU'],
+)
+def test_onnx_agrees_with_pytorch_on_every_size(build, tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    model = FoldedEncNet(build())
+    classes = [f'class {index}' for index in range(NUM_CLASSES)]
+    onnx.export_onnx(model, tmp_path / 'encnet.onnx', classes, [[1, 2, 3]] * NUM_CLASSES)
+    assert [path.name for path in tmp_path.iterdir()] == ['encnet.onnx']
+    described = runtime.InferenceSession(tmp_path / 'encnet.onnx').get_modelmeta()
+    entries = {key: json.loads(value) for key, value in described.custom_metadata_map.items()}
+    assert entries['classes'] == classes
+    assert entries['palette'] == [[1, 2, 3]] * NUM_CLASSES
+    assert entries['colour_order'] == 'RGB'
+    assert entries['range'] == [0, 255]
+    assert entries['mean'] == pytest.approx([123.675, 116.28, 103.53])
+    assert entries['std'] == pytest.approx([58.395, 57.12, 57.375])
+    assert ('presence' in entries) == model.decode_head.use_se_loss
+    assert {'image', 'scores'} <= entries.keys()
     for result in onnx.compare_with_pytorch(
         model, tmp_path / 'encnet.onnx', [(32, 32), (65, 97), (128, 64)]
     ):
         assert result.difference < 1e-4
         assert result.same_labels > 0.999
+
+
+@pytest.mark.parametrize(
+    'config, reason',
+    [
+        ('encnet_swin-t_ade20k', 'SwinTransformer'),
+        ('encnet_mit-b0_ade20k', 'MixVisionTransformer'),
+        ('fcn_r18_msrc21', 'FCNHead'),
+    ],
+)
+def test_what_cannot_be_exported_leaves_no_file(config, reason, run_tool, tmp_path):
+    tool = 'model_converters/export_onnx'
+    sentence = run_tool(tool, config, 'none.pth', 'out/encnet.onnx').sentence
+    assert reason in sentence
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_failed_export_leaves_no_file(tmp_path, monkeypatch):
+    pytest.importorskip('onnxscript')
+    model = FoldedEncNet(small_encnet())
+    size = lambda module, args: (args[0][..., : int(args[0].shape[2])],)  # noqa: E731
+    model.backbone.register_forward_pre_hook(size)
+    with pytest.raises(UserError, match='cannot be exported for images of any size'):
+        onnx.export_onnx(model, tmp_path / 'encnet.onnx')
+    assert not list(tmp_path.iterdir())
 
 
 def test_export_tool(tmp_path):

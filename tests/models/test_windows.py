@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmseg_encnet.models.segmentors.windows import pad, place_windows, run_windows
+from mmseg_encnet.models.segmentors.windows import average_maps, pad, place_windows
 
 
 def sides(size: int, crop: int, stride: int, shift_last: bool) -> list[tuple[int, int]]:
@@ -36,20 +36,20 @@ def test_a_network_without_context_gives_the_same_in_windows(size, shift_last):
     inputs = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     windows = place_windows(size, (8, 10), (5, 4), shift_last)
 
-    def double(crop):
-        # Maps of cut windows may be larger than the window.
-        return 2 * pad(crop, (8, 10), torch.ones(3, 1, 1)), crop.shape[2:]
-
-    found, sizes = run_windows(inputs, windows, double)
-    torch.testing.assert_close(found, 2 * inputs)
-    assert sizes == [window.size for window in windows]
+    # Maps of cut windows may be larger than the window.
+    maps = (
+        2 * pad(inputs[:, :, window.rows, window.columns], (8, 10), torch.ones(3, 1, 1))
+        for window in windows
+    )
+    torch.testing.assert_close(average_maps(windows, maps, size), 2 * inputs)
 
 
 def test_a_single_window_keeps_the_dtype():
     inputs = torch.randn(1, 3, 8, 8).half()
     for crop, dtype in (((8, 8), torch.float16), ((4, 4), torch.float32)):
         windows = place_windows((8, 8), crop, crop, shift_last=True)
-        assert run_windows(inputs, windows, lambda part: (part, None))[0].dtype == dtype
+        maps = (inputs[:, :, window.rows, window.columns] for window in windows)
+        assert average_maps(windows, maps, (8, 8)).dtype == dtype
 
 
 def test_padding_is_at_the_bottom_and_on_the_right():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from mmseg_encnet import predicting
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.datasets import MSRC21Dataset
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models import ContextEncoderDecoder
 
 
 class Painter:
@@ -49,11 +51,77 @@ def predict_all(painter: Painter, entries: list, out_dir: Path, **options: bool)
         assert not any(predicting.write_predictions(painter, entries, writer))
 
 
+def draw_unsuitable_inputs(folder: Path) -> None:
+    """Draw two images among ones that cannot be labelled, in alphabetical order."""
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / 'a.png')
+    Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save(folder / 'channels.png')
+    (folder / 'empty.png').touch()
+    Image.fromarray(pixels).save(folder / 'large.png')
+    Image.fromarray(np.resize(pixels, (4, 8000, 3))).save(folder / 'narrow.png')
+    (folder / 'truncated.png').write_bytes((folder / 'a.png').read_bytes()[:2000])
+    Image.fromarray(pixels).save(folder / 'z.png')
+
+
 def draw_video(path: Path, num_frames: int, size: tuple[int, int] = (64, 48)) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, size)
     for index in range(num_frames):
         writer.write(np.full((size[1], size[0], 3), 20 * index, np.uint8))
     writer.release()
+
+
+UNSUITABLE = {
+    'channels.png': 'has 4 channels, but the model takes 3; convert the image.',
+    'empty.png': 'cannot be decoded as an image',
+    'large.png': 'of 60x80 pixels (height x width) needs more memory than is available; shrink it.',
+    'narrow.png': 'of 4x8000 pixels (height x width) cannot be processed',
+    'truncated.png': 'cannot be decoded as an image',
+}
+
+
+def test_unsuitable_images_do_not_end_a_prediction(run_tool, tiny_options, tmp_path, monkeypatch):
+    cfg = load_config(str(MSRC21), tiny_options)
+    checkpoint = tmp_path / 'tiny.pth'
+    torch.save(MODELS.build(cfg.model).state_dict(), checkpoint)
+    draw_unsuitable_inputs(tmp_path / 'in')
+    test_step = ContextEncoderDecoder.test_step
+
+    def allocate(self, data):
+        if 'large' in data['data_samples'][0].img_path:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return test_step(self, data)
+
+    monkeypatch.setattr(ContextEncoderDecoder, 'test_step', allocate)
+    load = 'test_dataloader.dataset.pipeline.LoadImageFromFile'
+    options = {f'{load}.color_type': 'unchanged', f'{load}.imdecode_backend': 'cv2'}
+    result = run_tool(
+        'infer', MSRC21, checkpoint, 'in', '--out-dir', 'out', options=dict(tiny_options, **options)
+    )
+    assert result.status == 1
+    errors = [line for line in result.err.splitlines() if line.startswith('error: ')]
+    for (name, reason), error in zip(UNSUITABLE.items(), errors, strict=True):
+        assert f'in/{name} ' in error
+        assert reason in error
+    assert '2 of 7 images written' in result.out
+    records = (tmp_path / 'out' / 'predictions.jsonl').read_text().splitlines()
+    assert [json.loads(line)['labels'] for line in records] == ['a.png', 'z.png']
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+def test_dark_images_of_16_bits(suffix, tiny_options, tmp_path):
+    cfg = load_config(str(MSRC21), tiny_options)
+    torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'tiny.pth')
+    segmentor = predicting.load_segmentor(cfg, str(tmp_path / 'tiny.pth'), 'cpu')
+    values = np.arange(64 * 64 * 3, dtype=np.uint16).reshape(64, 64, 3) % 4001
+    path = tmp_path / f'twelve.{suffix}'
+    cv2.imwrite(str(path), values)
+    with pytest.warns(UserWarning, match=f'{path} has 16-bit values from 0 to 4000, .* by 16 '):
+        segmentor.load(path)
+    cv2.imwrite(str(path), values * 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        segmentor.load(path)
 
 
 @pytest.mark.parametrize('num_classes, mode', [(2, 'P'), (256, 'P'), (300, 'I;16')])
@@ -179,8 +247,12 @@ def test_every_way_in_which_weights_are_saved(prefix, nested, named, tiny_option
     assert sample.pred_sem_seg.data.shape == (1, 40, 50)
     assert sample.presence.shape == (21,)
     assert 'assignments' not in sample
-    from_pixels = segmentor.predict(image, context_maps=True)
-    assert torch.equal(from_pixels.seg_logits.data, sample.seg_logits.data)
+    assert 'seg_logits' not in sample
+    from_pixels = segmentor.predict(image, context_maps=True, seg_logits=True)
+    assert torch.equal(from_pixels.presence, sample.presence)
+    assert torch.equal(
+        from_pixels.seg_logits.data.argmax(dim=0, keepdim=True), sample.pred_sem_seg.data
+    )
     assert from_pixels.assignments.data.shape == (4, 40, 50)
 
 

@@ -8,6 +8,7 @@ import math
 import re
 import socket
 import urllib.error
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +64,10 @@ def missing_folder(path: str) -> Callable[[Path], None]:
 
 
 BROKEN_DATA = {
-    'missing data root': (lambda root: root.rename(root.with_name('moved')), ['data root', 'data']),
+    'missing data root': (
+        lambda root: root.rename(root.with_name('moved')),
+        ['data root', 'data', 'tools/dataset_converters/msrc21.py'],
+    ),
     'missing image folder': (missing_folder('images/train'), ['MSRC21Dataset', 'data_prefix']),
     'empty image folder': (empty_folder('images/train'), ['no images', 'images/train']),
     'missing label': (lambda root: (root / TRAIN_LABEL).unlink(), [TRAIN_LABEL, 'missing']),
@@ -98,6 +102,10 @@ BROKEN_DATA = {
     'undecodable label': (write_bytes(TRAIN_LABEL, b'no image'), [TRAIN_LABEL, 'decoded']),
     'truncated image': (truncate(TRAIN_IMAGE), [TRAIN_IMAGE, 'decoded']),
     'empty image': (write_bytes(TRAIN_IMAGE, b''), [TRAIN_IMAGE, 'decoded']),
+    'images of another suffix': (
+        lambda root: (root / TRAIN_IMAGE).rename((root / TRAIN_IMAGE).with_suffix('.JPG')),
+        ['images/train contains images with other suffixes than .jpg', '1 ending in .JPG'],
+    ),
 }
 
 
@@ -432,3 +440,41 @@ def test_weights_on_disk_that_cannot_be_read(content, words, run_tool, tiny_opti
 def test_amp_without_gpu(run_tool, tiny_options, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert '--amp' in run_tool('train', MSRC21, '--amp', options=tiny_options).sentence
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+@pytest.mark.parametrize('backend', ['TensorboardVisBackend', 'mmengine.WandbVisBackend'])
+def test_a_tracker_that_is_not_installed(tool, backend, run_tool, tiny_options, monkeypatch):
+    monkeypatch.setattr('mmseg_encnet.running.tracking.find_spec', lambda name: None)
+    options = dict(tiny_options, **{'visualizer.vis_backends.0.type': backend})
+    sentence = run_tool(tool, MSRC21, *['none.pth'] * (tool == 'test'), options=options).sentence
+    package = backend.rpartition('.')[2].removesuffix('VisBackend').lower()
+    assert sentence.endswith(f'install it with: pip install {package}')
+
+
+def test_predictions_without_a_metric_that_writes_them(run_tool, tiny_options):
+    options = dict(tiny_options, **{'test_evaluator.type': 'TwinPixelAccuracy'})
+    options['test_evaluator.iou_metrics._delete_'] = True
+    sentence = run_tool('test', MSRC21, 'none.pth', '--out', 'out', options=options).sentence
+    assert 'no IoUMetric' in sentence
+
+
+FOREIGN = {
+    'an EncNet': {'head.encmodule.fc.0.weight': torch.zeros(1)},
+    'a backbone': {'conv1.0.weight': torch.zeros(1)},
+}
+
+
+@pytest.mark.parametrize('tool', ['test', 'infer'])
+@pytest.mark.parametrize('name', FOREIGN)
+def test_published_weights_that_are_not_converted(name, tool, run_tool, tiny_data, tiny_options):
+    torch.save(FOREIGN[name], 'published.pth')
+    images = [tiny_data] * (tool == 'infer')
+    sentence = run_tool(tool, MSRC21, 'published.pth', *images, options=tiny_options).sentence
+    assert 'PyTorch-Encoding' in sentence
+    assert sentence.endswith('python tools/model_converters/convert.py SRC DST')
+    with zipfile.ZipFile('published.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.write('published.pth')
+    sentence = run_tool(tool, MSRC21, 'published.zip', *images, options=tiny_options).sentence
+    assert 'zip file' in sentence
+    assert sentence.endswith('python tools/model_converters/convert.py SRC DST')

@@ -12,8 +12,11 @@ from mmseg_encnet.running.explain import exit_with_one_sentence
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('src', type=Path, help='checkpoint to read')
+    parser.add_argument(
+        'src', help='checkpoint to read, zip file with one as it was published, or address'
+    )
     parser.add_argument('dst', type=Path, help='checkpoint to write')
+    parser.add_argument('--verbose', action='store_true', help='account for every entry')
     return parser.parse_args()
 
 
@@ -21,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     conversion = convert_checkpoint(args.src, args.dst)
-    for line in conversion.report():
+    for line in conversion.report(args.verbose):
         print(line)
     print(f'wrote {args.dst}')
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import BaseSegmentor
-from mmseg.models.utils import resize
 from torch import Tensor
 
-from mmseg_encnet.models.decode_heads.encoding_head import HeadOutput
+from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead, HeadOutput
 
 # 'gate' (B, channels) and, if the head has the SE branch, 'presence' (B, num_classes): names of
 # fields of a prediction.
@@ -26,24 +26,29 @@ Context = dict[str, Tensor]
 FIELDS = ('gate', 'presence')
 
 
-def segment(segmentor: BaseSegmentor, images: Tensor) -> tuple[Tensor, Context, HeadOutput]:
-    """Run a segmentor with an :class:`EncodingHead` on images ``(B, 3, H, W)``.
+def segment(segmentor: BaseSegmentor, images: Tensor) -> tuple[Tensor, Context, HeadOutput | None]:
+    """Run a segmentor on images ``(B, channels, H, W)``.
 
     Returns:
-        Logits ``(B, num_classes, H, W)``, the context of each image, and all outputs of the head.
+        Logits ``(B, num_classes, h, w)`` in the resolution of the head, which is to be upsampled
+        to that of the images; the context of each image, and all outputs of the head: empty and
+        None unless it is an :class:`EncodingHead`.
     """
-    output = segmentor.decode_head.forward_context(segmentor.extract_feat(images))
-    logits = resize(
-        output.seg_logits,
-        size=images.shape[2:],
-        mode='bilinear',
-        align_corners=segmentor.decode_head.align_corners,
-        warning=False,
-    )
-    context = dict(gate=output.gate)
-    if output.se_logits is not None:
-        context['presence'] = output.se_logits.sigmoid()
-    return logits, context, output
+    head = segmentor.decode_head
+    if isinstance(head, EncodingHead):
+        output = head.forward_context(segmentor.extract_feat(images))
+        context = dict(gate=output.gate)
+        if output.se_logits is not None:
+            context['presence'] = output.se_logits.sigmoid()
+        return output.seg_logits, context, output
+    if all(
+        getattr(type(head), name) is getattr(BaseDecodeHead, name)
+        for name in ('predict', 'predict_by_feat')
+    ):
+        return head.forward(segmentor.extract_feat(images)), {}, None
+    # Heads with a prediction of their own return it upsampled.
+    metas = [dict(img_shape=images.shape[2:])] * len(images)
+    return segmentor.encode_decode(images, metas), {}, None
 
 
 def merge_windows(contexts: Sequence[Context]) -> Context:

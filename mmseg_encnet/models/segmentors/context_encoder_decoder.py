@@ -17,13 +17,17 @@ from torch import Tensor
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors.context import Context, merge_windows, segment
-from mmseg_encnet.models.segmentors.suppression import label_sample, presence_threshold
+from mmseg_encnet.models.segmentors.score_map import ScoreMap, wants_scores
+from mmseg_encnet.models.segmentors.suppression import (
+    absent_classes,
+    label_sample,
+    presence_threshold,
+)
 from mmseg_encnet.models.segmentors.windows import (
     Window,
     average_maps,
     check_windows,
     place_windows,
-    run_windows,
 )
 
 # Number of channels with the strongest gates, and with the weakest, in the context maps.
@@ -54,6 +58,11 @@ class ContextEncoderDecoder(EncoderDecoder):
       channels with the strongest gates and the three with the weakest, by decreasing gate; some
       channels appear twice if the network has fewer than six.
     - ``gated_channels``: indices ``(6,)`` of these channels, int64.
+    - ``score_map``: a :class:`ScoreMap`, which labels the image again without some classes.
+
+    With ``test_cfg=dict(keep_seg_logits=False)``, or ``keep_seg_logits=False`` in an image's
+    metainfo, which takes precedence, predictions have no ``seg_logits``: the labels are the same,
+    but memory does not grow with the number of classes times the pixels of the image.
 
     With ``test_cfg=dict(presence_threshold=0.1)`` no pixel is labelled with a class whose presence
     is below the threshold, except for the most probable class. This affects ``pred_sem_seg``
@@ -63,7 +72,7 @@ class ContextEncoderDecoder(EncoderDecoder):
     the probability of class 1, as in the toolbox, and the metainfo ``score_threshold`` the value
     above which a pixel has this class.
 
-    ``pred_sem_seg`` holds int64. Apart from that, with any other head it behaves exactly like
+    ``pred_sem_seg`` holds int64. Apart from that, with any other head its predictions are those of
     ``EncoderDecoder``.
 
     Raises:
@@ -78,38 +87,51 @@ class ContextEncoderDecoder(EncoderDecoder):
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList = None) -> SampleList:
         """Predict a batch of images ``(B, 3, H, W)``; the class lists the added fields."""
-        if not isinstance(self.decode_head, EncodingHead):
-            return super().predict(inputs, data_samples)
         metas: list[dict[str, Any] | None] = (
             [None] * len(inputs)
             if data_samples is None
             else [data_sample.metainfo for data_sample in data_samples]
         )
+        with_scores = [wants_scores(self, meta) for meta in metas]
+        encoding = isinstance(self.decode_head, EncodingHead)
+        if not encoding and all(with_scores):
+            return super().predict(inputs, data_samples)
         by_default = self.test_cfg.get('context_maps', False)
         requested = [
-            i for i, meta in enumerate(metas) if (meta or {}).get('context_maps', by_default)
+            i
+            for i, meta in enumerate(metas)
+            if encoding and (meta or {}).get('context_maps', by_default)
         ]
         windows = self._windows(inputs.shape[2:])
-        seg_logits, outputs = run_windows(
-            inputs, windows, lambda crop: self._forward_window(crop, requested)
-        )
-        data_samples = self.postprocess_result(seg_logits, data_samples)
-
-        context = merge_windows([window_context for window_context, _ in outputs])
-        suppresses = presence_threshold(self) > 0
+        outputs = [
+            self._forward_window(inputs[:, :, window.rows, window.columns], requested)
+            for window in windows
+        ]
+        context = merge_windows([window_context for _, window_context, _ in outputs])
+        if data_samples is None:
+            data_samples = [SegDataSample() for _ in metas]
         for i, data_sample in enumerate(data_samples):
             data_sample.set_data({key: values[i] for key, values in context.items()})
+            score_map = ScoreMap(
+                [logits[i : i + 1] for logits, _, _ in outputs],
+                windows,
+                inputs.shape[2:],
+                metas[i],
+                self.align_corners,
+                getattr(self.decode_head, 'threshold', None),
+            )
             if self.out_channels == 1:
                 data_sample.set_metainfo(dict(score_threshold=self.decode_head.threshold))
-            if suppresses:
-                label_sample(data_sample, self)
+            if i in requested:
+                data_sample.set_data(dict(score_map=score_map))
+            self._label(data_sample, score_map, with_scores[i])
         for row, index in enumerate(requested):
             channels = _outer_channels(context['gate'][index])
             maps = average_maps(
                 windows,
                 (
                     self._select_maps(maps[row : row + 1], channels, window.size)
-                    for window, (_, maps) in zip(windows, outputs)
+                    for window, (_, _, maps) in zip(windows, outputs)
                 ),
                 inputs.shape[2:],
             )
@@ -142,22 +164,37 @@ class ContextEncoderDecoder(EncoderDecoder):
             size, self.test_cfg['crop_size'], self.test_cfg['stride'], shift_last=True
         )
 
+    def _label(self, data_sample: SegDataSample, score_map: ScoreMap, with_scores: bool) -> None:
+        """Set ``pred_sem_seg`` and, with scores, ``seg_logits``."""
+        threshold = presence_threshold(self)
+        absent = absent_classes(data_sample.presence, threshold) if threshold else None
+        if not with_scores:
+            data_sample.set_data(dict(pred_sem_seg=PixelData(data=score_map.labels(absent))))
+            return
+        # Already in its final size; the toolbox applies the sigmoid to a single score.
+        (labelled,) = self.postprocess_result(score_map.scores()[None])
+        data_sample.set_data(
+            dict(seg_logits=labelled.seg_logits, pred_sem_seg=labelled.pred_sem_seg)
+        )
+        if absent is not None:
+            label_sample(data_sample, self)
+
     def _forward_window(
         self, crop: Tensor, requested: Sequence[int]
-    ) -> tuple[Tensor, tuple[Context, Tensor]]:
+    ) -> tuple[Tensor, Context, Tensor]:
         """Return the logits of a window, its context and the maps of the requested images.
 
         The maps ``(len(requested), channels + num_codes, h, w)`` are the features before the gate
         and, if the encoder has a dictionary, the assignments; empty without requests.
         """
         logits, context, output = segment(self, crop)
-        if not requested:
-            return logits, (context, logits.new_empty(0))
+        if not requested or output is None:
+            return logits, context, logits.new_empty(0)
         maps = output.features[requested]
         assignments = self.decode_head.assign(output.projection[requested])
         if assignments is not None:
             maps = torch.cat([maps, assignments], dim=1)
-        return logits, (context, maps)
+        return logits, context, maps
 
     def _select_maps(self, maps: Tensor, channels: Tensor, size: tuple[int, int]) -> Tensor:
         """Return some channels and all assignments of maps ``(1, C, h, w)``, resized."""

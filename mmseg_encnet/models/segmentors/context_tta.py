@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
@@ -26,7 +27,7 @@ class ContextTTAModel(SegTTAModel):
 
     - ``presence`` and ``gate``, merged as :mod:`mmseg_encnet.models.segmentors.context` defines;
     - ``assignments``: the mean over the views, on request. There are no ``gated_features``,
-      because the channels with the strongest gates differ between views;
+      because the channels with the strongest gates differ between views, and no ``score_map``;
     - ``seg_logits``: the logarithm of the mean of the views' class probabilities. mmseg returns
       the logits of the last view;
     - ``pred_sem_seg``: the most probable class of ``seg_logits``, except for the classes that
@@ -45,6 +46,8 @@ class ContextTTAModel(SegTTAModel):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         presence_threshold(self.module)
+        # Views are merged by their scores.
+        self.module.test_cfg = ConfigDict(self.module.test_cfg or {}, keep_seg_logits=True)
 
     def merge_preds(self, data_samples_list: list[SampleList]) -> SampleList:
         """Merge the views' predictions of each image."""
@@ -73,7 +76,7 @@ class ContextTTAModel(SegTTAModel):
         if 'assignments' in merged:
             total = reduce(torch.add, (view.assignments.data for view in views))
             merged.set_data(dict(assignments=PixelData(data=total / len(views))))
-        for key in ('gated_features', 'gated_channels'):
+        for key in ('gated_features', 'gated_channels', 'score_map'):
             if key in merged:
                 del merged[key]
         label_sample(merged, self.module)

@@ -8,22 +8,29 @@ step; do not compare results of the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
+from mmseg.models.utils import resize
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 from mmseg_encnet.models.labels import both_scores
 from mmseg_encnet.models.segmentors.context import Context, merge_views, merge_windows, segment
-from mmseg_encnet.models.segmentors.suppression import label_sample, presence_threshold
-from mmseg_encnet.models.segmentors.windows import pad, place_windows, run_windows
+from mmseg_encnet.models.segmentors.score_map import label_by_parts, wants_scores
+from mmseg_encnet.models.segmentors.suppression import (
+    absent_classes,
+    label_sample,
+    presence_threshold,
+)
+from mmseg_encnet.models.segmentors.windows import average_maps, pad, place_windows
 
 
 @MODELS.register_module()
@@ -41,7 +48,8 @@ class PublishedTTAModel(BaseTTAModel):
     scores. With an :class:`EncodingHead` they also have the ``gate`` and, if the head has the SE
     branch, the ``presence`` of each class, merged as
     :mod:`mmseg_encnet.models.segmentors.context` defines; ``test_cfg.presence_threshold`` of the
-    segmentor works as in :class:`ContextEncoderDecoder`. Context maps are not supported.
+    segmentor works as in :class:`ContextEncoderDecoder`, and so does
+    ``keep_seg_logits=False``. Context maps are not supported.
 
     A single score for two classes counts as the logit of class 1 beside a constant one of class 0,
     which is the logit of the head's threshold: views that agree give the labels of each of them.
@@ -103,19 +111,32 @@ class PublishedTTAModel(BaseTTAModel):
 
     def score_with_context(self, image: Tensor) -> tuple[Tensor, Context]:
         """Return :meth:`score`, and ``gate`` and ``presence`` if the head has them."""
+        scores, context = self._run(image)
+        return scores(slice(None))[None], context
+
+    def _run(self, image: Tensor) -> tuple[Callable[[slice], Tensor], Context]:
+        """Run the network on all windows of all scales.
+
+        Returns:
+            A function that returns the scores ``(c, H, W)`` of a range of classes, and the context.
+        """
         height, width = image.shape[2:]
-        scores = image.new_zeros(1, self.module.num_classes, height, width)
-        contexts = []
+        scales, contexts = [], []
         for scale in self.scales:
             long_side = math.ceil(self.base_size * scale)
             if height > width:
                 size = long_side, int(width * long_side / height + 0.5)
             else:
                 size = int(height * long_side / width + 0.5), long_side
-            score, context = self._score_scale(_resize(image, size))
-            scores += _resize(score, (height, width))
+            scores, context = self._run_scale(_resize(image, size))
+            scales.append(scores)
             contexts.append(context)
-        return scores, merge_views(contexts)
+
+        def summed(classes: slice) -> Tensor:
+            parts = (_resize(scores(classes), (height, width)) for scores in scales)
+            return reduce(torch.Tensor.add_, parts)[0]
+
+        return summed, merge_views(contexts)
 
     @torch.no_grad()
     def test_step(self, data: dict) -> SampleList:
@@ -135,13 +156,10 @@ class PublishedTTAModel(BaseTTAModel):
             one = self.module.data_preprocessor(
                 dict(inputs=[inputs], data_samples=[data_sample]), training=False
             )
-            scores, context = self.score_with_context(one['inputs'])
+            scores, context = self._run(one['inputs'])
             data_sample = one['data_samples'][0]
-            data_sample.set_data(dict(seg_logits=PixelData(data=scores[0]), **context))
-            # Before the logarithm, where a score that underflows to zero still exceeds that of a
-            # suppressed class.
-            label_sample(data_sample, self.module)
-            data_sample.seg_logits.data.log_()
+            data_sample.set_data(context)
+            self._label(data_sample, scores, one['inputs'].shape[2:])
             predictions.append(data_sample)
         return predictions
 
@@ -149,12 +167,31 @@ class PublishedTTAModel(BaseTTAModel):
         """Raise: scores of windows are merged before they become predictions."""
         raise NotImplementedError
 
-    def _score_scale(self, image: Tensor) -> tuple[Tensor, Context]:
-        """Score an image ``(1, 3, H, W)`` at one scale.
+    def _label(
+        self,
+        data_sample: SegDataSample,
+        scores: Callable[[slice], Tensor],
+        size: Sequence[int],
+    ) -> None:
+        """Set ``pred_sem_seg`` and, if requested, ``seg_logits``."""
+        threshold = presence_threshold(self.module)
+        if not wants_scores(self.module, data_sample.metainfo):
+            absent = absent_classes(data_sample.presence, threshold) if threshold else None
+            labels = label_by_parts(scores, self.module.num_classes, size, absent)
+            data_sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
+            return
+        data_sample.set_data(dict(seg_logits=PixelData(data=scores(slice(None)))))
+        # Before the logarithm, where a score that underflows to zero still exceeds that of a
+        # suppressed class.
+        label_sample(data_sample, self.module)
+        data_sample.seg_logits.data.log_()
+
+    def _run_scale(self, image: Tensor) -> tuple[Callable[[slice], Tensor], Context]:
+        """Run the network on the windows of an image ``(1, 3, H, W)`` at one scale.
 
         Returns:
-            Scores ``(1, num_classes, H, W)``, and the context with one row for the image and, if
-            ``flip``, one for its mirror image.
+            A function that returns the scores ``(1, c, H, W)`` of a range of classes, and the
+            context with one row for the image and, if ``flip``, one for its mirror image.
         """
         height, width = image.shape[2:]
         crop_size, stride = self.module.test_cfg['crop_size'], self.module.test_cfg['stride']
@@ -164,23 +201,33 @@ class PublishedTTAModel(BaseTTAModel):
             black = -preprocessor.mean / preprocessor.std
         image = pad(image, crop_size, black)
         windows = place_windows(image.shape[2:], crop_size, stride, shift_last=False)
-        scores, contexts = run_windows(
-            image, windows, lambda crop: self._score_window(pad(crop, crop_size, black))
-        )
-        return scores[:, :, :height, :width], merge_windows(contexts)
+        logits, contexts = [], []
+        for window in windows:
+            crop = pad(image[:, :, window.rows, window.columns], crop_size, black)
+            part, context, _ = segment(
+                self.module, torch.cat([crop, crop.flip(3)]) if self.flip else crop
+            )
+            logits.append(both_scores(part, getattr(self.module.decode_head, 'threshold', None)))
+            contexts.append(context)
 
-    def _score_window(self, window: Tensor) -> tuple[Tensor, Context]:
-        batch = torch.cat([window, window.flip(3)]) if self.flip else window
-        context: Context = {}
-        if isinstance(self.module.decode_head, EncodingHead):
-            logits, context, _ = segment(self.module, batch)
-        else:
-            metas = [dict(img_shape=window.shape[2:])] * len(batch)
-            logits = self.module.encode_decode(batch, metas)
-        logits = both_scores(logits, getattr(self.module.decode_head, 'threshold', None))
+        def averaged(classes: slice) -> Tensor:
+            maps = (self._score_window(part[:, classes], crop_size) for part in logits)
+            return average_maps(windows, maps, image.shape[2:])[:, :, :height, :width]
+
+        return averaged, merge_windows(contexts)
+
+    def _score_window(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the scores ``(1, c, H, W)`` of a window, given its logits ``(B, c, h, w)``."""
+        logits = resize(
+            logits,
+            size=size,
+            mode='bilinear',
+            align_corners=self.module.align_corners,
+            warning=False,
+        )
         if self.flip:
             logits = logits[:1] + logits[1:].flip(3)
-        return logits.exp(), context
+        return logits.exp()
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,6 +1,6 @@
 """Sliding windows: their positions, the padding and the average of their maps.
 
-All predictions of windows go through :func:`run_windows`: those of
+All predictions of windows go through :func:`average_maps`: those of
 :class:`ContextEncoderDecoder` (and so the views of :class:`ContextTTAModel`) and those of
 :class:`PublishedTTAModel`. The toolbox's own loop does not expose the position of a window, which
 context maps need.
@@ -8,15 +8,13 @@ context maps need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-
-T = TypeVar('T')
 
 
 class Window(NamedTuple):
@@ -102,31 +100,6 @@ def pad(image: Tensor, size: Sequence[int], value: Tensor) -> Tensor:
     padded = value.to(image).expand(1, image.shape[1], rows, columns).clone()
     padded[:, :, :height, :width] = image
     return padded
-
-
-def run_windows(
-    inputs: Tensor, windows: Sequence[Window], run: Callable[[Tensor], tuple[Tensor, T]]
-) -> tuple[Tensor, list[T]]:
-    """Run a network on each window and average its maps where windows overlap.
-
-    Args:
-        inputs: ``(B, 3, H, W)``.
-        windows: Windows that cover the input.
-        run: Called with each window's part of the input; returns a map ``(B, C, h, w)`` at least
-            as large as the window, and anything else to keep of the window.
-
-    Returns:
-        The average ``(B, C, H, W)``, and what ``run`` kept of each window.
-    """
-    kept = []
-
-    def maps() -> Iterator[Tensor]:
-        for window in windows:
-            part, other = run(inputs[:, :, window.rows, window.columns])
-            kept.append(other)
-            yield part
-
-    return average_maps(windows, maps(), inputs.shape[2:]), kept
 
 
 def average_maps(windows: Iterable[Window], maps: Iterable[Tensor], size: Sequence[int]) -> Tensor:

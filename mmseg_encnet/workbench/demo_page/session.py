@@ -11,12 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.labels import label_pixels
-from mmseg_encnet.models.segmentors import absent_classes
+from mmseg_encnet.models.segmentors import ScoreMap, absent_classes
 from mmseg_encnet.predicting import LoadedImage, Segmentor
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 
-# A session keeps one score per class and pixel: 470 MB for 150 classes at this size.
 LONGEST_SIDE = 1024
 SHORTEST_SIDE = 32
 
@@ -67,7 +65,7 @@ class Session:
     Attributes:
         classes: Class names by index.
         palette: RGB colours by index.
-        scores: ``seg_logits`` of the prediction on the CPU, or None if no class can be removed.
+        score_map: Class scores in the resolution of the head, or None if no class can be removed.
         presence: Probability ``(num_classes,)`` that each class is present, or None if the model
             does not predict it.
         unchanged: Labels ``(H, W)`` without a threshold.
@@ -76,15 +74,14 @@ class Session:
 
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
-    scores: Tensor | None
+    score_map: ScoreMap | None
     presence: Tensor | None
     unchanged: np.ndarray
-    score_threshold: float | None = None
 
     @property
     def can_remove(self) -> bool:
         """Whether a presence threshold can remove classes."""
-        return self.scores is not None
+        return self.score_map is not None
 
     def removed(self, threshold: float) -> np.ndarray:
         """Return which classes ``(num_classes,)`` a threshold removes, bool."""
@@ -94,10 +91,10 @@ class Session:
 
     def labels(self, threshold: float) -> np.ndarray:
         """Return class indices ``(H, W)`` without the classes that a threshold removes."""
-        if not self.removed(threshold).any():
+        if self.score_map is None or not self.removed(threshold).any():
             return self.unchanged
-        absent = absent_classes(self.presence, threshold)
-        return label_pixels(self.scores, self.score_threshold, absent)[0].numpy()
+        absent = absent_classes(self.presence, threshold).to(self.score_map.logits[0].device)
+        return self.score_map.labels(absent)[0].cpu().numpy()
 
 
 def label_photograph(segmentor: Segmentor, image: LoadedImage) -> tuple[Session, ContextPrediction]:
@@ -114,16 +111,9 @@ def label_photograph(segmentor: Segmentor, image: LoadedImage) -> tuple[Session,
     context = ContextPrediction.from_data_sample(
         image.rgb(), sample, segmentor.classes, segmentor.palette
     )
-    presence = scores = None
+    presence = score_map = None
     if 'presence' in sample:
         presence = sample.presence.detach().cpu()
-        scores = sample.seg_logits.data.detach().cpu()
-    session = Session(
-        segmentor.classes,
-        segmentor.palette,
-        scores,
-        presence,
-        context.prediction,
-        sample.metainfo.get('score_threshold'),
-    )
+        score_map = sample.score_map
+    session = Session(segmentor.classes, segmentor.palette, score_map, presence, context.prediction)
     return session, context

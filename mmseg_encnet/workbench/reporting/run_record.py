@@ -54,9 +54,14 @@ class RunRecord:
 
     @property
     def iterations(self) -> int:
-        """The last iteration in the log."""
+        """The last iteration, in the log or of a checkpoint, as the log has every n-th only."""
         curves = [*self.training.values(), *self.validation.values()]
-        return max(curve.steps[-1] for curve in curves)
+        saved = [
+            int(path.stem.rpartition('_')[2])
+            for path in self.path.glob('*iter_*.pth')
+            if path.stem.rpartition('_')[2].isdigit()
+        ]
+        return max([curve.steps[-1] for curve in curves] + saved)
 
     @property
     def seconds_per_iteration(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from statistics import fmean, median
@@ -16,6 +16,8 @@ from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.studies.definition import Study
 from mmseg_encnet.workbench.studies.statistics import Summary
+
+_BASELINE_COLOUR = 'black'
 
 
 def study_table(study: Study, rows: Sequence[Summary]) -> str:
@@ -98,6 +100,10 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
     left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
     axes = left.subplots()
     colours = [_colour(index) for index, members in enumerate(groups) for _ in members]
+    if len(groups) == 1 and study.against == 'iterations':
+        # The colour of a group would be that of its first curve.
+        curves = dict(_curve_colours(study, groups[0]))
+        colours = [curves[row.variant.name] for row in rows]
     for y, (row, colour) in enumerate(zip(rows, colours)):
         values = [result.metrics[study.metric] for result in row.results.values()]
         axes.plot(values, [y] * len(values), 'o', color=colour, alpha=0.45, markersize=5)
@@ -126,8 +132,10 @@ def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: 
             if len(panels) > 1:
                 panels[-2, 1].tick_params(labelbottom=True)
             continue
+        colours = dict(_curve_colours(study, members))
         others = [row for row in members if row.variant.name != study.baseline]
-        for row, colour in chain(zip(others, style.LINE_COLOURS), zip(baseline, ['black'])):
+        for row in chain(others, baseline):
+            colour = colours.get(row.variant.name, _BASELINE_COLOUR)
             curves = [dict(result.validation) for result in row.results.values()]
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
             means = [np.mean([curve[step] for curve in curves]) for step in steps]
@@ -165,8 +173,17 @@ def _draw_receptive_field(
 DRAWINGS = {'iterations': _draw_validation, 'receptive_field': _draw_receptive_field}
 
 
-def _colour(group: int) -> str:
-    return style.LINE_COLOURS[group % len(style.LINE_COLOURS)]
+def _curve_colours(study: Study, members: Sequence[Summary]) -> Iterator[tuple[str, str]]:
+    """Yield each variant of a group with the colour of its curve; the baseline's is black."""
+    names = [row.variant.name for row in members]
+    others = [name for name in names if name != study.baseline]
+    yield from ((name, _colour(index)) for index, name in enumerate(others))
+    if study.baseline in names:
+        yield study.baseline, _BASELINE_COLOUR
+
+
+def _colour(index: int) -> str:
+    return style.LINE_COLOURS[index % len(style.LINE_COLOURS)]
 
 
 def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:

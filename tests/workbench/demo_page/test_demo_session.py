@@ -15,6 +15,8 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.segmentors import ScoreMap
+from mmseg_encnet.models.segmentors.windows import place_windows
 from mmseg_encnet.predicting import Segmentor, load_segmentor
 from mmseg_encnet.visualization.context_sheet import ContextPrediction
 from mmseg_encnet.workbench.demo_page import panels
@@ -27,6 +29,9 @@ from mmseg_encnet.workbench.demo_page.session import (
 
 # One row of pixels whose scores rank the classes 0 > 1 > 2, 1 > 2 > 0 and 2 > 0 > 1.
 SCORES = torch.tensor([[[3.0, 1.0, 2.0]], [[2.0, 3.0, 1.0]], [[1.0, 2.0, 3.0]]])
+SCORE_MAP = ScoreMap(
+    [SCORES[None]], place_windows((1, 3), (1, 3), (1, 3), shift_last=True), (1, 3), None, False
+)
 PALETTE = [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
 
@@ -34,7 +39,7 @@ def session(presence: list[float] | None = None, classes=('sea', 'cow', 'sky')) 
     return Session(
         classes,
         PALETTE,
-        None if presence is None else SCORES,
+        None if presence is None else SCORE_MAP,
         None if presence is None else torch.tensor(presence),
         SCORES.argmax(0).numpy(),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.reporting.run_record import read_run
+from mmseg_encnet.workbench.reporting.run_record import Curve, RunRecord, read_run
 
 
 def train(step: int, loss: float, **more) -> dict:
@@ -131,3 +131,13 @@ def test_checkpoints(files, pointer, last, best, tmp_path):
         else:
             with pytest.raises(UserError, match=str(tmp_path)):
                 run.checkpoint(which)
+
+
+@pytest.mark.parametrize('file', ['iter_540.pth', 'best_mIoU_iter_540.pth'])
+def test_the_last_iteration_may_be_that_of_a_checkpoint(file, tmp_path):
+    # Every 50th iteration is logged.
+    record = RunRecord(tmp_path, {'loss': Curve((50, 500), (2.0, 1.0))}, {}, None, 1, 0)
+    assert record.iterations == 500
+    (tmp_path / 'epoch_900.pth').touch()
+    (tmp_path / file).touch()
+    assert record.iterations == 540

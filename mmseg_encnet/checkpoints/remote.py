@@ -1,0 +1,30 @@
+"""Checkpoints given by an address."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses, fetch
+
+
+def local_file(name: str | Path) -> str:
+    """Return the file of a checkpoint, which is downloaded if ``name`` is its address.
+
+    Downloads are kept in PyTorch's folder for checkpoints.
+
+    Args:
+        name: A path, or an address that starts with ``http://`` or ``https://``.
+
+    Raises:
+        DownloadError: The file cannot be downloaded.
+    """
+    name = str(name)
+    if not name.startswith(('http://', 'https://')):
+        return name
+    file = Path(urlsplit(name).path).name
+    if name.startswith(HOSTS):
+        return str(fetch(addresses(name), file))
+    # Different runs publish files of the same name, such as latest.pth.
+    return str(fetch([name], f'{hashlib.sha256(name.encode()).hexdigest()[:8]}-{file}'))

@@ -1,0 +1,146 @@
+"""Class scores at the size of an image, computed a few classes at a time.
+
+The scores of all classes take gigabytes for a photograph: 7 GiB for 12 megapixels and 150 classes.
+Every step from the output of the head to the size of the image (upsampling, averaging over windows,
+cropping, mirroring, resizing) treats each class separately, so labels need the scores of a few
+classes at a time and come out the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmseg.models.segmentors import BaseSegmentor
+from mmseg.models.utils import resize
+from torch import Tensor
+
+from mmseg_encnet.models.labels import label_pixels
+from mmseg_encnet.models.segmentors.windows import Window, average_maps
+
+# Scores that are held at a time.
+PART_BYTES = 2**28
+# torch upsamples fewer channels with another kernel, which may round differently.
+_FEWEST_CLASSES = 4
+_ALL = slice(None)
+
+
+def wants_scores(segmentor: BaseSegmentor, meta: Mapping[str, Any] | None) -> bool:
+    """Return whether a prediction gets ``seg_logits``.
+
+    Args:
+        segmentor: Segmentor whose ``test_cfg.keep_seg_logits`` is the default; True if not set.
+        meta: Metainfo of the image, whose ``keep_seg_logits`` takes precedence.
+    """
+    return (meta or {}).get(
+        'keep_seg_logits', (segmentor.test_cfg or {}).get('keep_seg_logits', True)
+    )
+
+
+def label_by_parts(
+    scores: Callable[[slice], Tensor],
+    num_classes: int,
+    size: Sequence[int],
+    absent: Tensor | None = None,
+) -> Tensor:
+    """Return the class with the largest score of each pixel, as ``argmax`` over all classes does.
+
+    Args:
+        scores: Returns the scores ``(c, H, W)`` of a range of classes.
+        num_classes: Number of classes.
+        size: Height H and width W.
+        absent: Classes ``(num_classes,)`` that no pixel is labelled with, bool.
+
+    Returns:
+        ``(1, H, W)``, int64.
+    """
+    wanted = -(-num_classes * 4 * size[0] * size[1] // PART_BYTES)
+    count = max(min(wanted, num_classes // _FEWEST_CLASSES), 1)
+    best = labels = None
+    for classes in torch.arange(num_classes).tensor_split(count):
+        first, stop = int(classes[0]), int(classes[-1]) + 1
+        part = scores(slice(first, stop))
+        if absent is not None:
+            part = part.masked_fill(absent[first:stop, None, None], float('-inf'))
+        if count == 1:
+            return part.argmax(dim=0, keepdim=True)
+        for index, score in enumerate(part, first):
+            if best is None or labels is None:
+                best, labels = score.clone(), torch.zeros_like(score, dtype=torch.int16)
+                continue
+            # As in argmax, the first of equal scores wins, and NaN exceeds all other values.
+            better = (score <= best).logical_not_().logical_and_(best == best)
+            torch.maximum(score, best, out=best)
+            labels.masked_fill_(better, index)
+        # Freed before the next part is computed.
+        del part, score
+    assert labels is not None, 'no classes'
+    return labels[None].long()
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreMap:
+    """The class scores of one image in the resolution of the head.
+
+    Attributes:
+        logits: For each window ``(1, num_classes, h, w)``.
+        windows: Windows that cover the network's input.
+        input_size: Height and width of the network's input.
+        meta: Metainfo of the image, by which padding, mirroring and resizing are undone as in the
+            toolbox; None leaves the size of the network's input.
+        align_corners: How to resize.
+        threshold: Probability above which a single score is class 1.
+    """
+
+    logits: Sequence[Tensor]
+    windows: Sequence[Window]
+    input_size: Sequence[int]
+    meta: Mapping[str, Any] | None
+    align_corners: bool
+    threshold: float | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of scores per pixel."""
+        return self.logits[0].shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the scores."""
+        height, width = (self.input_size if self.meta is None else self.meta['ori_shape'])[:2]
+        return height, width
+
+    def scores(self, classes: slice = _ALL) -> Tensor:
+        """Return the scores ``(c, H, W)`` of a range of classes."""
+        maps = average_maps(
+            self.windows,
+            (
+                self._resized(logits[:, classes], window.size)
+                for logits, window in zip(self.logits, self.windows)
+            ),
+            self.input_size,
+        )
+        return maps[0] if self.meta is None else self._restored(maps, self.meta)[0]
+
+    def labels(self, absent: Tensor | None = None) -> Tensor:
+        """Return the labels ``(1, H, W)``, int64; see :func:`label_by_parts`."""
+        if self.num_classes == 1:
+            return label_pixels(self.scores().sigmoid(), self.threshold, absent)
+        return label_by_parts(self.scores, self.num_classes, self.size, absent)
+
+    def _restored(self, maps: Tensor, meta: Mapping[str, Any]) -> Tensor:
+        # BaseSegmentor.postprocess_result also takes the argmax, which takes most of its time.
+        padding = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+        left, right, top, bottom = padding
+        height, width = maps.shape[2:]
+        maps = maps[:, :, top : height - bottom, left : width - right]
+        if meta.get('flip'):
+            maps = maps.flip(dims=(3 if meta['flip_direction'] == 'horizontal' else 2,))
+        return self._resized(maps, meta['ori_shape'][:2])
+
+    def _resized(self, maps: Tensor, size: Sequence[int]) -> Tensor:
+        return resize(
+            maps, size=size, mode='bilinear', align_corners=self.align_corners, warning=False
+        )
