@@ -55,7 +55,10 @@ def weights(tmp_path, options) -> Path:
     save()
     segmentor = load_segmentor(cfg, str(path), 'cpu')
     logits = torch.cat(
-        [segmentor.predict(image).seg_logits.data.logit().flatten() for image in images(options)]
+        [
+            segmentor.predict(image, seg_logits=True).seg_logits.data.logit().flatten()
+            for image in images(options)
+        ]
     )
     with torch.no_grad():
         model.decode_head.conv_seg.bias += math.log(0.6 / 0.4) - logits.median()
