@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from mmseg_encnet.models.decode_heads.accuracy import correct_accuracy
 
+from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
+
 
 @MODELS.register_module()
-class AuxFCNHead(FCNHead):
+class AuxFCNHead(FCNHead, UpsampledLossDecodeHead):
     """3x3 convolution to a quarter of the channels, norm, ReLU, dropout, 1x1 convolution.
 
     The state-dict keys are those of :class:`mmseg.models.FCNHead`.

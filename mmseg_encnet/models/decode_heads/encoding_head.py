@@ -2,8 +2,8 @@
 
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, figure 2. Differences from
 MMSegmentation's ``EncHead``: the encoding does not expand to (B, N, K, C), the norm over the codes
-can be any registered norm, ``use_se_loss=False`` trains, and the SE targets of a batch are computed
-in one vectorised call.
+can be any registered norm, ``use_se_loss=False`` trains, the SE targets of a batch are computed in
+one vectorised call, and the cross-entropy does not resize the logits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads.accuracy import correct_accuracy
 from mmseg_encnet.models.decode_heads.targets import stacked_presence
+from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 from mmseg_encnet.models.encoders import build_encoding
 from mmseg_encnet.nn.context_encoding import ContextEncoding, Gate, Reduction
 
@@ -45,7 +45,7 @@ class HeadOutput(NamedTuple):
 
 
 @MODELS.register_module()
-class EncodingHead(BaseDecodeHead):
+class EncodingHead(UpsampledLossDecodeHead):
     """EncNet's head: bottleneck, Context Encoding Module, classifier, SE branch.
 
     Arguments and state-dict keys are those of mmseg's ``EncHead``: replace ``type='EncHead'`` in a

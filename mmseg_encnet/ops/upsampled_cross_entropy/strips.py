@@ -48,8 +48,11 @@ def _forward(
     if logits.numel() == 0 or label.numel() == 0:
         return total.to(dtype), count.to(dtype), correct, labelled, grad
 
-    vertical = matrix(height, label_height, align_corners, dtype, device)
-    horizontal = matrix(width, label_width, align_corners, dtype, device)
+    # Logits of the size of the labels are taken as they are.
+    resized = (height, width) != (label_height, label_width)
+    if resized:
+        vertical = matrix(height, label_height, align_corners, dtype, device)
+        horizontal = matrix(width, label_width, align_corners, dtype, device)
     share = None
     if label_smoothing:
         share = logits.new_full((classes,), label_smoothing / classes, dtype=dtype)
@@ -62,17 +65,25 @@ def _forward(
     for image in range(logits.shape[0]):
         for start in range(0, label_height, band):
             stop = min(start + band, label_height)
-            first, last = sources(height, label_height, align_corners, start, stop)
-            small = logits[image, :, first:last].to(dtype).transpose(0, 1)
-            small = (small.reshape(-1, width) @ horizontal).view(last - first, per_row)
+            first, last = start, stop
+            if resized:
+                first, last = sources(height, label_height, align_corners, start, stop)
+            small = logits[image, :, first:last].to(dtype).transpose(0, 1).reshape(-1, width)
+            if resized:
+                small = small @ horizontal
+            small = small.view(last - first, per_row)
             grad_small = torch.zeros_like(small) if keep else small
             for y in range(start, stop, strip):
                 end = min(y + strip, stop)
-                low, high = sources(height, label_height, align_corners, y, end)
-                part = slice(low - first, high - first)
-                weights = vertical[low:high, y:end]
                 values = buffer[: (end - y) * per_row].view(end - y, per_row)
-                torch.mm(weights.t(), small[part], out=values)
+                if resized:
+                    low, high = sources(height, label_height, align_corners, y, end)
+                    part = slice(low - first, high - first)
+                    weights = vertical[low:high, y:end]
+                    torch.mm(weights.t(), small[part], out=values)
+                else:
+                    part = slice(y - first, end - first)
+                    values.copy_(small[part])
                 scores = values.view(end - y, classes, label_width)
                 pixels = None if pixel_weight is None else pixel_weight[image, y:end]
                 loss, weight, right = _strip(
@@ -82,10 +93,14 @@ def _forward(
                 total += loss.sum(dtype=wide)
                 count += weight.sum(dtype=wide)
                 correct += right.sum()
-                if keep:
+                if keep and resized:
                     grad_small[part].addmm_(weights, values)
+                elif keep:
+                    grad_small[part] += values
             if keep:
-                back = grad_small.view(-1, label_width) @ horizontal.t()
+                back = grad_small.view(-1, label_width)
+                if resized:
+                    back = back @ horizontal.t()
                 back = back.view(last - first, classes, width).transpose(0, 1)
                 grad[image, :, first:last] += back
     # The logits of a batch without labels do not matter, even if they are not finite.

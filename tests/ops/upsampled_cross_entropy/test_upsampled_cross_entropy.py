@@ -123,7 +123,9 @@ def test_any_option(backend, name, dtype):
     ours = value_and_gradient(upsampled_cross_entropy, logits, label, backend=backend, **options)
     assert ours[0].dtype == torch.promote_types(dtype, torch.float32) and ours[1].dtype == dtype
     # Weights are drawn in single precision.
-    loss_bound = 1e-13 if dtype == torch.float64 and 'weight' not in name and name != 'all' else 1e-6
+    loss_bound = (
+        1e-13 if dtype == torch.float64 and 'weight' not in name and name != 'all' else 1e-6
+    )
     loss_error, grad_error = errors(ours, expected)
     assert loss_error < loss_bound
     assert grad_error < (max(loss_bound, torch.finfo(dtype).eps))
