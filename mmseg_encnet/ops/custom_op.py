@@ -36,8 +36,8 @@ def make_operator(
             numbers or None.
 
     Returns:
-        The operator, ``(*inputs)`` -> the results. ``torch.compile`` keeps it as one node; exporters
-        and double backward see the plain operations of `traceable` instead.
+        The operator, ``(*inputs)`` -> the results. ``torch.compile`` keeps it as one node;
+        exporters and double backward see the plain operations of `traceable` instead.
     """
     run = torch.library.custom_op(f'mmseg_encnet::{name}', forward, mutates_args=())
     run_backward = torch.library.custom_op(

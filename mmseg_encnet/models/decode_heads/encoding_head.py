@@ -19,7 +19,6 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.decode_heads.accuracy import correct_accuracy
 from mmseg_encnet.models.decode_heads.targets import stacked_presence
 from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 from mmseg_encnet.models.encoders import build_encoding
@@ -205,17 +204,14 @@ class EncodingHead(UpsampledLossDecodeHead):
         """Return class scores ``(B, num_classes, H, W)`` at the size of the network's input."""
         return self.predict_by_feat(self.forward_context(inputs).seg_logits, batch_img_metas)
 
-    def loss_by_feat(
+    def loss_by_feat(  # type: ignore[override]
         self, seg_logits: Tensor | tuple[Tensor, Tensor], batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
         """Return the segmentation loss and, with SE branch, the SE loss."""
-        se_logits = None
-        if isinstance(seg_logits, tuple):
-            seg_logits, se_logits = seg_logits
+        if isinstance(seg_logits, Tensor):
+            return super().loss_by_feat(seg_logits, batch_data_samples)
+        seg_logits, se_logits = seg_logits
         losses = super().loss_by_feat(seg_logits, batch_data_samples)
-        correct_accuracy(losses, self, seg_logits, batch_data_samples)
-        if se_logits is None:
-            return losses
         losses['loss_se'] = self.loss_se_decode(
             se_logits, stacked_presence(batch_data_samples, self.num_classes, self.ignore_index)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import types
 
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -31,7 +30,9 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
     single score as class 1 if it is positive.
     """
 
-    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+    def loss_by_feat(  # type: ignore[override]
+        self, seg_logits: Tensor, batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
         """Return the losses of all ``loss_decode`` by name, and the pixel accuracy ``acc_seg``."""
         label = self._stack_batch_gt(batch_data_samples).squeeze(1)
         losses = self.loss_decode
@@ -39,8 +40,8 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
         found: dict[str, Tensor] = {}
 
         def add(loss: nn.Module, value: Tensor) -> None:
-            present = found.get(loss.loss_name)
-            found[loss.loss_name] = value if present is None else present + value
+            name = str(loss.loss_name)
+            found[name] = found[name] + value if name in found else value
 
         if self.sampler is None and all(needs_sums_alone(x, self.out_channels) for x in losses):
             for loss in losses:
@@ -67,12 +68,6 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
         return found
 
 
-@functools.lru_cache(maxsize=None)
-def _with_upsampled_loss(head: type[BaseDecodeHead]) -> type[BaseDecodeHead]:
-    # Before BaseDecodeHead and after all others, whose own losses then contain this one.
-    return types.new_class(head.__name__, (head, UpsampledLossDecodeHead))
-
-
 @MODELS.register_module(name='UpsampledLossHead')
 def build_upsampled_loss_head(head_type: str, **kwargs) -> BaseDecodeHead:
     """Build a decode head of the toolbox whose cross-entropy needs no resized logits.
@@ -95,5 +90,6 @@ def build_upsampled_loss_head(head_type: str, **kwargs) -> BaseDecodeHead:
             'SegformerHead.'
         )
     if not issubclass(head, UpsampledLossDecodeHead):
-        head = _with_upsampled_loss(head)
+        # Before BaseDecodeHead and after all others, whose own losses then contain this one.
+        head = types.new_class(head.__name__, (head, UpsampledLossDecodeHead))
     return head(**kwargs)

@@ -35,12 +35,12 @@ def loss_from_sums(loss: CrossEntropyLoss, sums: CrossEntropySums, pixels: int) 
         pixels: Number of pixels in the labels, ignored ones included.
     """
     if type(loss) is SyncCrossEntropyLoss:
-        return loss.average_of(sums.total, sums.count)
+        return loss.average_of(sums.total, sums.divisor)
     if loss.reduction == 'sum':
         return loss.loss_weight * sums.total
     # By default the toolbox divides by all pixels, ignored ones included.
     every_pixel = not loss.avg_non_ignore and loss.class_weight is None
-    return loss.loss_weight * sums.total / ((pixels if every_pixel else sums.count) + _EPS)
+    return loss.loss_weight * sums.total / ((pixels if every_pixel else sums.divisor) + _EPS)
 
 
 def accuracy_from_sums(correct: Tensor, labelled: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
     processes with fewer labelled pixels. Here by default every labelled pixel of the batch has the
     same weight, and every process reports the loss of the whole batch. With ``average='process'``
     the average is the toolbox's, which is PyTorch-Encoding's too, and every process reports its
-    own. In a single process all of them are equal up to rounding. None of them waits for the device.
+    own. In a single process all of them are equal up to rounding. This loss never waits for the
+    device.
 
     A batch without labelled pixels has loss zero.
 
@@ -111,7 +112,7 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
             # The kernel copies the logits, which pays off for smaller ones.
             backend='strips',
         )
-        return self.average_of(sums.total, sums.count)
+        return self.average_of(sums.total, sums.divisor)
 
     def average_of(self, total: Tensor, count: Tensor) -> Tensor:
         """Return the loss from the sum of this process's losses and what it is divided by."""

@@ -16,14 +16,14 @@ class CrossEntropySums(NamedTuple):
 
     Attributes:
         total: Sum of the losses of the labelled pixels, with a gradient; at least float32.
-        count: What their mean divides by: the number of labelled pixels or, with class weights, the
-            sum of their weights, in the dtype of `total`.
+        divisor: What their mean divides by: the number of labelled pixels or, with class weights,
+            the sum of their weights, in the dtype of `total`.
         correct: Labelled pixels where no class scores higher than the label, int64.
         labelled: Labelled pixels, int64.
     """
 
     total: Tensor
-    count: Tensor
+    divisor: Tensor
     correct: Tensor
     labelled: Tensor
 
@@ -40,16 +40,17 @@ def cross_entropy_sums(
     use_sigmoid: bool = False,
     backend: str = 'auto',
 ) -> CrossEntropySums:
-    """Return sum and count of the loss, and the pixel accuracy, without waiting for the device.
+    """Return the sum of the losses, its divisor and the number of correct pixels.
 
-    For averages over several processes, other denominators and the accuracy. See
-    :func:`upsampled_cross_entropy` for the arguments and errors.
+    For averages over several processes, other divisors, and the pixel accuracy from the same pass.
+    On no device does this wait for a result. See :func:`upsampled_cross_entropy` for the arguments
+    and errors.
 
     Example:
         >>> import torch
         >>> from mmseg_encnet.ops import cross_entropy_sums
         >>> sums = cross_entropy_sums(torch.zeros(1, 4, 2, 2), torch.zeros(1, 8, 8).long())
-        >>> sums.count, sums.labelled
+        >>> sums.divisor, sums.labelled
         (tensor(64.), tensor(64))
     """
     _check(logits, label, class_weight, pixel_weight, label_smoothing, use_sigmoid)
@@ -138,7 +139,7 @@ def upsampled_cross_entropy(
         use_sigmoid=use_sigmoid,
         backend=backend,
     )
-    return sums.total / (sums.count + (sums.count == 0))
+    return sums.total / (sums.divisor + (sums.divisor == 0))
 
 
 def _check(

@@ -49,7 +49,7 @@ def neighbours(source: int, target: int, align_corners: bool) -> tuple[Tensor, T
     """
     weights = matrix(source, target, align_corners, torch.float32, torch.device('cpu')).t()
     used = weights != 0
-    last = (used * torch.arange(source)).amax(dim=1)
+    last = (used * torch.arange(source, device='cpu')).amax(dim=1)
     first = last - (used.sum(dim=1) > 1).long()
     own = weights.gather(1, first[:, None])
     return first, torch.cat([own, weights.gather(1, last[:, None]) * (last > first)[:, None]], 1)

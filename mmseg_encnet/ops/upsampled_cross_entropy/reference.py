@@ -20,7 +20,7 @@ def sums(
     ignore_index: int,
     label_smoothing: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return total, count, correct and labelled, see :class:`CrossEntropySums`.
+    """Return total, divisor, correct and labelled, see :class:`CrossEntropySums`.
 
     Args:
         logits: ``(B, C, h, w)``.
@@ -47,9 +47,9 @@ def sums(
         loss = loss * pixel_weight
     labelled = label != ignore_index
     if class_weight is None:
-        count = labelled.sum().to(logits.dtype)
+        divisor = labelled.sum().to(logits.dtype)
     else:
-        count = torch.where(labelled, class_weight[label.masked_fill(~labelled, 0)], 0.0).sum()
+        divisor = torch.where(labelled, class_weight[label.masked_fill(~labelled, 0)], 0.0).sum()
     own = resized.gather(1, label.masked_fill(~labelled, 0)[:, None])[:, 0]
     correct = (own >= resized.amax(dim=1)) & labelled
-    return loss.sum(), count, correct.sum(), labelled.sum()
+    return loss.sum(), divisor, correct.sum(), labelled.sum()

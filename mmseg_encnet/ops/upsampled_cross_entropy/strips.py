@@ -41,12 +41,12 @@ def _forward(
     device = logits.device
     wide = dtype if device.type == 'mps' else torch.float64
     total = logits.new_zeros((), dtype=wide)
-    count = logits.new_zeros((), dtype=wide)
+    divisor = logits.new_zeros((), dtype=wide)
     correct = label.new_zeros(())
     grad = logits.new_zeros(logits.shape if keep else (0,), dtype=dtype)
     labelled = (label != ignore_index).sum()
     if logits.numel() == 0 or label.numel() == 0:
-        return total.to(dtype), count.to(dtype), correct, labelled, grad
+        return total.to(dtype), divisor.to(dtype), correct, labelled, grad
 
     # Logits of the size of the labels are taken as they are.
     resized = (height, width) != (label_height, label_width)
@@ -91,7 +91,7 @@ def _forward(
                     share, ignore_index, 1 - label_smoothing, keep,
                 )  # fmt: skip
                 total += loss.sum(dtype=wide)
-                count += weight.sum(dtype=wide)
+                divisor += weight.sum(dtype=wide)
                 correct += right.sum()
                 if keep and resized:
                     grad_small[part].addmm_(weights, values)
@@ -105,7 +105,7 @@ def _forward(
                 grad[image, :, first:last] += back
     # The logits of a batch without labels do not matter, even if they are not finite.
     grad.masked_fill_(labelled == 0, 0.0)
-    return total.to(dtype), count.to(dtype), correct, labelled, grad
+    return total.to(dtype), divisor.to(dtype), correct, labelled, grad
 
 
 def _strip(
@@ -136,7 +136,8 @@ def _strip(
     scores.sub_(scores.amax(dim=1, keepdim=True))
     own = scores.gather(1, index)[:, 0]
     right = (own >= 0) & labelled
-    mean = None if share is None else torch.einsum('rcw,c->rw', scores, share)
+    if share is not None:
+        mean = torch.einsum('rcw,c->rw', scores, share)
     total = scores.exp_().sum(dim=1)
     log_total = total.log()
     loss = factor * (log_total - own)

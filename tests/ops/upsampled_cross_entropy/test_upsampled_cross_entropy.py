@@ -170,9 +170,10 @@ def test_sums_and_accuracy(backend):
     resized = F.interpolate(logits, size=label.shape[1:], mode='bilinear')
     assert sums.labelled == labelled.sum()
     assert sums.correct == ((resized.argmax(dim=1) == label) & labelled).sum()
-    torch.testing.assert_close(sums.count, options['class_weight'][label[labelled]].sum())
+    torch.testing.assert_close(sums.divisor, options['class_weight'][label[labelled]].sum())
     assert torch.equal(
-        sums.total / sums.count, upsampled_cross_entropy(logits, label, backend=backend, **options)
+        sums.total / sums.divisor,
+        upsampled_cross_entropy(logits, label, backend=backend, **options),
     )
 
 
@@ -321,13 +322,31 @@ def test_labels_that_are_no_class_are_counted():
 @built
 def test_a_backend_that_cannot_run_says_why():
     logits, label = problem()
-    with pytest.raises(ValueError, match="'native' cannot be used: .*float64.*backend='strips'"):
+    with pytest.raises(ValueError, match=r"'native' cannot be used: .*float64.*backend='strips'"):
         upsampled_cross_entropy(logits.double(), label, backend='native')
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+@pytest.mark.parametrize('name', OPTIONS)
+def test_strips_on_a_gpu(name):
+    logits, label = problem()
+    options = weights(label, **OPTIONS[name])
+    expected = value_and_gradient(literal, logits, label, torch.float64, **options)
+    options = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        ours = value_and_gradient(
+            upsampled_cross_entropy, logits.cuda(), label.cuda(), backend='strips', **options
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    assert all(error < 1e-6 for error in errors([t.cpu() for t in ours], expected))
 
 
 def test_without_kernels_auto_takes_the_strips(monkeypatch):
     monkeypatch.setattr(native, 'INSTRUCTION_SETS', {})
-    logits, label = problem()
+    logits, _ = problem()
     assert BACKENDS.fastest(logits).name == 'strips'
     with pytest.raises(UserError, match='were not built'):
         BACKENDS.check('native')

@@ -71,18 +71,18 @@ def _forward(
     grad = torch.empty_like(logits if keep else logits[:0], dtype=torch.float32)
     padded = -(-classes // _LANES) * _LANES
     # The next steps read the classes of a position as vectors.
-    small = torch.zeros(batch, height, width, padded)
+    small = logits.new_zeros((batch, height, width, padded), dtype=torch.float32)
     small[..., :classes] = logits.permute(0, 2, 3, 1)
     label = label.contiguous()
-    lower, upper = torch.zeros(2, *small.shape) if keep else (small, small)
-    partial = torch.zeros(batch, max(1, height), _SUMS, dtype=torch.float64)
+    lower, upper = small.new_zeros(2, *small.shape) if keep else (small, small)
+    partial = small.new_zeros((batch, max(1, height), _SUMS), dtype=torch.float64)
     if small.numel() and label.numel():
         first_row, row_weight = neighbours(height, label.shape[1], align_corners)
         column, column_weight = neighbours(width, label.shape[2], align_corners)
-        start = torch.searchsorted(first_row, torch.arange(height + 1))
+        start = torch.searchsorted(first_row, torch.arange(height + 1, device='cpu'))
         share = None
         if label_smoothing:
-            share = torch.zeros(padded)
+            share = small.new_zeros(padded)
             share[:classes] = label_smoothing / classes
             if class_weight is not None:
                 share[:classes] *= class_weight
@@ -100,7 +100,7 @@ def _forward(
             lower=lower,
             upper=upper,
             sums=partial,
-            scratch=torch.empty(threads, _VECTORS, padded),
+            scratch=small.new_empty(threads, _VECTORS, padded),
         )
         problem = _Problem(
             **{key: None if t is None else t.data_ptr() for key, t in tensors.items()},
@@ -119,7 +119,7 @@ def _forward(
         )
         assert _LIBRARY is not None
         _LIBRARY.cross_entropy(next(iter(INSTRUCTION_SETS.values())), problem)
-    total, count, correct, labelled, invalid = partial.sum(dim=(0, 1)).unbind()
+    total, divisor, correct, labelled, invalid = partial.sum(dim=(0, 1)).unbind()
     if invalid > 0:
         raise IndexError(
             f'got {int(invalid)} labels outside of the {classes} classes, expected class indices '
@@ -129,7 +129,7 @@ def _forward(
         lower[:, 1:] += upper[:, :-1]
         lower[:, -1:] += upper[:, -1:]
         grad.copy_(lower[..., :classes].permute(0, 3, 1, 2))
-    return total.float(), count.float(), correct.long(), labelled.long(), grad
+    return total.float(), divisor.float(), correct.long(), labelled.long(), grad
 
 
 sums = make_cross_entropy('upsampled_cross_entropy_native', _forward)
