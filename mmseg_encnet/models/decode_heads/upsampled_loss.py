@@ -26,8 +26,9 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
     The losses and their names are those of the toolbox. If all of them are ``CrossEntropyLoss`` or
     ``SyncCrossEntropyLoss`` and there is no pixel sampler,
     :func:`mmseg_encnet.ops.cross_entropy_sums` computes them from the logits of the head; otherwise
-    the logits are resized as in the toolbox. Neither waits for the device. ``acc_seg`` counts a
-    single score as class 1 if it is positive.
+    the logits are resized as in the toolbox. Neither waits for the device. With a single score,
+    ``acc_seg`` compares the classes at the head's threshold; the toolbox counts every pixel as class
+    0 there.
     """
 
     def loss_by_feat(  # type: ignore[override]
@@ -54,18 +55,30 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
                     use_sigmoid=loss.use_sigmoid,
                 )
                 add(loss, loss_from_sums(loss, sums, label.numel()))
-            found['acc_seg'] = accuracy_from_sums(sums.correct, sums.labelled)
+            if self.out_channels > 1:
+                found['acc_seg'] = accuracy_from_sums(sums.correct, sums.labelled)
+            else:
+                found['acc_seg'] = self._accuracy(self._resized(seg_logits.detach(), label), label)
             return found
-        seg_logits = resize(
-            seg_logits, size=label.shape[1:], mode='bilinear', align_corners=self.align_corners
-        )
+        seg_logits = self._resized(seg_logits, label)
         weight = None if self.sampler is None else self.sampler.sample(seg_logits, label[:, None])
         for loss in losses:
             add(loss, loss(seg_logits, label, weight=weight, ignore_index=self.ignore_index))
-        labelled = label != self.ignore_index
-        classes = seg_logits[:, 0] > 0 if self.out_channels == 1 else seg_logits.argmax(dim=1)
-        found['acc_seg'] = accuracy_from_sums(((classes == label) & labelled).sum(), labelled.sum())
+        found['acc_seg'] = self._accuracy(seg_logits, label)
         return found
+
+    def _resized(self, seg_logits: Tensor, label: Tensor) -> Tensor:
+        return resize(
+            seg_logits, size=label.shape[1:], mode='bilinear', align_corners=self.align_corners
+        )
+
+    def _accuracy(self, seg_logits: Tensor, label: Tensor) -> Tensor:
+        if self.out_channels == 1:
+            classes = seg_logits[:, 0].sigmoid() > self.threshold
+        else:
+            classes = seg_logits.argmax(dim=1)
+        labelled = label != self.ignore_index
+        return accuracy_from_sums(((classes == label) & labelled).sum(), labelled.sum())
 
 
 @MODELS.register_module(name='UpsampledLossHead')
