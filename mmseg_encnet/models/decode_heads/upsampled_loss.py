@@ -27,8 +27,8 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
     ``SyncCrossEntropyLoss`` and there is no pixel sampler,
     :func:`mmseg_encnet.ops.cross_entropy_sums` computes them from the logits of the head; otherwise
     the logits are resized as in the toolbox. Neither waits for the device. With a single score,
-    ``acc_seg`` compares the classes at the head's threshold; the toolbox counts every pixel as class
-    0 there.
+    ``acc_seg`` compares the classes at the head's threshold; the toolbox counts every pixel as
+    class 0 there.
     """
 
     def loss_by_feat(  # type: ignore[override]

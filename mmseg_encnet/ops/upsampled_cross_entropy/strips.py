@@ -16,7 +16,7 @@ from mmseg_encnet.ops.upsampled_cross_entropy.operator import make_cross_entropy
 
 # Elements of a strip: on the CPU it must stay in the cache, elsewhere calls must be long.
 _STRIP_CPU = 3 * 2**17
-_STRIP = 2**23
+_STRIP = 2**22
 # Elements of the small rows that are interpolated along the columns at a time.
 _BAND = 2**22
 

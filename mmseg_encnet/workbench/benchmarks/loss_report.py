@@ -7,7 +7,7 @@ from typing import Any
 
 from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.benchmarks.loss import CONTENDERS, RESIZED
-from mmseg_encnet.workbench.formatting import markdown_table, memory_text
+from mmseg_encnet.workbench.formatting import markdown_table, memory_text, number_text
 from mmseg_encnet.workbench.machine import machine_text
 
 COLUMNS = (
@@ -29,7 +29,7 @@ def markdown(results: dict[str, Any]) -> str:
             [
                 str(row['classes']),
                 row['contender'],
-                f'{row["step_ms"]:.3g}',
+                number_text(row['step_ms']),
                 f'{baseline[row["classes"]] / row["step_ms"]:.1f}',
                 memory_text(row['peak_bytes']),
                 memory_text(row['kept_bytes']),
@@ -72,7 +72,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
                 label=name,
                 color=colours[name],
             )
-            axes.bar_label(bars, fmt='%.3g', padding=2, fontsize=style.SMALL)
+            axes.bar_label(bars, fmt=number_text, padding=2, fontsize=style.SMALL)
         axes.set_xticks(range(len(classes)), [f'{number} classes' for number in classes])
         axes.set_title(title)
         axes.margins(y=0.15)
