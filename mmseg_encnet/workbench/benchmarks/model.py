@@ -88,9 +88,7 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
         measured: dict[str, list[tuple[float, int]]] = {name: [] for name in CONTENDERS}
         for _ in range(rounds):
             for name, changes in CONTENDERS.items():
-                cfg = copy.deepcopy(model_cfg)
-                for head, options in changes.items():
-                    cfg[head].update(options)
+                cfg = with_heads(model_cfg, changes)
                 with ProcessPoolExecutor(1, mp_context=spawn) as process:
                     measured[name].append(process.submit(_run, cfg, case, task).result())
                 bar.update()
@@ -106,6 +104,15 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
         case=asdict(case),
         measurements=measurements,
     )
+
+
+def with_heads(model_cfg: dict, changes: dict[str, dict]) -> dict:
+    """Return a copy of a model's config with other options of its heads."""
+    model_cfg = copy.deepcopy(model_cfg)
+    for head, options in changes.items():
+        # `update` of the toolbox's dictionaries would merge the configs of the losses.
+        model_cfg[head] = {**model_cfg[head], **options}
+    return model_cfg
 
 
 def _run(model_cfg: dict, case: Case, task: str) -> tuple[float, int]:
