@@ -60,7 +60,7 @@ def make_operator(
 
     def differentiate(ctx, grad, *_):
         *tensors, kept = ctx.saved_tensors
-        inputs: list[Any] = [
+        inputs = [
             constant if tensor is None else tensor
             for tensor, constant in zip(tensors, ctx.constants)
         ]
