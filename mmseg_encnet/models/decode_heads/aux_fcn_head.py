@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
-from mmseg.utils import SampleList
-from torch import Tensor, nn
-
-from mmseg_encnet.models.decode_heads.accuracy import correct_accuracy
+from torch import nn
 
 from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 
@@ -58,8 +55,3 @@ class AuxFCNHead(FCNHead, UpsampledLossDecodeHead):
         )
         if not channel_dropout and self.dropout_ratio > 0:
             self.dropout = nn.Dropout(self.dropout_ratio)
-
-    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """Return the segmentation loss."""
-        losses = super().loss_by_feat(seg_logits, batch_data_samples)
-        return correct_accuracy(losses, self, seg_logits, batch_data_samples)

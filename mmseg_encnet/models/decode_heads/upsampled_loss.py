@@ -11,6 +11,7 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.labels import label_pixels
 from mmseg_encnet.models.losses.from_sums import (
     accuracy_from_sums,
     loss_from_sums,
@@ -73,10 +74,8 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
         )
 
     def _accuracy(self, seg_logits: Tensor, label: Tensor) -> Tensor:
-        if self.out_channels == 1:
-            classes = seg_logits[:, 0].sigmoid() > self.threshold
-        else:
-            classes = seg_logits.argmax(dim=1)
+        scores = seg_logits.sigmoid() if self.out_channels == 1 else seg_logits
+        classes = label_pixels(scores, self.threshold)[:, 0]
         labelled = label != self.ignore_index
         return accuracy_from_sums(((classes == label) & labelled).sum(), labelled.sum())
 
