@@ -68,4 +68,4 @@ compat:
 clean:
 	rm -rf $(VENV) build dist site work_dirs *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
-	rm -f mmseg_encnet/ops/encode/native/*.so
+	rm -f mmseg_encnet/ops/*/native/*.so

@@ -1,5 +1,5 @@
 """Add configs, tools and the model index to the wheel, where mim looks for them, and build the
-encoding kernels for the CPU.
+kernels for the CPU.
 
 Configs, tools and index are added at installation, not in ``build/lib``: in an editable install mim
 searches the clone by file name, and fails if an earlier build has left copies. For the same reason
@@ -30,19 +30,25 @@ class InstallWithMim(install_lib):
         return installed
 
 
-# Loaded as a plain shared library, which needs neither torch nor Python's headers. Optional:
-# without a compiler that accepts these options, the package still installs and encodes by matrix
-# products.
-KERNELS = Extension(
-    'mmseg_encnet.ops.encode.native.kernels',
-    sources=['mmseg_encnet/ops/encode/native/kernels.cpp'],
-    depends=[
-        str(file.relative_to(ROOT)) for file in ROOT.glob('mmseg_encnet/ops/encode/native/*.inc')
-    ],
-    language='c++',
-    extra_compile_args=['-std=c++17', '-O3', '-g0', '-fno-math-errno', '-fopenmp'],
-    extra_link_args=['-fopenmp'],
-    optional=True,
-)
+# Loaded as plain shared libraries, which need neither torch nor Python's headers. Optional: without
+# a compiler that accepts these options, the package still installs and computes in plain PyTorch.
+OPERATORS = Path('mmseg_encnet/ops')
+KERNELS = [
+    Extension(
+        f'mmseg_encnet.ops.{operator}.native.kernels',
+        sources=[str(OPERATORS / operator / 'native' / 'kernels.cpp')],
+        include_dirs=[str(OPERATORS)],
+        depends=[
+            str(file.relative_to(ROOT))
+            for folder in (OPERATORS / 'native', OPERATORS / operator / 'native')
+            for file in ROOT.glob(f'{folder}/*.inc')
+        ],
+        language='c++',
+        extra_compile_args=['-std=c++17', '-O3', '-g0', '-fno-math-errno', '-fopenmp'],
+        extra_link_args=['-fopenmp'],
+        optional=True,
+    )
+    for operator in ('encode', 'upsampled_cross_entropy')
+]
 
-setup(cmdclass={'install_lib': InstallWithMim}, ext_modules=[KERNELS])
+setup(cmdclass={'install_lib': InstallWithMim}, ext_modules=KERNELS)

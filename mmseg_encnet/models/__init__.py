@@ -7,7 +7,13 @@ require_toolbox()
 from mmseg_encnet.models import encoders  # noqa: F401  (registers them)
 from mmseg_encnet.models.backbones import ResNetV1s
 from mmseg_encnet.models.channels_preprocessor import ChannelsPreProcessor
-from mmseg_encnet.models.decode_heads import AuxEncodingHead, AuxFCNHead, EncodingHead
+from mmseg_encnet.models.decode_heads import (
+    AuxEncodingHead,
+    AuxFCNHead,
+    EncodingHead,
+    UpsampledLossDecodeHead,
+    build_upsampled_loss_head,
+)
 from mmseg_encnet.models.initialisation import PyTorchDefaultInit
 from mmseg_encnet.models.losses import SemanticEncodingLoss, SyncCrossEntropyLoss
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder, ContextTTAModel, PublishedTTAModel
@@ -24,4 +30,6 @@ __all__ = [
     'ResNetV1s',
     'SemanticEncodingLoss',
     'SyncCrossEntropyLoss',
+    'UpsampledLossDecodeHead',
+    'build_upsampled_loss_head',
 ]

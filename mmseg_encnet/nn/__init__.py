@@ -15,6 +15,7 @@ from mmseg_encnet.nn.encoding import Encoding
 from mmseg_encnet.nn.encoding_dropout import EncodingDropout
 from mmseg_encnet.nn.fisher_vector import FisherVector
 from mmseg_encnet.nn.global_average import GlobalAverage
+from mmseg_encnet.nn.upsampled_cross_entropy import UpsampledCrossEntropy
 from mmseg_encnet.nn.vlad import VLAD
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     'GlobalAverage',
     'SemanticsEncoding',
     'SoftAssignmentEncoder',
+    'UpsampledCrossEntropy',
 ]

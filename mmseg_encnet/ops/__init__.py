@@ -1,16 +1,24 @@
-"""Operators of the context encoding. They need torch and nothing else."""
+"""Operators of the context encoding and of its loss. They need torch and nothing else."""
 
 from mmseg_encnet.ops.aggregate import aggregate
 from mmseg_encnet.ops.assign import assign, soft_assignment
 from mmseg_encnet.ops.encode import encode
 from mmseg_encnet.ops.mixture import mixture_assign
 from mmseg_encnet.ops.presence import presence_targets
+from mmseg_encnet.ops.upsampled_cross_entropy import (
+    CrossEntropySums,
+    cross_entropy_sums,
+    upsampled_cross_entropy,
+)
 
 __all__ = [
+    'CrossEntropySums',
     'aggregate',
     'assign',
+    'cross_entropy_sums',
     'encode',
     'mixture_assign',
     'presence_targets',
     'soft_assignment',
+    'upsampled_cross_entropy',
 ]

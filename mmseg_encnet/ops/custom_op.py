@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Forward = Callable[..., tuple[Tensor, Tensor]]
-Backward = Callable[..., tuple[Tensor, ...]]
+Forward = Callable[..., tuple[Tensor, ...]]
+Backward = Callable[..., tuple[Tensor, ...] | Tensor]
 
 
 def make_operator(
-    name: str, forward: Forward, backward: Backward, fake: Forward, traceable: Callable[..., Tensor]
-) -> Callable[..., Tensor]:
-    """Build an operator of several tensors from its two halves.
+    name: str,
+    forward: Forward,
+    backward: Backward,
+    fake: Forward,
+    traceable: Callable[..., tuple[Tensor, ...]],
+    differentiable: int,
+) -> Callable[..., tuple[Tensor, ...]]:
+    """Build an operator from its two halves.
 
     Args:
         name: Unique name in torch's ``mmseg_encnet`` namespace.
-        forward: ``(*tensors, keep)`` with type annotations -> the result and, if `keep` is set,
-            what backward needs in addition to the tensors, otherwise an empty tensor.
-        backward: ``(grad, *tensors, kept)`` with type annotations -> gradients of the tensors.
+        forward: ``(*inputs, keep)`` with type annotations -> the results and, last, what backward
+            needs in addition to the inputs if `keep` is set, otherwise an empty tensor. Only the
+            first result has a gradient.
+        backward: ``(grad, *inputs, kept)`` with type annotations -> gradients of the
+            `differentiable` first inputs, a tensor if it is one. `grad` is that of the first
+            result.
         fake: Like `forward`, but returns empty tensors of the right shape and dtype.
-        traceable: ``(*tensors)`` -> the result, in plain torch operations.
+        traceable: ``(*inputs)`` -> the results, in plain torch operations.
+        differentiable: Number of inputs with a gradient; those after them are tensors without one,
+            numbers or None.
 
     Returns:
-        The operator. ``torch.compile`` keeps it as one node; exporters and double backward see the
-        plain operations of `traceable` instead.
+        The operator, ``(*inputs)`` -> the results. ``torch.compile`` keeps it as one node;
+        exporters and double backward see the plain operations of `traceable` instead.
     """
     run = torch.library.custom_op(f'mmseg_encnet::{name}', forward, mutates_args=())
     run_backward = torch.library.custom_op(
@@ -35,33 +46,43 @@ def make_operator(
     run.register_fake(fake)
 
     @run_backward.register_fake
-    def _(grad, *tensors):
-        return tuple(torch.empty_like(tensor) for tensor in tensors[:-1])
+    def _(grad, *inputs):
+        grads = tuple(torch.empty_like(tensor) for tensor in inputs[:differentiable])
+        return grads if differentiable > 1 else grads[0]
 
     def setup_context(ctx, inputs, output):
-        kept = output[1]
-        ctx.mark_non_differentiable(kept)
-        # Otherwise autograd allocates a zero gradient as large as `kept`.
+        ctx.mark_non_differentiable(*output[1:])
+        # Otherwise autograd allocates a zero gradient as large as what is kept.
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[:-1], kept)
+        ctx.constants = [None if isinstance(value, Tensor) else value for value in inputs[:-1]]
+        tensors = [value if isinstance(value, Tensor) else None for value in inputs[:-1]]
+        ctx.save_for_backward(*tensors, output[-1])
 
-    def differentiate(ctx, grad, _):
-        *inputs, kept = ctx.saved_tensors
+    def differentiate(ctx, grad, *_):
+        *tensors, kept = ctx.saved_tensors
+        inputs = [
+            constant if tensor is None else tensor
+            for tensor, constant in zip(tensors, ctx.constants)
+        ]
+        others = [None] * (len(inputs) - differentiable + 1)
         if grad is None:
-            return *(None for _ in inputs), None
+            return *(None for _ in range(differentiable)), *others
         if not torch.is_grad_enabled():
-            return *run_backward(grad, *inputs, kept), None
+            grads = run_backward(grad, *inputs, kept)
+            return *((grads,) if isinstance(grads, Tensor) else grads), *others
         # Double backward: the gradient itself is differentiated.
-        wanted = [tensor for tensor in inputs if tensor.requires_grad]
-        grads = iter(torch.autograd.grad(traceable(*inputs), wanted, grad, create_graph=True))
-        return *(next(grads) if tensor.requires_grad else None for tensor in inputs), None
+        sources = inputs[:differentiable]
+        wanted = [tensor for tensor in sources if tensor.requires_grad]
+        grads = iter(torch.autograd.grad(traceable(*inputs)[0], wanted, grad, create_graph=True))
+        return *(next(grads) if tensor.requires_grad else None for tensor in sources), *others
 
     run.register_autograd(differentiate, setup_context=setup_context)
 
-    def operator(*tensors: Tensor) -> Tensor:
+    def operator(*inputs: Any) -> tuple[Tensor, ...]:
         if torch.compiler.is_exporting() or torch.jit.is_tracing():
-            return traceable(*tensors)
-        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        return run(*tensors, keep)[0]
+            return traceable(*inputs)
+        sources = inputs[:differentiable]
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in sources)
+        return run(*inputs, keep)[:-1]
 
     return operator

@@ -70,6 +70,16 @@ def _fake(x, codewords, keep):
     return x.new_empty(shape, dtype=dtype), x.new_empty(0, dtype=dtype)
 
 
-squared_distances = make_operator(
-    'squared_distances', _forward, _backward, _fake, traceable_squared_distances
+_squared_distances = make_operator(
+    'squared_distances',
+    _forward,
+    _backward,
+    _fake,
+    lambda *tensors: (traceable_squared_distances(*tensors),),
+    2,
 )
+
+
+def squared_distances(x: Tensor, codewords: Tensor) -> Tensor:
+    """Return the squared distances ``(B, K, N)`` of features ``(B, C, N)`` to all codewords."""
+    return _squared_distances(x, codewords)[0]

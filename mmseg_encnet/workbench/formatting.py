@@ -19,6 +19,11 @@ def count_text(count: float) -> str:
     return _scaled(count, 1000, ('', 'k', 'M', 'G'))
 
 
+def number_text(value: float) -> str:
+    """Return a number with three digits, or as an integer if it has more."""
+    return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+
+
 def _scaled(value: float, factor: int, units: Sequence[str]) -> str:
     power = 0
     while value >= factor and power < len(units) - 1:

@@ -23,7 +23,7 @@ run() {  # run LOG COMMAND...: a failure does not stop the others
 }
 
 (cd "$root" && run tests.txt "$python" -m pytest -m cuda -ra) || failed=1
-for name in encode model; do
+for name in encode loss model; do
     run "$name.txt" "$python" "$tools/benchmark_$name.py" --device cuda \
         --json "$out/$name.json" --markdown "$out/$name.md" --plot "$out/$name.png"
 done
@@ -37,7 +37,7 @@ done
     echo '```'
     tail -n 30 "$out/tests.txt"
     echo '```'
-    for name in encode model; do
+    for name in encode loss model; do
         printf '\n## benchmark_%s\n\n' "$name"
         cat "$out/$name.md" 2>/dev/null || echo "failed, see $name.txt"
         [ -f "$out/$name.png" ] && printf '\n![%s](%s.png)\n' "$name" "$name"

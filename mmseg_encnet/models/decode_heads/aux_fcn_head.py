@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
-from mmseg.utils import SampleList
-from torch import Tensor, nn
+from torch import nn
 
-from mmseg_encnet.models.decode_heads.accuracy import correct_accuracy
+from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 
 
 @MODELS.register_module()
-class AuxFCNHead(FCNHead):
+class AuxFCNHead(FCNHead, UpsampledLossDecodeHead):
     """3x3 convolution to a quarter of the channels, norm, ReLU, dropout, 1x1 convolution.
 
     The state-dict keys are those of :class:`mmseg.models.FCNHead`.
@@ -56,8 +55,3 @@ class AuxFCNHead(FCNHead):
         )
         if not channel_dropout and self.dropout_ratio > 0:
             self.dropout = nn.Dropout(self.dropout_ratio)
-
-    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """Return the segmentation loss."""
-        losses = super().loss_by_feat(seg_logits, batch_data_samples)
-        return correct_accuracy(losses, self, seg_logits, batch_data_samples)

@@ -2,8 +2,8 @@
 
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, figure 2. Differences from
 MMSegmentation's ``EncHead``: the encoding does not expand to (B, N, K, C), the norm over the codes
-can be any registered norm, ``use_se_loss=False`` trains, and the SE targets of a batch are computed
-in one vectorised call.
+can be any registered norm, ``use_se_loss=False`` trains, the SE targets of a batch are computed in
+one vectorised call, and the cross-entropy does not resize the logits.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.decode_heads.accuracy import correct_accuracy
 from mmseg_encnet.models.decode_heads.targets import stacked_presence
+from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 from mmseg_encnet.models.encoders import build_encoding
 from mmseg_encnet.nn.context_encoding import ContextEncoding, Gate, Reduction
 
@@ -45,7 +44,7 @@ class HeadOutput(NamedTuple):
 
 
 @MODELS.register_module()
-class EncodingHead(BaseDecodeHead):
+class EncodingHead(UpsampledLossDecodeHead):
     """EncNet's head: bottleneck, Context Encoding Module, classifier, SE branch.
 
     Arguments and state-dict keys are those of mmseg's ``EncHead``: replace ``type='EncHead'`` in a
@@ -205,17 +204,14 @@ class EncodingHead(BaseDecodeHead):
         """Return class scores ``(B, num_classes, H, W)`` at the size of the network's input."""
         return self.predict_by_feat(self.forward_context(inputs).seg_logits, batch_img_metas)
 
-    def loss_by_feat(
+    def loss_by_feat(  # type: ignore[override]
         self, seg_logits: Tensor | tuple[Tensor, Tensor], batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
         """Return the segmentation loss and, with SE branch, the SE loss."""
-        se_logits = None
-        if isinstance(seg_logits, tuple):
-            seg_logits, se_logits = seg_logits
+        if isinstance(seg_logits, Tensor):
+            return super().loss_by_feat(seg_logits, batch_data_samples)
+        seg_logits, se_logits = seg_logits
         losses = super().loss_by_feat(seg_logits, batch_data_samples)
-        correct_accuracy(losses, self, seg_logits, batch_data_samples)
-        if se_logits is None:
-            return losses
         losses['loss_se'] = self.loss_se_decode(
             se_logits, stacked_presence(batch_data_samples, self.num_classes, self.ignore_index)
         )

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from mmengine.dist import get_world_size
+import torch.nn.functional as F
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.losses.over_processes import sum_over_processes
+from mmseg_encnet.ops import cross_entropy_sums
 
 
 @MODELS.register_module()
@@ -28,7 +29,8 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
     processes with fewer labelled pixels. Here by default every labelled pixel of the batch has the
     same weight, and every process reports the loss of the whole batch. With ``average='process'``
     the average is the toolbox's, which is PyTorch-Encoding's too, and every process reports its
-    own. In a single process all of them are bitwise equal.
+    own. In a single process all of them are equal up to rounding. This loss never waits for the
+    device.
 
     A batch without labelled pixels has loss zero.
 
@@ -96,31 +98,54 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
                 reduction_override=reduction_override,
                 ignore_index=ignore_index,
             )
-        count = self._count(cls_score, label, ignore_index)
-        alone = self.average == 'process' or get_world_size() == 1
-        if alone and count > 0:
-            return super().forward(
-                cls_score, label, weight, avg_factor=count.item(), ignore_index=ignore_index
-            )
-        # A process without labelled pixels must take part in the collective call, but mmseg's
-        # binary cross-entropy fails without labels.
-        if count > 0:
-            total = super().forward(
-                cls_score, label, weight, reduction_override='sum', ignore_index=ignore_index
-            )
-        else:
-            # An empty sum is zero even if the logits are not finite.
-            total = cls_score[:0].sum(dtype=torch.promote_types(cls_score.dtype, torch.float32))
-        if not alone:
-            total, count = sum_over_processes(total, count)
-        return total / (count + torch.finfo(torch.float32).eps)
-
-    def _count(self, cls_score: Tensor, label: Tensor, ignore_index: int) -> Tensor:
-        """Return what the sum of this process's losses is divided by."""
-        labelled = label != ignore_index
+        if self.use_sigmoid and (cls_score.shape[1] > 1 or self.class_weight is not None):
+            return self.average_of(*self._binary_sums(cls_score, label, weight, ignore_index))
         if self.use_sigmoid:
-            # One decision per class and labelled pixel.
-            return (labelled & (label >= 0)).sum() * (cls_score.numel() // label.numel())
-        if self.class_weight is None:
-            return labelled.sum()
-        return cls_score.new_tensor(self.class_weight)[label[labelled]].sum()
+            label = label.masked_fill(label < 0, ignore_index)
+        sums = cross_entropy_sums(
+            cls_score,
+            label,
+            ignore_index=ignore_index,
+            class_weight=class_weight_tensor(self, cls_score),
+            pixel_weight=weight,
+            use_sigmoid=self.use_sigmoid,
+            # The kernel copies the logits, which pays off for smaller ones.
+            backend='strips',
+        )
+        return self.average_of(sums.total, sums.divisor)
+
+    def average_of(self, total: Tensor, count: Tensor) -> Tensor:
+        """Return the loss from the sum of this process's losses and what it is divided by."""
+        if self.average == 'all':
+            total, count = sum_over_processes(total, count)
+        return self.loss_weight * total / (count + torch.finfo(torch.float32).eps)
+
+    def _binary_sums(
+        self, cls_score: Tensor, label: Tensor, weight: Tensor | None, ignore_index: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return sum and number of the decisions, one per class and labelled pixel."""
+        labelled = ((label != ignore_index) & (label >= 0))[:, None]
+        channels = cls_score.shape[1]
+        # A single score is that of class 1.
+        classes = torch.arange(channels, device=label.device) + (channels == 1)
+        dtype = torch.promote_types(cls_score.dtype, torch.float32)
+        # A sum over nothing is zero even if the logits are not finite.
+        scores = cls_score.masked_fill(~labelled, 0.0).to(dtype)
+        loss = F.binary_cross_entropy_with_logits(
+            scores,
+            (label[:, None] == classes[:, None, None]).to(dtype),
+            pos_weight=class_weight_tensor(self, scores),
+            reduction='none',
+        )
+        factor = labelled.to(dtype)
+        if weight is not None:
+            factor = factor * weight[:, None]
+        return (loss * factor).sum(), labelled.sum().to(dtype) * channels
+
+
+def class_weight_tensor(loss: CrossEntropyLoss, logits: Tensor) -> Tensor | None:
+    """Return the class weights of a loss on the device of the logits, without waiting for it."""
+    if loss.class_weight is None:
+        return None
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return torch.as_tensor(loss.class_weight, dtype=dtype).to(logits.device, non_blocking=True)

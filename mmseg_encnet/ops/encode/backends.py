@@ -1,79 +1,20 @@
-"""The table of backends: dispatch, messages, benchmarks and config checks all read it."""
+"""The table of backends: dispatch, messages, benchmarks and config checks all read it.
+
+Each runs ``(x, codewords, scale)`` -> the encoding ``(B, K, C)`` of features ``(B, C, N)``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from torch import Tensor
-
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.ops.backends import Backend, BackendTable
 from mmseg_encnet.ops.encode import dense, mmcv, native, reference, triton
 
-
-@dataclass(frozen=True)
-class Backend:
-    """One way to compute the encoding.
-
-    Attributes:
-        name: Value of the argument ``backend`` that selects it.
-        run: ``(x, codewords, scale)`` -> the encoding ``(B, K, C)`` of features ``(B, C, N)``.
-        refusal: ``(*tensors)`` -> why the backend cannot take these tensors or, without any, why
-            it cannot run on this machine at all; None if it can. A reason has the form "problem;
-            remedy".
-    """
-
-    name: str
-    run: Callable[[Tensor, Tensor, Tensor], Tensor]
-    refusal: Callable[..., str | None]
-
-    def explain(self, reason: str) -> str:
-        """Return the error message for a refusal."""
-        return f'backend {self.name!r} cannot be used: {reason}, or use backend={FALLBACK!r}.'
-
-
-FALLBACK = 'dense'
-BACKENDS = {
-    backend.name: backend
-    for backend in (
+BACKENDS = BackendTable(
+    (
         Backend('native', native.encode, native.refusal),
         Backend('dense', dense.encode, lambda *tensors: None),
         Backend('triton', triton.encode, triton.refusal),
         Backend('mmcv', mmcv.encode, mmcv.refusal),
         Backend('reference', reference.encode, lambda *tensors: None),
-    )
-}
-# Backends that 'auto' tries, fastest first: only those whose speed has been measured.
-AUTO = ('native', FALLBACK)
-
-
-def fastest(*tensors: Tensor) -> Backend:
-    """Return the first backend of `AUTO` that takes these tensors."""
-    return next(BACKENDS[name] for name in AUTO if BACKENDS[name].refusal(*tensors) is None)
-
-
-def named(name: str) -> Backend:
-    """Return a backend by its name.
-
-    Raises:
-        UserError: The name is unknown.
-    """
-    if name not in BACKENDS:
-        raise UserError(
-            f'unknown backend {name!r}; choose one of {", ".join(("auto", *BACKENDS))}.'
-        )
-    return BACKENDS[name]
-
-
-def check_backend(name: str) -> None:
-    """Check that a backend exists and runs on this machine, before there are any tensors.
-
-    Raises:
-        UserError: The backend is unknown or cannot run; the message says why.
-    """
-    if name == 'auto':
-        return
-    backend = named(name)
-    reason = backend.refusal()
-    if reason is not None:
-        raise UserError(backend.explain(reason))
+    ),
+    auto=('native', 'dense'),
+)

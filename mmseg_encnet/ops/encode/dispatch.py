@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmseg_encnet.ops.encode.backends import fastest, named
+from mmseg_encnet.ops.encode.backends import BACKENDS
 from mmseg_encnet.ops.numerics import without_autocast
 from mmseg_encnet.ops.shapes import check_dictionary
 
@@ -58,13 +58,6 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
     """
     features = check_dictionary(x, codewords, scale)
     tensors = features, codewords, scale
-    if backend == 'auto':
-        run = fastest(*tensors).run
-    else:
-        chosen = named(backend)
-        reason = chosen.refusal() or chosen.refusal(*tensors)
-        if reason is not None:
-            raise ValueError(chosen.explain(reason))
-        run = chosen.run
+    chosen = BACKENDS.choose(backend, *tensors)
     with without_autocast(x.device):
-        return run(*tensors)
+        return chosen.run(*tensors)

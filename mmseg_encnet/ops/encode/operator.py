@@ -33,4 +33,7 @@ def make_encode(name: str, forward: Forward, backward: Backward) -> Callable[...
             ),
         )
 
-    return make_operator(name, forward, backward, fake, traceable.encode)
+    operator = make_operator(
+        name, forward, backward, fake, lambda *tensors: (traceable.encode(*tensors),), 3
+    )
+    return lambda *tensors: operator(*tensors)[0]

@@ -32,7 +32,7 @@ def retry_in_double(
         grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         inputs = [x, codewords, scale]
-        grads = backward(grad, *inputs, distances)
+        grads = tuple(backward(grad, *inputs, distances))
         if _overflowed(grads[1:], [grad, *inputs]):
             wide = [tensor.double() for tensor in inputs]
             kept = double_forward(*wide, True)[1]

@@ -1,1 +1,1 @@
-"""Benchmarks of the encoding operator and of whole networks."""
+"""Benchmarks of the operators and of whole networks."""

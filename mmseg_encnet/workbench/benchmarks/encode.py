@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmseg_encnet.ops import encode, presence_targets
-from mmseg_encnet.ops.encode.backends import AUTO, BACKENDS
+from mmseg_encnet.ops.encode import BACKENDS
 from mmseg_encnet.workbench.benchmarks.measure import (
     Stopwatch,
     kept_bytes,
@@ -203,7 +203,7 @@ def run(
     probe = torch.empty(0, device=device)
     missing = {name: contender.refusal(probe) for name, contender in contenders.items()}
     present = {name: c for name, c in contenders.items() if missing[name] is None}
-    growing = {name: present[name] for name in (PRODUCTS, *AUTO) if name in present}
+    growing = {name: present[name] for name in (PRODUCTS, *BACKENDS.auto) if name in present}
     grown = [shape for axis in growth.values() for shape in axis]
     entries = [
         (shape, {name: c for name, c in present.items() if not (c.only_first and i)})

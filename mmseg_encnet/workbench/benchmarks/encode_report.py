@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.benchmarks.encode import MMSEG, PRODUCTS
-from mmseg_encnet.workbench.formatting import markdown_table, memory_text
+from mmseg_encnet.workbench.formatting import markdown_table, memory_text, number_text
 from mmseg_encnet.workbench.machine import machine_text
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def markdown(results: dict[str, Any]) -> str:
             products = row
         cells = [row['shape'], row['contender']]
         for key in ('forward_ms', 'step_ms'):
-            cells.append(_milliseconds(row[key]))
+            cells.append(number_text(row[key]))
             cells.append(f'{row[key] / products[key]:.2f}' if products else '')
         memory = 'kept_bytes' in row
         cells.append(memory_text(row['kept_bytes']) if memory else '')
@@ -51,17 +51,13 @@ def markdown(results: dict[str, Any]) -> str:
         rows.append(cells)
     for name, reason in results['not_measured'].items():
         rows.append(['all', name, f'not measured: {reason}', *[''] * 5])
-    presence = [[row['contender'], _milliseconds(row['ms'])] for row in results['presence']]
+    presence = [[row['contender'], number_text(row['ms'])] for row in results['presence']]
     tables = (
         markdown_table(COLUMNS, rows),
         markdown_table(('presence vector of 16 x 480 x 480 labels', 'ms'), presence),
         machine_line(results),
     )
     return '\n\n'.join(tables)
-
-
-def _milliseconds(value: float) -> str:
-    return f'{value:.3g}' if value < 1000 else f'{value:.0f}'
 
 
 def plot(results: dict[str, Any], path: Path) -> None:

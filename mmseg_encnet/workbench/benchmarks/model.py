@@ -27,13 +27,23 @@ from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.workbench.benchmarks.measure import seconds
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 
-# Changes to the config's decode head.
-CONTENDERS: dict[str, dict] = {
+# Changes to the config's heads.
+CONTENDERS: dict[str, dict[str, dict]] = {
     'mmseg EncHead': dict(
-        type='EncHead',
-        loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.2),
+        decode_head=dict(
+            type='EncHead',
+            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.2),
+        ),
+        auxiliary_head=dict(
+            type='FCNHead',
+            channels=256,
+            num_convs=1,
+            concat_input=False,
+            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.2),
+        ),
     ),
-    'EncodingHead': dict(type='EncodingHead'),
+    'EncodingHead': dict(decode_head=dict(type='EncodingHead')),
 }
 TASKS = ('training step', 'inference')
 
@@ -78,8 +88,7 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
         measured: dict[str, list[tuple[float, int]]] = {name: [] for name in CONTENDERS}
         for _ in range(rounds):
             for name, changes in CONTENDERS.items():
-                cfg = copy.deepcopy(model_cfg)
-                cfg['decode_head'].update(changes)
+                cfg = with_heads(model_cfg, changes)
                 with ProcessPoolExecutor(1, mp_context=spawn) as process:
                     measured[name].append(process.submit(_run, cfg, case, task).result())
                 bar.update()
@@ -95,6 +104,15 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
         case=asdict(case),
         measurements=measurements,
     )
+
+
+def with_heads(model_cfg: dict, changes: dict[str, dict]) -> dict:
+    """Return a copy of a model's config with other options of its heads."""
+    model_cfg = copy.deepcopy(model_cfg)
+    for head, options in changes.items():
+        # `update` of the toolbox's dictionaries would merge the configs of the losses.
+        model_cfg[head] = {**model_cfg[head], **options}
+    return model_cfg
 
 
 def _run(model_cfg: dict, case: Case, task: str) -> tuple[float, int]:

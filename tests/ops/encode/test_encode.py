@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.nn import Encoding
 from mmseg_encnet.ops import assign, encode
-from mmseg_encnet.ops.encode import BACKENDS, check_backend, native
+from mmseg_encnet.ops.encode import BACKENDS, native
 
 cuda = [
     pytest.mark.cuda,
@@ -325,11 +325,11 @@ def test_a_backend_that_cannot_run_says_why(case, monkeypatch):
     # Missing requirements of the machine are reported before there are tensors.
     if dtype == torch.float32:
         with pytest.raises(UserError, match=message):
-            check_backend(backend)
+            BACKENDS.check(backend)
         with pytest.raises(UserError, match=message):
             Encoding(64, 8, backend=backend)
     else:
-        check_backend(backend)
+        BACKENDS.check(backend)
     assert encode(*inputs).shape == (2, 8, 64)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from mmseg_encnet.ops.encode.backends import BACKENDS
+from mmseg_encnet.ops.encode import BACKENDS
 from mmseg_encnet.workbench.benchmarks import encode, encode_report, measure
 
 SMALL = dict(batch=1, channels=8, height=4, width=5, codes=3)

@@ -9,8 +9,6 @@ in more passes. For the equations and their precision see `dense`.
 from __future__ import annotations
 
 import ctypes
-import warnings
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 from mmseg_encnet.ops.encode import dense
 from mmseg_encnet.ops.encode.operator import make_encode
 from mmseg_encnet.ops.encode.overflow import retry_in_double
+from mmseg_encnet.ops.native import NOT_BUILT, instruction_sets, load_kernels
 from mmseg_encnet.ops.numerics import NEGLIGIBLE, SMALLEST_LOGIT, shared_offset
 
 _CACHE_LINE = 64
@@ -38,58 +37,22 @@ class _Problem(ctypes.Structure):
     ]  # fmt: skip
 
 
-def _load() -> ctypes.CDLL | None:
-    files = [Path(__file__).with_name(f'kernels{suffix}') for suffix in EXTENSION_SUFFIXES]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        return None
-    try:
-        # After torch, so that it shares torch's OpenMP threads instead of starting its own.
-        library = ctypes.CDLL(str(file))
-    except OSError as error:
-        # For example, it was built against another C library. All other backends still work.
-        warnings.warn(
-            f'cannot load {file} ({error}), so encoding on the CPU is slower; reinstall '
-            'mmsegmentation-encnet on this machine.',
-            stacklevel=2,
-        )
-        return None
-    problem, integer = ctypes.POINTER(_Problem), ctypes.c_int64
-    for function, result, arguments in (
-        (library.instruction_set, ctypes.c_char_p, (integer, ctypes.POINTER(integer))),
-        (library.scratch_floats, integer, (integer, problem, integer)),
-        (library.encode_forward, None, (integer, problem)),
-        (library.encode_backward, None, (integer, problem)),
-    ):
-        function.restype, function.argtypes = result, arguments
-    return library
-
-
-def _instruction_sets(library: ctypes.CDLL | None) -> dict[str, int]:
-    """Return the index of each instruction set that the processor supports, fastest first."""
-    found: dict[str, int] = {}
-    if library is None:
-        return found
-    count, index = ctypes.c_int64(1), 0
-    while index < count.value:
-        name = library.instruction_set(index, count)
-        if name is not None:
-            found[name.decode()] = index
-        index += 1
-    return found
-
-
-_LIBRARY = _load()
-INSTRUCTION_SETS = _instruction_sets(_LIBRARY)
+_PROBLEM, _INTEGER = ctypes.POINTER(_Problem), ctypes.c_int64
+_LIBRARY = load_kernels(
+    Path(__file__).parent,
+    {
+        'scratch_floats': (_INTEGER, [_INTEGER, _PROBLEM, _INTEGER]),
+        'encode_forward': (None, [_INTEGER, _PROBLEM]),
+        'encode_backward': (None, [_INTEGER, _PROBLEM]),
+    },
+)
+INSTRUCTION_SETS = instruction_sets(_LIBRARY)
 
 
 def refusal(*tensors: Tensor) -> str | None:
     """Return why the kernels are not available, or why they do not take these tensors."""
     if not INSTRUCTION_SETS:
-        return (
-            'its kernels were not built; install a C++ compiler (g++ or clang++) and reinstall '
-            'mmsegmentation-encnet'
-        )
+        return NOT_BUILT
     if all(t.dtype == torch.float32 and t.device.type == 'cpu' for t in tensors):
         return None
     found = ', '.join(f'{t.dtype} on {t.device}' for t in tensors)
