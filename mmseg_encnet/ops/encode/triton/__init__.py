@@ -1,33 +1,42 @@
-"""The encoding as one fused kernel forward and one backward, for CUDA.
+"""The encoding on the tensor cores of CUDA GPUs: two kernels forward and two backward.
 
-A program processes a share of an image's positions, one tile at a time. It reads the features of
-the tile one block of channels at a time to compute their distances to all codewords, takes the
-softmax on the chip, and reads the tile once more for the sums. The second read should hit the
-cache, so the features cross the memory bus once. Backward does the same. The distances are
-stored only if backward needs them. Sums over the positions go to one small buffer per program; the
-buffers are added up afterwards in a fixed order, without atomics, so results are bitwise
-reproducible. For the arithmetic and its precision see `dense`; features and codewords
-are always centred here.
+======================  =========================================================  ===============
+kernel                  what it computes                                           reads features
+======================  =========================================================  ===============
+`kernels.assign`        distances and weights of a tile of positions               once
+`kernels.gather`        sums of features over positions, by weights                once
+`kernels.differentiate` ``q`` and the features' gradient of a tile                 once, the tile again
+`kernels.gather`        the same product with ``q``, for the codewords' gradient   once
+======================  =========================================================  ===============
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import math
 import os
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmseg_encnet.ops.encode.operator import make_encode
+from mmseg_encnet.ops.encode.triton.tiles import Tiles, chosen, padded_codes
 from mmseg_encnet.ops.numerics import NEGLIGIBLE, result_dtype
+
+
+# Channels, shares and tiles that the small kernels process at a time.
+_ROW_BLOCK, _ADDED_BLOCK, _TILES_BLOCK = 128, 16, 256
+# Elements; 16 bytes of the shortest dtype are 8, and Triton itself looks for multiples of 16.
+_LONGEST_VECTOR = 16
 
 
 def refusal(*tensors: Tensor) -> str | None:
     """Return why the kernels cannot run on this machine, or why they do not take these tensors."""
     if importlib.util.find_spec('triton') is None:
         return 'the package triton is not installed; run `pip install triton`'
-    # The interpreter runs kernels on the CPU, slowly, to test their arithmetic.
-    interpreted = os.environ.get('TRITON_INTERPRET') == '1'
+    interpreted = _interpreted()
     if not tensors:
         if torch.cuda.is_available() or interpreted:
             return None
@@ -40,23 +49,9 @@ def refusal(*tensors: Tensor) -> str | None:
     return None
 
 
-def _blocks(codes: int) -> dict[str, int]:
-    # Tensor-core products need every side to be at least 16.
-    size = max(16, 1 << (codes - 1).bit_length())
-    return {'BLOCK_K': size, 'BLOCK_N': 64 if size <= 64 else 32, 'BLOCK_C': 32}
-
-
-def _shares(x: Tensor, block: int) -> int:
-    """Return the programs per image: enough to fill the device, at most one per tile."""
-    batch, _, positions = x.shape
-    units = torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 4
-    return max(1, min(-(-positions // block), -(-2 * units // batch)))
-
-
-def _dictionary(codewords: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    codewords = codewords.float()
-    centre = codewords.mean(dim=0)
-    return centre, (codewords - centre).contiguous(), scale.float().contiguous()
+def _interpreted() -> bool:
+    # The interpreter runs kernels on the CPU, slowly, to test their arithmetic.
+    return os.environ.get('TRITON_INTERPRET') == '1'
 
 
 def _kernels():
@@ -66,24 +61,131 @@ def _kernels():
     return kernels
 
 
+def _half(dtype: torch.dtype) -> Any:
+    """Return Triton's name of a half-precision dtype, or None for single precision."""
+    import triton.language as tl
+
+    return {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}.get(dtype)
+
+
+@functools.cache
+def _units(device: torch.device) -> int:
+    if device.type != 'cuda':
+        return 4
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+class _Prepared(NamedTuple):
+    """What `kernels.prepare` computes of the codewords or the incoming gradient."""
+
+    centre: Tensor
+    centred: Tensor
+    inner: Tensor
+    high: Tensor
+    low: Tensor
+    levels: Tensor
+
+
+def _prepare(values: Tensor, x: Tensor, dictionary: _Prepared | None = None) -> _Prepared:
+    """Prepare codewords ``(K, C)`` or, given the dictionary, a gradient ``(B, K, C)``."""
+    codes, channels = values.shape[-2:]
+    rows, half = values.numel() // channels, _half(x.dtype)
+    single = {'dtype': torch.float32}
+    if dictionary is None:
+        centre, centred = values.new_empty(channels, **single), torch.empty_like(values, **single)
+    else:
+        centre, centred = dictionary.centre, dictionary.centred
+    size = values.shape if half else (0,)
+    prepared = _Prepared(
+        centre,
+        centred,
+        values.new_empty(rows, **single),
+        values.new_empty(size, dtype=x.dtype),
+        values.new_empty(size, dtype=x.dtype),
+        values.new_empty(rows if half else 0, **single),
+    )
+    _kernels().prepare[(rows,)](
+        values, *prepared, codes, channels, DICTIONARY=dictionary is None, HALF=half,
+        BLOCK_K=padded_codes(codes), BLOCK_C=_ROW_BLOCK,
+    )  # fmt: skip
+    return prepared
+
+
+def _readable(x: Tensor) -> Tensor:
+    """Return the features with a unit stride over positions or channels."""
+    return x if 1 in x.stride()[1:] else x.contiguous()
+
+
+def _options(x: Tensor, codes: int, tiles: Tiles) -> dict[str, Any]:
+    """Return the compile-time constants and options of the kernels that read features."""
+    channels, positions = x.shape[1:]
+    last = x.stride(2) != 1
+    row = channels if last else positions
+    return {
+        'HALF': _half(x.dtype),
+        'LAST': last,
+        'X_MULTIPLE': math.gcd(_LONGEST_VECTOR, row, *_strides(x, 1)),
+        'N_MULTIPLE': math.gcd(_LONGEST_VECTOR, positions),
+        'INTERPRETED': _interpreted(),
+        'BLOCK_K': padded_codes(codes),
+        'BLOCK_N': tiles.positions,
+        'BLOCK_C': tiles.channels,
+        'num_warps': tiles.warps,
+        'num_stages': tiles.stages,
+    }
+
+
+def _strides(x: Tensor, multiple: int) -> tuple[int, int]:
+    """Return the strides over images and over rows of the features, in units of `multiple`."""
+    row = x.stride(1) if x.stride(2) == 1 else x.stride(2)
+    return x.stride(0) // multiple, row // multiple
+
+
+def _gather(
+    x: Tensor, centre: Tensor, weights: Tensor, tiles: Tiles
+) -> tuple[Tensor, Tensor, int]:
+    """Return weighted sums ``(B * shares, K, C)``, their masses and the number of shares."""
+    batch, channels, positions = x.shape
+    codes = weights.shape[1]
+    blocks = -(-channels // tiles.channels)
+    # Enough programs for two on every multiprocessor, each with at least one tile.
+    shares = max(1, min(-(-positions // tiles.positions), 2 * _units(x.device) // (batch * blocks)))
+    share = -(-positions // (shares * tiles.positions)) * tiles.positions
+    shares = -(-positions // share)
+    sums = x.new_empty((batch * shares, codes, channels), dtype=torch.float32)
+    mass = x.new_empty((batch * shares, codes), dtype=torch.float32)
+    options = _options(x, codes, tiles)
+    _kernels().gather[(blocks, shares, batch)](
+        x, centre, weights, sums, mass,
+        *_strides(x, options['X_MULTIPLE']), channels, positions, codes, share, **options,
+    )  # fmt: skip
+    return sums, mass, shares
+
+
 def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes, dtype = codewords.shape[0], result_dtype(x, codewords)
     distances = x.new_empty((batch, codes, positions) if keep else 0, dtype=torch.float32)
     if x.numel() == 0:
         return x.new_zeros((batch, codes, channels), dtype=dtype), distances
-    centre, codewords, scale = _dictionary(codewords, scale)
-    norms = codewords.double().square().sum(dim=1).float()
-    blocks = _blocks(codes)
-    shares = _shares(x, blocks['BLOCK_N'])
-    sums = x.new_zeros((batch, shares, codes, channels), dtype=torch.float32)
-    mass = x.new_empty((batch, shares, codes), dtype=torch.float32)
-    _kernels().forward[(batch, shares)](
-        x, centre, codewords, norms, scale, distances, sums, mass,
-        *x.stride(), channels, positions, codes, KEEP=keep, NEGLIGIBLE=NEGLIGIBLE,
-        **blocks,
+    x = _readable(x)
+    variant = chosen(codes, x.dtype)
+    options = _options(x, codes, variant.assign)
+    dictionary = _prepare(codewords.contiguous(), x)
+    weights = x.new_empty((batch, codes, positions), dtype=torch.float32)
+    _kernels().assign[(-(-positions // variant.assign.positions), batch)](
+        x, dictionary.centre, dictionary.centred, dictionary.high, dictionary.low,
+        dictionary.levels, dictionary.inner, scale.contiguous(), distances, weights,
+        *_strides(x, options['X_MULTIPLE']), channels, positions, codes,
+        KEEP=keep, NEGLIGIBLE=NEGLIGIBLE, **options,
     )  # fmt: skip
-    return (sums.sum(dim=1) - mass.sum(dim=1)[:, :, None] * codewords).to(dtype), distances
+    sums, mass, shares = _gather(x, dictionary.centre, weights, variant.gather)
+    encoded = x.new_empty((batch, codes, channels), dtype=dtype)
+    _kernels().finish_encoding[(-(-channels // _ROW_BLOCK), codes, batch)](
+        sums, mass, dictionary.centre, dictionary.centred, encoded, shares, codes, channels,
+        HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK,
+    )  # fmt: skip
+    return encoded, distances
 
 
 def _backward(
@@ -91,27 +193,37 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes = codewords.shape[0]
-    grad_x = torch.empty_like(x)
     if x.numel() == 0:
-        return grad_x, torch.zeros_like(codewords), torch.zeros_like(scale)
-    codewords_dtype, scale_dtype = codewords.dtype, scale.dtype
-    centre, codewords, scale = _dictionary(codewords, scale)
-    grad = grad.float().contiguous()
-    offsets = (grad.double() * codewords).sum(dim=2).float()
-    blocks = _blocks(codes)
-    shares = _shares(x, blocks['BLOCK_N'])
-    sums = x.new_zeros((batch, shares, codes, channels), dtype=torch.float32)
-    mass, q_mass, grad_scale = x.new_empty((3, batch, shares, codes), dtype=torch.float32)
-    _kernels().backward[(batch, shares)](
-        grad, x, centre, codewords, offsets, scale, distances,
-        grad_x, sums, mass, q_mass, grad_scale,
-        *x.stride(), *grad_x.stride(), channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE,
-        **blocks,
+        return torch.empty_like(x), torch.zeros_like(codewords), torch.zeros_like(scale)
+    x = _readable(x)
+    variant = chosen(codes, x.dtype)
+    options = _options(x, codes, variant.differentiate)
+    if options['LAST']:
+        grad_x = x.new_empty(batch, positions, channels).transpose(1, 2)
+    else:
+        grad_x = x.new_empty(batch, channels, positions)
+    grad, scale = grad.contiguous(), scale.contiguous()
+    dictionary = _prepare(codewords.contiguous(), x)
+    rows = _prepare(grad, x, dictionary)
+    count = -(-positions // variant.differentiate.positions)
+    # Of the weights, for the product with `q`.
+    changes = x.new_empty((batch, codes, positions), dtype=torch.float32)
+    masses, grad_scales = x.new_empty((2, batch, codes, count), dtype=torch.float32)
+    _kernels().differentiate[(count, batch)](
+        x, dictionary.centre, dictionary.centred, grad, rows.high, rows.low, rows.levels,
+        rows.inner, scale, distances.contiguous(), grad_x, changes, masses, grad_scales,
+        *_strides(x, options['X_MULTIPLE']), *_strides(grad_x, options['X_MULTIPLE']),
+        channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE, **options,
     )  # fmt: skip
-    grad_codewords = 2 * (q_mass.sum(dim=(0, 1))[:, None] * codewords - sums.sum(dim=(0, 1))) - (
-        mass.sum(dim=1)[:, :, None] * grad
-    ).sum(dim=0)
-    return grad_x, grad_codewords.to(codewords_dtype), grad_scale.sum(dim=(0, 1)).to(scale_dtype)
+    sums, mass, shares = _gather(x, dictionary.centre, changes, variant.gather)
+    grad_codewords, grad_scale = torch.empty_like(codewords), torch.empty_like(scale)
+    _kernels().finish_gradients[(-(-channels // _ROW_BLOCK), codes)](
+        sums, mass, dictionary.centre, dictionary.centred, grad, masses, grad_scales,
+        grad_codewords.view(codes, channels), grad_scale,
+        batch, shares, count, codes, channels,
+        HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK, BLOCK_T=_TILES_BLOCK,
+    )  # fmt: skip
+    return grad_x, grad_codewords, grad_scale
 
 
 encode = make_encode('encode_triton', _forward, _backward)
