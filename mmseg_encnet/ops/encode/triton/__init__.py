@@ -13,6 +13,7 @@ kernel                  what it computes                                        
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import math
 import os
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mmseg_encnet.ops.encode.operator import make_encode
-from mmseg_encnet.ops.encode.triton.tiles import Tiles, chosen, padded_codes
+from mmseg_encnet.ops.encode.triton.tiles import Tiles, Variant, padded_codes, variants
 from mmseg_encnet.ops.numerics import NEGLIGIBLE, result_dtype
 
 
@@ -54,11 +55,9 @@ def _interpreted() -> bool:
     return os.environ.get('TRITON_INTERPRET') == '1'
 
 
-def _kernels():
-    # Importing triton takes as long as the rest of the package.
-    from mmseg_encnet.ops.encode.triton import kernels
-
-    return kernels
+def load_kernels() -> Any:
+    """Return the module of the kernels; importing triton takes as long as the rest of the package."""
+    return importlib.import_module('mmseg_encnet.ops.encode.triton.kernels')
 
 
 def _half(dtype: torch.dtype) -> Any:
@@ -73,6 +72,15 @@ def _units(device: torch.device) -> int:
     if device.type != 'cuda':
         return 4
     return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+# Variants that were faster than the default on this machine's GPU, by codewords and dtype.
+preferred: dict[tuple[int, torch.dtype], Variant] = {}
+
+
+def variant_for(codes: int, dtype: torch.dtype) -> Variant:
+    """Return the tile sizes in use for a class of shapes."""
+    return preferred.get((padded_codes(codes), dtype)) or variants(codes, dtype)[0]
 
 
 class _Prepared(NamedTuple):
@@ -104,7 +112,7 @@ def _prepare(values: Tensor, x: Tensor, dictionary: _Prepared | None = None) -> 
         values.new_empty(size, dtype=x.dtype),
         values.new_empty(rows if half else 0, **single),
     )
-    _kernels().prepare[(rows,)](
+    load_kernels().prepare[(rows,)](
         values, *prepared, codes, channels, DICTIONARY=dictionary is None, HALF=half,
         BLOCK_K=padded_codes(codes), BLOCK_C=_ROW_BLOCK,
     )  # fmt: skip
@@ -155,25 +163,25 @@ def _gather(
     sums = x.new_empty((batch * shares, codes, channels), dtype=torch.float32)
     mass = x.new_empty((batch * shares, codes), dtype=torch.float32)
     options = _options(x, codes, tiles)
-    _kernels().gather[(blocks, shares, batch)](
+    load_kernels().gather[(blocks, shares, batch)](
         x, centre, weights, sums, mass,
         *_strides(x, options['X_MULTIPLE']), channels, positions, codes, share, **options,
     )  # fmt: skip
     return sums, mass, shares
 
 
-def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes, dtype = codewords.shape[0], result_dtype(x, codewords)
     distances = x.new_empty((batch, codes, positions) if keep else 0, dtype=torch.float32)
     if x.numel() == 0:
         return x.new_zeros((batch, codes, channels), dtype=dtype), distances
     x = _readable(x)
-    variant = chosen(codes, x.dtype)
+    variant = variant_for(codes, x.dtype)
     options = _options(x, codes, variant.assign)
     dictionary = _prepare(codewords.contiguous(), x)
     weights = x.new_empty((batch, codes, positions), dtype=torch.float32)
-    _kernels().assign[(-(-positions // variant.assign.positions), batch)](
+    load_kernels().assign[(-(-positions // variant.assign.positions), batch)](
         x, dictionary.centre, dictionary.centred, dictionary.high, dictionary.low,
         dictionary.levels, dictionary.inner, scale.contiguous(), distances, weights,
         *_strides(x, options['X_MULTIPLE']), channels, positions, codes,
@@ -181,14 +189,14 @@ def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[T
     )  # fmt: skip
     sums, mass, shares = _gather(x, dictionary.centre, weights, variant.gather)
     encoded = x.new_empty((batch, codes, channels), dtype=dtype)
-    _kernels().finish_encoding[(-(-channels // _ROW_BLOCK), codes, batch)](
+    load_kernels().finish_encoding[(-(-channels // _ROW_BLOCK), codes, batch)](
         sums, mass, dictionary.centre, dictionary.centred, encoded, shares, codes, channels,
         HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK,
     )  # fmt: skip
     return encoded, distances
 
 
-def _backward(
+def backward(
     grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, positions = x.shape
@@ -196,7 +204,7 @@ def _backward(
     if x.numel() == 0:
         return torch.empty_like(x), torch.zeros_like(codewords), torch.zeros_like(scale)
     x = _readable(x)
-    variant = chosen(codes, x.dtype)
+    variant = variant_for(codes, x.dtype)
     options = _options(x, codes, variant.differentiate)
     if options['LAST']:
         grad_x = x.new_empty(batch, positions, channels).transpose(1, 2)
@@ -206,24 +214,25 @@ def _backward(
     dictionary = _prepare(codewords.contiguous(), x)
     rows = _prepare(grad, x, dictionary)
     count = -(-positions // variant.differentiate.positions)
-    # Of the weights, for the product with `q`.
     changes = x.new_empty((batch, codes, positions), dtype=torch.float32)
+    block = min(variant.codes, padded_codes(codes))
+    weights = torch.empty_like(changes) if block < padded_codes(codes) else changes.new_empty(0)
     masses, grad_scales = x.new_empty((2, batch, codes, count), dtype=torch.float32)
-    _kernels().differentiate[(count, batch)](
+    load_kernels().differentiate[(count, batch)](
         x, dictionary.centre, dictionary.centred, grad, rows.high, rows.low, rows.levels,
-        rows.inner, scale, distances.contiguous(), grad_x, changes, masses, grad_scales,
+        rows.inner, scale, distances.contiguous(), grad_x, weights, changes, masses, grad_scales,
         *_strides(x, options['X_MULTIPLE']), *_strides(grad_x, options['X_MULTIPLE']),
-        channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE, **options,
+        channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE, BLOCK_Q=block, **options,
     )  # fmt: skip
     sums, mass, shares = _gather(x, dictionary.centre, changes, variant.gather)
-    grad_codewords, grad_scale = torch.empty_like(codewords), torch.empty_like(scale)
-    _kernels().finish_gradients[(-(-channels // _ROW_BLOCK), codes)](
+    grad_codewords, grad_scale = codewords.new_empty(codes, channels), scale.new_empty(codes)
+    load_kernels().finish_gradients[(-(-channels // _ROW_BLOCK), codes)](
         sums, mass, dictionary.centre, dictionary.centred, grad, masses, grad_scales,
-        grad_codewords.view(codes, channels), grad_scale,
+        grad_codewords, grad_scale,
         batch, shares, count, codes, channels,
         HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK, BLOCK_T=_TILES_BLOCK,
     )  # fmt: skip
     return grad_x, grad_codewords, grad_scale
 
 
-encode = make_encode('encode_triton', _forward, _backward)
+encode = make_encode('encode_triton', forward, backward)

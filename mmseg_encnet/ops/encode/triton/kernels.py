@@ -289,14 +289,22 @@ def finish_encoding(
 
 
 @triton.jit
+def _rows(grad, codewords, k, c, codes, channels):
+    inside = (k < codes)[:, None] & (c < channels)[None, :]
+    at = k[:, None] * channels + c[None, :]
+    g = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+    return g, tl.load(codewords + at, mask=inside, other=0.0)
+
+
+@triton.jit
 def differentiate(
     x, centre, codewords, grad, high, low, levels, offsets, scale, distances,
-    grad_x, change_weights, masses, grad_scales,
+    grad_x, assigned, changes, masses, grad_scales,
     stride_b, stride, grad_stride_b, grad_stride, channels, positions, codes,
     NEGLIGIBLE: tl.constexpr,
     HALF: tl.constexpr, LAST: tl.constexpr, X_MULTIPLE: tl.constexpr, N_MULTIPLE: tl.constexpr,
     INTERPRETED: tl.constexpr,
-    BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_C: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_Q: tl.constexpr,
 ):  # fmt: skip
     """Write the features' gradient of one tile, and ``q`` for the codewords' gradient."""
     if N_MULTIPLE > 1:
@@ -326,29 +334,39 @@ def differentiate(
     tl.store(masses + row, tl.sum(weights, axis=0), mask=k < codes)
     tl.store(grad_scales + row, tl.sum(change * r, axis=0), mask=k < codes)
     q = change * s[None, :]
-    tl.store(change_weights + at, q, mask=inside)
+    tl.store(changes + at, q, mask=inside)
     q = 2.0 * q
     factor = tl.sum(q, axis=1)
+    if BLOCK_Q < BLOCK_K:
+        # All codewords at once need more registers than there are.
+        tl.store(assigned + at, weights, mask=inside)
+        tl.debug_barrier()
+    # One tf32 product resolves more than the half precision of the result.
+    precision: tl.constexpr = 'tf32x3' if HALF is None else 'tf32'
     grad_x += image * grad_stride_b * X_MULTIPLE
     for first in range(0, channels, BLOCK_C):
         c = first + tl.arange(0, BLOCK_C)
         nc = (n < positions)[:, None] & (c < channels)[None, :]
-        kc = (k < codes)[:, None] & (c < channels)[None, :]
-        kc_at = k[:, None] * channels + c[None, :]
         part = tl.load(
-            x + _at(n[:, None], c[None, :], stride, LAST, X_MULTIPLE),
-            mask=nc,
-            other=0.0,
+            x + _at(n[:, None], c[None, :], stride, LAST, X_MULTIPLE), mask=nc, other=0.0
         )
-        g = tl.load(grad + kc_at, mask=kc, other=0.0).to(tl.float32)
-        d = tl.load(codewords + kc_at, mask=kc, other=0.0)
         shift = tl.load(centre + c, mask=c < channels, other=0.0)
-        # One tf32 product resolves more than the half precision of the result.
-        precision: tl.constexpr = 'tf32x3' if HALF is None else 'tf32'
-        result = tl.zeros((BLOCK_N, BLOCK_C), tl.float32)
-        result = _product(weights, g, result, precision, INTERPRETED)
-        result = _product(-q, d, result, precision, INTERPRETED)
-        result += (part.to(tl.float32) - shift[None, :]) * factor[:, None]
+        result = (part.to(tl.float32) - shift[None, :]) * factor[:, None]
+        if BLOCK_Q < BLOCK_K:
+            for first_k in range(0, codes, BLOCK_Q):
+                some = first_k + tl.arange(0, BLOCK_Q)
+                nk = (n < positions)[:, None] & (some < codes)[None, :]
+                part_at = image * codes * positions + n[:, None]
+                part_at += some.to(tl.int64)[None, :] * positions
+                g, d = _rows(grad, codewords, some, c, codes, channels)
+                w = tl.load(assigned + part_at, mask=nk, other=0.0)
+                result = _product(w, g, result, precision, INTERPRETED)
+                w = tl.load(changes + part_at, mask=nk, other=0.0)
+                result = _product(-2.0 * w, d, result, precision, INTERPRETED)
+        else:
+            g, d = _rows(grad, codewords, k, c, codes, channels)
+            result = _product(weights, g, result, precision, INTERPRETED)
+            result = _product(-q, d, result, precision, INTERPRETED)
         tl.store(
             grad_x + _at(n[:, None], c[None, :], grad_stride, LAST, X_MULTIPLE),
             result.to(grad_x.dtype.element_ty),

@@ -1,4 +1,9 @@
-"""Tile sizes of the Triton kernels: a default by class of shapes, and candidates to time."""
+"""Tile sizes of the Triton kernels: a default for every class of shapes, and candidates to time.
+
+The defaults were chosen without a GPU, by compiling: no registers are spilled, and a multiprocessor
+of any supported architecture holds at least two tiles. `mmseg_encnet.workbench.kernels` shows and
+tests it.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +29,17 @@ class Tiles(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """Sizes of the three kernels that read features."""
+    """Sizes of the kernels that read features.
+
+    Attributes:
+        assign, gather, differentiate: Sizes of the kernels of these names.
+        codes: Codewords in one product of the features' gradient, a power of two.
+    """
 
     assign: Tiles
     gather: Tiles
     differentiate: Tiles
+    codes: int
 
 
 def padded_codes(codes: int) -> int:
@@ -37,17 +48,39 @@ def padded_codes(codes: int) -> int:
     return max(16, 1 << (codes - 1).bit_length())
 
 
+_SINGLE = {
+    32: (
+        Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 3), 32),
+        Variant(Tiles(64, 32, 4, 4), Tiles(32, 64, 4, 4), Tiles(32, 32, 4, 3), 32),
+        Variant(Tiles(128, 32, 8, 3), Tiles(32, 128, 8, 3), Tiles(128, 32, 8, 2), 32),
+    ),
+    64: (
+        Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 32),
+        Variant(Tiles(64, 32, 4, 3), Tiles(16, 64, 4, 3), Tiles(64, 32, 8, 2), 32),
+    ),
+    128: (
+        Variant(Tiles(32, 32, 4, 2), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 2), 32),
+        Variant(Tiles(64, 32, 8, 2), Tiles(32, 64, 8, 2), Tiles(64, 32, 8, 2), 32),
+    ),
+}
+_HALF = {
+    32: (
+        Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 3), 32),
+        Variant(Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 2), 32),
+        Variant(Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(128, 32, 8, 2), 32),
+    ),
+    64: (
+        Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 2), 64),
+        Variant(Tiles(64, 64, 4, 2), Tiles(32, 64, 8, 3), Tiles(64, 32, 8, 2), 32),
+    ),
+    128: (
+        Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 32),
+        Variant(Tiles(64, 32, 8, 2), Tiles(32, 64, 8, 2), Tiles(64, 32, 8, 2), 32),
+    ),
+}
+
+
 def variants(codes: int, dtype: torch.dtype) -> tuple[Variant, ...]:
     """Return candidates for a number of codewords and a dtype of features, the default first."""
-    if dtype == torch.float32:
-        return (
-            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 3)),
-        )
-    return (
-        Variant(Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 3), Tiles(64, 32, 4, 3)),
-    )
-
-
-def chosen(codes: int, dtype: torch.dtype) -> Variant:
-    """Return the variant in use for a class of shapes."""
-    return variants(codes, dtype)[0]
+    table = _SINGLE if dtype == torch.float32 else _HALF
+    return table[next((size for size in table if codes <= size), max(table))]
