@@ -1,22 +1,32 @@
 """The encoding on the tensor cores of CUDA GPUs: two kernels forward and two backward.
 
-======================  =========================================================  ===============
-kernel                  what it computes                                           reads features
-======================  =========================================================  ===============
-`kernels.assign`        distances and weights of a tile of positions               once
-`kernels.gather`        sums of features over positions, by weights                once
-`kernels.differentiate` ``q`` and the features' gradient of a tile                 once, the tile again
-`kernels.gather`        the same product with ``q``, for the codewords' gradient   once
-======================  =========================================================  ===============
+- Forward, ``assign`` computes distances and weights of a tile of positions, and ``gather`` sums the
+  features over positions by those weights.
+- Backward, ``differentiate`` computes ``q`` (see `dense`) and the gradient of the features of a
+  tile, and ``gather`` sums the features by ``q``, for the codewords' gradient.
+
+Only the ``(B, K, N)`` weights pass from one kernel to the next. The second kernel of a pass finds
+the features in the L2 cache if they fit there. Sums over positions stay in registers until a program
+has processed its share; the shares are added up in a fixed order, without atomics, so results are
+bitwise reproducible. Small kernels prepare what does not depend on the features and add up
+the shares.
+
+Precision. Features in float32 are centred and multiplied as three tf32 products, which resolves as
+much as single precision. Features in float16 and bfloat16 enter the products as they are; the
+codewords, the gradient or the weights, in single precision, are split into two summands of that
+dtype, after scaling by a power of two where float16 could overflow. Instead of the features, the
+other terms of the expanded squares and sums are shifted. For the equations see `dense`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import math
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +35,6 @@ from torch import Tensor
 from mmseg_encnet.ops.encode.operator import make_encode
 from mmseg_encnet.ops.encode.triton.tiles import Tiles, Variant, padded_codes, variants
 from mmseg_encnet.ops.numerics import NEGLIGIBLE, result_dtype
-
 
 # Channels, shares and tiles that the small kernels process at a time.
 _ROW_BLOCK, _ADDED_BLOCK, _TILES_BLOCK = 128, 16, 256
@@ -56,7 +65,8 @@ def _interpreted() -> bool:
 
 
 def load_kernels() -> Any:
-    """Return the module of the kernels; importing triton takes as long as the rest of the package."""
+    """Return the module of the kernels."""
+    # Importing triton takes as long as the rest of the package.
     return importlib.import_module('mmseg_encnet.ops.encode.triton.kernels')
 
 
@@ -149,9 +159,7 @@ def _strides(x: Tensor, multiple: int) -> tuple[int, int]:
     return x.stride(0) // multiple, row // multiple
 
 
-def _gather(
-    x: Tensor, centre: Tensor, weights: Tensor, tiles: Tiles
-) -> tuple[Tensor, Tensor, int]:
+def _gather(x: Tensor, centre: Tensor, weights: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor, int]:
     """Return weighted sums ``(B * shares, K, C)``, their masses and the number of shares."""
     batch, channels, positions = x.shape
     codes = weights.shape[1]
@@ -170,6 +178,18 @@ def _gather(
     return sums, mass, shares
 
 
+def _on_its_device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function of tensors so that Triton launches on the GPU of the first one."""
+
+    @functools.wraps(function)
+    def guarded(first: Tensor, *others: Any) -> Any:
+        with torch.cuda.device(first.device) if first.is_cuda else contextlib.nullcontext():
+            return function(first, *others)
+
+    return guarded
+
+
+@_on_its_device
 def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes, dtype = codewords.shape[0], result_dtype(x, codewords)
@@ -196,6 +216,7 @@ def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Te
     return encoded, distances
 
 
+@_on_its_device
 def backward(
     grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

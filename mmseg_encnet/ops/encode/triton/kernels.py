@@ -1,10 +1,16 @@
-"""The Triton kernels of the encoding; the package docstring describes them.
+"""The Triton kernels of the encoding; the package docstring says how they work together.
 
-Shapes are ``(B, C, N)`` features with any strides and otherwise contiguous tensors. ``HALF`` says
-that the features are float16 or bfloat16 and enter the products as they are. The other factor of
-such a product, in single precision, is split into two summands of the features' dtype that hold
-its leading 16 (bfloat16) or 22 bits. Scaling it by a power of two, its *level*, keeps it within the
-range of float16.
+Compile-time constants that the kernels share:
+
+- ``HALF``: dtype of float16 or bfloat16 features, None for float32.
+- ``LAST``: whether the features are in channels-last layout.
+- ``X_MULTIPLE``, ``N_MULTIPLE``: powers of two that divide the strides of the features and the
+  number of positions. Strides are passed in units of ``X_MULTIPLE``.
+- ``INTERPRETED``: whether Triton's interpreter runs the kernels.
+- ``BLOCK_K``, ``BLOCK_N``, ``BLOCK_C``: codewords, positions and channels per tile.
+
+Tensors other than the features and their gradient are contiguous; weights and distances are
+``(B, K, N)``.
 """
 
 from __future__ import annotations
@@ -18,16 +24,14 @@ def _at(n, c, stride, LAST: tl.constexpr, MULTIPLE: tl.constexpr):
     """Return offsets of channels at positions, both as columns or rows of a tile."""
     # The compiler loads vectors if it knows what divides the stride.
     if LAST:
-        at = n.to(tl.int64) * stride * MULTIPLE + c
-    else:
-        at = c.to(tl.int64) * stride * MULTIPLE + n
-    return at
+        return n.to(tl.int64) * stride * MULTIPLE + c
+    return c.to(tl.int64) * stride * MULTIPLE + n
 
 
 @triton.jit
 def _level(largest, HALF: tl.constexpr):
     """Return the power of two by which to divide values up to `largest`."""
-    if HALF == tl.float16:
+    if HALF == tl.float16:  # noqa: SIM300
         # The exponent without the mantissa; the quotients are below 2**15.
         bits = tl.maximum(largest, 1e-30).to(tl.int32, bitcast=True) & 0x7F800000
         # Infinity stays infinite, so that the product becomes NaN.
@@ -230,7 +234,7 @@ def gather(
         if HALF is None:
             masses += w
             total = _product(features - shift[:, None], w, total, 'tf32x3', INTERPRETED)
-        elif HALF == tl.float16:
+        elif HALF == tl.float16:  # noqa: SIM300
             level = _level(tl.max(tl.max(tl.abs(w), axis=1), axis=0), HALF)
             upper, lower = _split(w / level, HALF)
             products = tl.zeros((BLOCK_C, BLOCK_K), tl.float32)

@@ -59,7 +59,7 @@ _SINGLE = {
         Variant(Tiles(64, 32, 4, 3), Tiles(16, 64, 4, 3), Tiles(64, 32, 8, 2), 32),
     ),
     128: (
-        Variant(Tiles(32, 32, 4, 2), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 2), 32),
+        Variant(Tiles(32, 32, 4, 2), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 2), 16),
         Variant(Tiles(64, 32, 8, 2), Tiles(32, 64, 8, 2), Tiles(64, 32, 8, 2), 32),
     ),
 }
