@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from magnitudes import cases, check, check_not_finite, special_cases
 from test_encode import errors, problem, run
+from triton._C.libtriton.ir import INPUT_PRECISION
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from mmseg_encnet.ops import encode
+
+
+def to_tf32(values):
+    """Round float32 to the 10 bits of tf32, as the compiled kernels do."""
+    rounded = ((values.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32)
+    return np.where(np.isfinite(values), rounded, values)
+
+
+def multiply(left, right, precision):
+    """Return a matrix product as tensor cores compute it; the interpreter ignores `precision`."""
+    if precision == INPUT_PRECISION.IEEE:
+        return left @ right
+    high = to_tf32(left), to_tf32(right)
+    result = high[0] @ high[1]
+    if precision == INPUT_PRECISION.TF32x3:
+        low = to_tf32(left - high[0]), to_tf32(right - high[1])
+        small = low[0] @ high[1] + high[0] @ low[1]
+        result = result + np.where(np.isnan(small), 0, small)
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _tensor_cores(monkeypatch):
+    def create_dot(self, left, right, total, precision, imprecise):
+        operands = (np.ascontiguousarray(t.data, total.data.dtype) for t in (left, right))
+        return TensorHandle(multiply(*operands, precision) + total.data, total.dtype.scalar)
+
+    monkeypatch.setattr(InterpreterBuilder, 'create_dot', create_dot)
+
 
 SHAPES = [
     dict(batch=2, channels=32, height=8, width=8, codes=16),
@@ -48,6 +80,14 @@ def test_a_common_offset_costs_little():
     literal = errors(run('reference', *case), expected)
     for bound, error in zip(literal, errors(run('triton', *case), expected)):
         assert error <= 10 * max(bound, torch.finfo(torch.float32).eps)
+
+
+def test_products_keep_the_precision_that_the_kernels_ask_for():
+    left, right = (np.random.default_rng(i).normal(size=(64, 64)).astype('f4') for i in (0, 1))
+    exact = left.astype('f8') @ right.astype('f8')
+    for name, low, high in (('TF32', 1e-4, 0.1), ('TF32x3', 1e-8, 1e-5)):
+        error = np.abs(multiply(left, right, getattr(INPUT_PRECISION, name)) - exact).max()
+        assert low < error < high
 
 
 def test_without_gradient():

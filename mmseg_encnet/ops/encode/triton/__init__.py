@@ -6,10 +6,10 @@
   tile, and ``gather`` sums the features by ``q``, for the codewords' gradient.
 
 Only the ``(B, K, N)`` weights pass from one kernel to the next. The second kernel of a pass finds
-the features in the L2 cache if they fit there. Sums over positions stay in registers until a program
-has processed its share; the shares are added up in a fixed order, without atomics, so results are
-bitwise reproducible. Small kernels prepare what does not depend on the features and add up
-the shares.
+the features in the L2 cache if they fit there. Sums over positions stay in registers until a
+program has processed its share; the shares are added up in a fixed order, without atomics, so
+results are bitwise reproducible. Small kernels prepare what does not depend on the features and add
+up the shares.
 
 Precision. Features in float32 are centred and multiplied as three tf32 products, which resolves as
 much as single precision. Features in float16 and bfloat16 enter the products as they are; the
