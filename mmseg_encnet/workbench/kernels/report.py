@@ -24,8 +24,8 @@ COMPILED_COLUMNS = (
     'tensor-core instructions', 'programs', 'occupancy', 'tiles in flight',
 )  # fmt: skip
 PREDICTED_COLUMNS = (
-    'card', 'features', 'shape', 'pass', 'launches', 'memory traffic', 'memory (us)',
-    'products (us)', 'at least (us)', 'x one crossing',
+    'card', 'features', 'shape', 'forward (us)', 'x one crossing', 'forward + backward (us)',
+    'x one crossing', 'limited by', 'memory traffic',
 )  # fmt: skip
 
 
@@ -106,23 +106,24 @@ def summary_table(rows: Sequence[Compiled]) -> str:
     )
 
 
-def predicted_table(shapes: Iterable[Shape] = SHAPES, dtypes: Iterable[str] = DTYPES) -> str:
+def predicted_table(
+    shapes: Iterable[Shape] = SHAPES, dtypes: Iterable[str] = ('float32', 'bfloat16')
+) -> str:
     """Return the least times of the kernels on cards, as Markdown."""
     lines = []
-    for card, dtype, shape, backward in product(CARDS, dtypes, shapes, (False, True)):
-        cost = predict(shape, dtype, card, backward)
+    for card, dtype, shape in product(CARDS, dtypes, shapes):
+        forward, step = (predict(shape, dtype, card, backward) for backward in (False, True))
         lines.append(
             (
                 card.name,
                 dtype,
                 str(shape),
-                'forward + backward' if backward else 'forward',
-                f'{cost.launches - cost.small} + {cost.small}',
-                memory_text(cost.num_bytes),
-                f'{1e6 * cost.memory:.0f}',
-                f'{1e6 * cost.products:.0f}',
-                f'{1e6 * cost.seconds:.0f}',
-                f'{cost.seconds / cost.floor:.1f}',
+                f'{1e6 * forward.seconds:.0f}',
+                f'{forward.seconds / forward.floor:.1f}',
+                f'{1e6 * step.seconds:.0f}',
+                f'{step.seconds / step.floor:.1f}',
+                'memory' if step.memory > step.products else 'products',
+                memory_text(step.num_bytes),
             )
         )
     return markdown_table(PREDICTED_COLUMNS, lines)

@@ -11,6 +11,8 @@ from triton._C.libtriton.ir import INPUT_PRECISION
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from mmseg_encnet.ops import encode
+from mmseg_encnet.ops.encode import triton
+from mmseg_encnet.ops.encode.triton.tiles import variants
 
 
 def to_tf32(values):
@@ -72,6 +74,26 @@ def test_matches_the_equations(shape, channels_last, dtype, bound):
     assert results[1].dtype == dtype
     for error in errors(*zip(*((a, b) for a, b in zip(results, expected) if b.numel()))):
         assert error < bound
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_groups_of_images(dtype, channels_last, monkeypatch):
+    x, *rest = problem(batch=5, channels=32, height=5, width=12, codes=16, smoothing=0.1)
+    x = x.to(dtype)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+
+    def results():
+        inputs = [t.detach().requires_grad_() for t in (x, *rest[:2])]
+        encoded = encode(*inputs, backend='triton')
+        return encoded, *torch.autograd.grad(encoded, inputs, rest[2])
+
+    expected = results()
+    grouped = variants(16, dtype)[-1]
+    assert grouped.grouped
+    monkeypatch.setitem(triton.preferred, (16, dtype), grouped)
+    torch.testing.assert_close(results(), expected)
 
 
 def test_a_common_offset_costs_little():

@@ -26,7 +26,7 @@ import importlib
 import importlib.util
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -78,6 +78,30 @@ def _half(dtype: torch.dtype) -> Any:
 
 
 @functools.cache
+def _cache_bytes(device: torch.device) -> int:
+    """Return the size of the L2 cache."""
+    if device.type != 'cuda':
+        return 2**15
+    return torch.cuda.get_device_properties(device).L2_cache_size
+
+
+def _groups(x: Tensor, variant: Variant, tensors: int) -> Iterator[slice]:
+    """Yield slices of images that a pass's kernels process one after the other.
+
+    Args:
+        x: Features.
+        variant: Whether to group at all.
+        tensors: Tensors of the size of the features that the first kernel reads or writes.
+    """
+    batch = images = len(x)
+    if variant.grouped:
+        # Half of the cache, because the other tensors pass through it too.
+        images = max(1, _cache_bytes(x.device) // (2 * tensors * x[0].nbytes))
+    for first in range(0, batch, images):
+        yield slice(first, first + images)
+
+
+@functools.cache
 def _units(device: torch.device) -> int:
     if device.type != 'cuda':
         return 4
@@ -117,10 +141,10 @@ def _prepare(values: Tensor, x: Tensor, dictionary: _Prepared | None = None) -> 
     prepared = _Prepared(
         centre,
         centred,
-        values.new_empty(rows, **single),
+        values.new_empty(values.shape[:-1], **single),
         values.new_empty(size, dtype=x.dtype),
         values.new_empty(size, dtype=x.dtype),
-        values.new_empty(rows if half else 0, **single),
+        values.new_empty(values.shape[:-1] if half else 0, **single),
     )
     load_kernels().prepare[(rows,)](
         values, *prepared, codes, channels, DICTIONARY=dictionary is None, HALF=half,
@@ -159,23 +183,37 @@ def _strides(x: Tensor, multiple: int) -> tuple[int, int]:
     return x.stride(0) // multiple, row // multiple
 
 
-def _gather(x: Tensor, centre: Tensor, weights: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor, int]:
-    """Return weighted sums ``(B * shares, K, C)``, their masses and the number of shares."""
-    batch, channels, positions = x.shape
-    codes = weights.shape[1]
-    blocks = -(-channels // tiles.channels)
-    # Enough programs for two on every multiprocessor, each with at least one tile.
-    shares = max(1, min(-(-positions // tiles.positions), 2 * _units(x.device) // (batch * blocks)))
-    share = -(-positions // (shares * tiles.positions)) * tiles.positions
-    shares = -(-positions // share)
-    sums = x.new_empty((batch * shares, codes, channels), dtype=torch.float32)
-    mass = x.new_empty((batch * shares, codes), dtype=torch.float32)
-    options = _options(x, codes, tiles)
-    load_kernels().gather[(blocks, shares, batch)](
-        x, centre, weights, sums, mass,
-        *_strides(x, options['X_MULTIPLE']), channels, positions, codes, share, **options,
-    )  # fmt: skip
-    return sums, mass, shares
+class _Sums:
+    """Sums of features over positions, by shares of the positions of every image.
+
+    Attributes:
+        shares: Shares per image.
+        values: ``(B, shares, K, C)``.
+        masses: Sums of the weights alone, ``(B, shares, K)``.
+    """
+
+    def __init__(self, x: Tensor, codes: int, tiles: Tiles, images: int) -> None:
+        batch, channels, positions = x.shape
+        self.tiles = tiles
+        self.blocks = -(-channels // tiles.channels)
+        # Enough programs for two on every multiprocessor, each with at least one tile.
+        wanted = 2 * _units(x.device) // (images * self.blocks)
+        shares = max(1, min(-(-positions // tiles.positions), wanted))
+        self.share = -(-positions // (shares * tiles.positions)) * tiles.positions
+        self.shares = -(-positions // self.share)
+        size = batch, self.shares, codes
+        self.values = x.new_empty((*size, channels), dtype=torch.float32)
+        self.masses = x.new_empty(size, dtype=torch.float32)
+
+    def gather(self, images: slice, x: Tensor, centre: Tensor, weights: Tensor) -> None:
+        """Write the sums of some images, whose features and weights these are."""
+        channels, positions = x.shape[1:]
+        codes = weights.shape[1]
+        options = _options(x, codes, self.tiles)
+        load_kernels().gather[(self.blocks, self.shares, len(x))](
+            x, centre, weights, self.values[images], self.masses[images],
+            *_strides(x, options['X_MULTIPLE']), channels, positions, codes, self.share, **options,
+        )  # fmt: skip
 
 
 def _on_its_device(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,17 +238,23 @@ def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Te
     variant = variant_for(codes, x.dtype)
     options = _options(x, codes, variant.assign)
     dictionary = _prepare(codewords.contiguous(), x)
+    scale = scale.contiguous()
     weights = x.new_empty((batch, codes, positions), dtype=torch.float32)
-    load_kernels().assign[(-(-positions // variant.assign.positions), batch)](
-        x, dictionary.centre, dictionary.centred, dictionary.high, dictionary.low,
-        dictionary.levels, dictionary.inner, scale.contiguous(), distances, weights,
-        *_strides(x, options['X_MULTIPLE']), channels, positions, codes,
-        KEEP=keep, NEGLIGIBLE=NEGLIGIBLE, **options,
-    )  # fmt: skip
-    sums, mass, shares = _gather(x, dictionary.centre, weights, variant.gather)
+    groups = list(_groups(x, variant, tensors=1))
+    sums = _Sums(x, codes, variant.gather, images=min(batch, groups[0].stop))
+    for images in groups:
+        part = x[images]
+        load_kernels().assign[(-(-positions // variant.assign.positions), len(part))](
+            part, dictionary.centre, dictionary.centred, dictionary.high, dictionary.low,
+            dictionary.levels, dictionary.inner, scale, distances[images], weights[images],
+            *_strides(x, options['X_MULTIPLE']), channels, positions, codes,
+            KEEP=keep, NEGLIGIBLE=NEGLIGIBLE, **options,
+        )  # fmt: skip
+        sums.gather(images, part, dictionary.centre, weights[images])
     encoded = x.new_empty((batch, codes, channels), dtype=dtype)
     load_kernels().finish_encoding[(-(-channels // _ROW_BLOCK), codes, batch)](
-        sums, mass, dictionary.centre, dictionary.centred, encoded, shares, codes, channels,
+        sums.values, sums.masses, dictionary.centre, dictionary.centred, encoded,
+        sums.shares, codes, channels,
         HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK,
     )  # fmt: skip
     return encoded, distances
@@ -231,7 +275,7 @@ def backward(
         grad_x = x.new_empty(batch, positions, channels).transpose(1, 2)
     else:
         grad_x = x.new_empty(batch, channels, positions)
-    grad, scale = grad.contiguous(), scale.contiguous()
+    grad, scale, distances = grad.contiguous(), scale.contiguous(), distances.contiguous()
     dictionary = _prepare(codewords.contiguous(), x)
     rows = _prepare(grad, x, dictionary)
     count = -(-positions // variant.differentiate.positions)
@@ -239,18 +283,23 @@ def backward(
     block = min(variant.codes, padded_codes(codes))
     weights = torch.empty_like(changes) if block < padded_codes(codes) else changes.new_empty(0)
     masses, grad_scales = x.new_empty((2, batch, codes, count), dtype=torch.float32)
-    load_kernels().differentiate[(count, batch)](
-        x, dictionary.centre, dictionary.centred, grad, rows.high, rows.low, rows.levels,
-        rows.inner, scale, distances.contiguous(), grad_x, weights, changes, masses, grad_scales,
-        *_strides(x, options['X_MULTIPLE']), *_strides(grad_x, options['X_MULTIPLE']),
-        channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE, BLOCK_Q=block, **options,
-    )  # fmt: skip
-    sums, mass, shares = _gather(x, dictionary.centre, changes, variant.gather)
+    groups = list(_groups(x, variant, tensors=2))
+    sums = _Sums(x, codes, variant.gather, images=min(batch, groups[0].stop))
+    for images in groups:
+        part = x[images]
+        load_kernels().differentiate[(count, len(part))](
+            part, dictionary.centre, dictionary.centred, grad[images],
+            rows.high[images], rows.low[images], rows.levels[images], rows.inner[images],
+            scale, distances[images], grad_x[images],
+            weights[images], changes[images], masses[images], grad_scales[images],
+            *_strides(x, options['X_MULTIPLE']), *_strides(grad_x, options['X_MULTIPLE']),
+            channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE, BLOCK_Q=block, **options,
+        )  # fmt: skip
+        sums.gather(images, part, dictionary.centre, changes[images])
     grad_codewords, grad_scale = codewords.new_empty(codes, channels), scale.new_empty(codes)
     load_kernels().finish_gradients[(-(-channels // _ROW_BLOCK), codes)](
-        sums, mass, dictionary.centre, dictionary.centred, grad, masses, grad_scales,
-        grad_codewords, grad_scale,
-        batch, shares, count, codes, channels,
+        sums.values, sums.masses, dictionary.centre, dictionary.centred, grad, masses, grad_scales,
+        grad_codewords, grad_scale, batch, sums.shares, count, codes, channels,
         HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK, BLOCK_T=_TILES_BLOCK,
     )  # fmt: skip
     return grad_x, grad_codewords, grad_scale

@@ -34,12 +34,16 @@ class Variant(NamedTuple):
     Attributes:
         assign, gather, differentiate: Sizes of the kernels of these names.
         codes: Codewords in one product of the features' gradient, a power of two.
+        grouped: Whether images that fit into the L2 cache together pass both kernels before the
+            next ones do. Otherwise features larger than the cache are read from memory twice; with
+            it, every group takes two launches.
     """
 
     assign: Tiles
     gather: Tiles
     differentiate: Tiles
     codes: int
+    grouped: bool = False
 
 
 def padded_codes(codes: int) -> int:
@@ -83,4 +87,5 @@ _HALF = {
 def variants(codes: int, dtype: torch.dtype) -> tuple[Variant, ...]:
     """Return candidates for a number of codewords and a dtype of features, the default first."""
     table = _SINGLE if dtype == torch.float32 else _HALF
-    return table[next((size for size in table if codes <= size), max(table))]
+    default, *others = table[next((size for size in table if codes <= size), max(table))]
+    return default, *others, default._replace(grouped=True)
