@@ -76,10 +76,11 @@ def test_matches_the_equations(shape, channels_last, dtype, bound):
         assert error < bound
 
 
-@pytest.mark.parametrize('channels_last', [False, True])
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ('dtype', 'channels_last'), [(torch.float32, True), (torch.float16, False)]
+)
 def test_groups_of_images(dtype, channels_last, monkeypatch):
-    x, *rest = problem(batch=5, channels=32, height=5, width=12, codes=16, smoothing=0.1)
+    x, *rest = problem(batch=3, channels=16, height=4, width=9, codes=5, smoothing=0.1)
     x = x.to(dtype)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
@@ -93,6 +94,7 @@ def test_groups_of_images(dtype, channels_last, monkeypatch):
     grouped = variants(16, dtype)[-1]
     assert grouped.grouped
     monkeypatch.setitem(triton.preferred, (16, dtype), grouped)
+    monkeypatch.setattr(triton, '_cache_bytes', lambda device: 4 * x[0].nbytes)
     torch.testing.assert_close(results(), expected)
 
 

@@ -59,7 +59,7 @@ _SINGLE = {
         Variant(Tiles(128, 32, 8, 3), Tiles(32, 128, 8, 3), Tiles(128, 32, 8, 2), 32),
     ),
     64: (
-        Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 32),
+        Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 16),
         Variant(Tiles(64, 32, 4, 3), Tiles(16, 64, 4, 3), Tiles(64, 32, 8, 2), 32),
     ),
     128: (
@@ -69,7 +69,7 @@ _SINGLE = {
 }
 _HALF = {
     32: (
-        Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 3), 32),
+        Variant(Tiles(64, 32, 4, 3), Tiles(32, 128, 4, 3), Tiles(64, 32, 4, 3), 32),
         Variant(Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 2), 32),
         Variant(Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(128, 32, 8, 2), 32),
     ),
@@ -82,10 +82,15 @@ _HALF = {
         Variant(Tiles(64, 32, 8, 2), Tiles(32, 64, 8, 2), Tiles(64, 32, 8, 2), 32),
     ),
 }
+# In float16, `gather` also needs the largest weight of a tile.
+_FLOAT16_GATHER = {32: Tiles(64, 64, 4, 2), 64: Tiles(16, 64, 4, 3), 128: Tiles(16, 64, 4, 3)}
 
 
 def variants(codes: int, dtype: torch.dtype) -> tuple[Variant, ...]:
     """Return candidates for a number of codewords and a dtype of features, the default first."""
     table = _SINGLE if dtype == torch.float32 else _HALF
-    default, *others = table[next((size for size in table if codes <= size), max(table))]
+    size = next((size for size in table if codes <= size), max(table))
+    default, *others = table[size]
+    if dtype == torch.float16:
+        default = default._replace(gather=_FLOAT16_GATHER[size])
     return default, *others, default._replace(grouped=True)
