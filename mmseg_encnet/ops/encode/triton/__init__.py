@@ -132,19 +132,22 @@ def _prepare(values: Tensor, x: Tensor, dictionary: _Prepared | None = None) -> 
     """Prepare codewords ``(K, C)`` or, given the dictionary, a gradient ``(B, K, C)``."""
     codes, channels = values.shape[-2:]
     rows, half = values.numel() // channels, _half(x.dtype)
-    single = {'dtype': torch.float32}
+    single = torch.float32
     if dictionary is None:
-        centre, centred = values.new_empty(channels, **single), torch.empty_like(values, **single)
+        centre, centred = (
+            values.new_empty(channels, dtype=single),
+            torch.empty_like(values, dtype=single),
+        )
     else:
         centre, centred = dictionary.centre, dictionary.centred
     size = values.shape if half else (0,)
     prepared = _Prepared(
         centre,
         centred,
-        values.new_empty(values.shape[:-1], **single),
+        values.new_empty(values.shape[:-1], dtype=single),
         values.new_empty(size, dtype=x.dtype),
         values.new_empty(size, dtype=x.dtype),
-        values.new_empty(values.shape[:-1] if half else 0, **single),
+        values.new_empty(values.shape[:-1] if half else 0, dtype=single),
     )
     load_kernels().prepare[(rows,)](
         values, *prepared, codes, channels, DICTIONARY=dictionary is None, HALF=half,

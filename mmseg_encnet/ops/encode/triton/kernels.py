@@ -407,4 +407,4 @@ def finish_gradients(
     at = k * channels + c
     tl.store(grad_codewords + at, total.to(grad_codewords.dtype.element_ty), mask=c < channels)
     if tl.program_id(0) == 0:
-        tl.store(grad_scale + k, scale_total.to(grad_scale.dtype.element_ty))
+        tl.store(grad_scale + k, scale_total)
