@@ -22,6 +22,10 @@ run() {  # run LOG COMMAND...: a failure does not stop the others
     "$@" 2>&1 | tee "$log" || { failed=1; echo "FAILED: $*" >> "$log"; }
 }
 
+# What the kernels compile to for this card, against what they take (benchmark_encode below).
+capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
+run kernels.txt "$python" "$tools/kernel_report.py" --architectures "$capability" --jobs 8 \
+    --json "$out/kernels.json" --markdown "$out/kernels.md"
 (cd "$root" && run tests.txt "$python" -m pytest -m cuda -ra) || failed=1
 for name in encode loss model; do
     run "$name.txt" "$python" "$tools/benchmark_$name.py" --device cuda \
@@ -37,6 +41,8 @@ done
     echo '```'
     tail -n 30 "$out/tests.txt"
     echo '```'
+    printf '\n## Compiled kernels and predicted times\n\n'
+    cat "$out/kernels.md" 2>/dev/null || echo 'failed, see kernels.txt'
     for name in encode loss model; do
         printf '\n## benchmark_%s\n\n' "$name"
         cat "$out/$name.md" 2>/dev/null || echo "failed, see $name.txt"

@@ -6,6 +6,7 @@ at the minimum, and with the roofline of the machine.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmseg_encnet.ops import encode, presence_targets
-from mmseg_encnet.ops.encode import BACKENDS
+from mmseg_encnet.ops.encode import BACKENDS, reference
 from mmseg_encnet.workbench.benchmarks.measure import (
     Stopwatch,
     kept_bytes,
@@ -30,6 +31,7 @@ from mmseg_encnet.workbench.machine import describe_machine
 
 PRODUCTS = 'matrix products'
 MMSEG = 'mmseg Encoding'
+COMPILED = 'torch.compile'
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Shape:
         batch, channels, height, width, codes: Sizes.
         smoothing: Multiplier of the published smoothing factors; 1 saturates the assignments.
         channels_last: Whether the features are in channels-last layout.
+        dtype: Dtype of the features.
         offset: Offset of features and codewords.
     """
 
@@ -53,6 +56,7 @@ class Shape:
     smoothing: float = 1.0
     channels_last: bool = False
     offset: float = 0.0
+    dtype: str = 'float32'
 
     @property
     def products(self) -> int:
@@ -66,6 +70,13 @@ SHAPES = (
     Shape('unsaturated', smoothing=1 / 512),
     Shape('unsaturated, channels last', smoothing=1 / 512, channels_last=True),
     Shape('common offset of 10', smoothing=1 / 512, offset=10.0),
+)
+# A GPU is not filled by less, and multiplies half precision several times as fast.
+GPU_SHAPES = (
+    Shape('bfloat16', dtype='bfloat16'),
+    Shape('16 x 512 x 90 x 90', batch=16, height=90, width=90),
+    Shape('16 x 512 x 90 x 90, bfloat16', batch=16, height=90, width=90, dtype='bfloat16'),
+    Shape('16 x 512 x 90 x 90, float16', batch=16, height=90, width=90, dtype='float16'),
 )
 GROWTH = {
     'N': tuple(
@@ -83,6 +94,7 @@ class Case:
         generator = torch.Generator().manual_seed(0)
         size = shape.batch, shape.channels, shape.height, shape.width
         x = torch.randn(size, generator=generator).relu_().add_(shape.offset)
+        x = x.to(getattr(torch, shape.dtype))
         if shape.channels_last:
             x = x.to(memory_format=torch.channels_last)
         std = (shape.codes * shape.channels) ** -0.5
@@ -119,7 +131,7 @@ class Contender:
         if self.step is not None:
             return self.step(case)
         encoded = self.forward(*case.inputs)
-        return encoded, *torch.autograd.grad(encoded, case.inputs, case.grad)
+        return encoded, *torch.autograd.grad(encoded, case.inputs, case.grad.to(encoded))
 
 
 def _mmseg(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
@@ -130,9 +142,22 @@ def _mmseg(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     return layer(x)
 
 
+@functools.cache
+def _compiled_reference() -> Callable[..., Tensor]:
+    return torch.compile(reference.encode)
+
+
+def _compiled(x: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
+    return _compiled_reference()(x.flatten(2), codewords, scale)
+
+
+def _needs_gpu(tensor: Tensor) -> str | None:
+    return None if tensor.is_cuda else 'it is compared on GPUs only'
+
+
 def _operands(x: Tensor, codewords: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x = x.detach().flatten(2)
-    dictionary = codewords.detach().expand(len(x), *codewords.shape)
+    dictionary = codewords.detach().to(x.dtype).expand(len(x), *codewords.shape)
     weights = x.new_ones(len(x), len(codewords), x.shape[2])
     return x, x.transpose(1, 2), dictionary, weights
 
@@ -146,7 +171,7 @@ def _two_products(x: Tensor, codewords: Tensor, scale: Tensor) -> None:
 
 def _six_products(case: Case) -> None:
     x, positions, dictionary, weights = _operands(*case.inputs[:2])
-    for left in (dictionary, case.grad):
+    for left in (dictionary, case.grad.to(x.dtype)):
         torch.bmm(left, x)
         torch.bmm(weights, positions)
         # The gradient of the features, in their own layout.
@@ -165,6 +190,7 @@ CONTENDERS = {
     # The reference expands its input as mmseg's layer does.
     **{name: _backend(name) for name in BACKENDS if name != 'reference'},
     MMSEG: Contender(_mmseg, only_first=True),
+    COMPILED: Contender(_compiled, refusal=_needs_gpu, only_first=True),
 }
 
 
@@ -180,7 +206,7 @@ def _presence(device: torch.device, watch: Stopwatch) -> list[dict[str, Any]]:
 
 def run(
     device: torch.device,
-    shapes: tuple[Shape, ...] = SHAPES,
+    shapes: tuple[Shape, ...] | None = None,
     growth: dict[str, tuple[Shape, ...]] = GROWTH,
     contenders: dict[str, Contender] = CONTENDERS,
     rounds: int = 15,
@@ -189,9 +215,9 @@ def run(
 
     Args:
         device: Device to measure on.
-        shapes: Cases for all contenders.
-        growth: By size, the cases of the scaling curves, which the matrix products and the
-            backends of ``backend='auto'`` run.
+        shapes: Cases for all contenders; by default `SHAPES` and, on a GPU, `GPU_SHAPES`.
+        growth: By size, the cases of the scaling curves, which the matrix products, the backends
+            of ``backend='auto'`` and the Triton kernels run.
         contenders: By name; those that cannot run here are listed as not measured.
         rounds: Repetitions, of which the median is reported.
 
@@ -200,10 +226,13 @@ def run(
         ``presence`` and ``not_measured`` (reasons by contender); times in milliseconds, memory in
         bytes.
     """
+    if shapes is None:
+        shapes = SHAPES + (GPU_SHAPES if device.type == 'cuda' else ())
     probe = torch.empty(0, device=device)
     missing = {name: contender.refusal(probe) for name, contender in contenders.items()}
     present = {name: c for name, c in contenders.items() if missing[name] is None}
-    growing = {name: present[name] for name in (PRODUCTS, *BACKENDS.auto) if name in present}
+    shown = (PRODUCTS, *BACKENDS.auto, 'triton')
+    growing = {name: present[name] for name in shown if name in present}
     grown = [shape for axis in growth.values() for shape in axis]
     entries = [
         (shape, {name: c for name, c in present.items() if not (c.only_first and i)})
@@ -212,7 +241,9 @@ def run(
     turns = sum(len(entrants) for _, entrants in entries) + len(grown) * len(growing)
     bar = tqdm(total=2 * (rounds + 1) * turns, desc='encode')
     watch = Stopwatch(rounds, budget=2.0, device=device)
-    flops, bandwidth = peak_flops(device), peak_bandwidth(device)
+    dtypes = dict.fromkeys(('float32', *(shape.dtype for shape in shapes)))
+    peaks = {dtype: peak_flops(device, getattr(torch, dtype)) for dtype in dtypes}
+    bandwidth = peak_bandwidth(device)
 
     def measure(shape: Shape, entrants: dict[str, Contender]) -> list[dict[str, Any]]:
         case = Case(shape, device)
@@ -236,6 +267,7 @@ def run(
                     peak_x=peak_bytes(step[name], device) / x_bytes,
                 )
             rows.append(row)
+        flops = peaks[shape.dtype]
         roofline = dict(
             forward_ms=1e3 * max(2 * shape.products / flops, x_bytes / bandwidth),
             step_ms=1e3 * max(6 * shape.products / flops, 3 * x_bytes / bandwidth),
@@ -244,7 +276,7 @@ def run(
 
     results = dict(
         machine=describe_machine(device),
-        roofline=dict(gflops=flops / 1e9, gb_per_s=bandwidth / 1e9),
+        roofline=dict(gflops=peaks['float32'] / 1e9, gb_per_s=bandwidth / 1e9),
         cases=[asdict(shape) for shape in shapes],
         shapes=[row for shape, entrants in entries for row in measure(shape, entrants)],
         growth={

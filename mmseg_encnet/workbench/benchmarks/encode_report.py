@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmseg_encnet.visualization import style
-from mmseg_encnet.workbench.benchmarks.encode import MMSEG, PRODUCTS
+from mmseg_encnet.workbench.benchmarks.encode import COMPILED, MMSEG, PRODUCTS
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text, number_text
 from mmseg_encnet.workbench.machine import machine_text
 
@@ -74,8 +74,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 COLOURS = dict(
     zip(
-        (MMSEG, PRODUCTS, 'native', 'dense', 'triton', 'mmcv'),
-        (style.VERMILION, style.PALETTE[6], style.BLUE, *(style.PALETTE[i] for i in (5, 2, 3))),
+        (MMSEG, PRODUCTS, 'native', 'dense', 'triton', 'mmcv', COMPILED),
+        (style.VERMILION, style.PALETTE[6], style.BLUE, *(style.PALETTE[i] for i in (5, 2, 3, 4))),
     )
 )
 

@@ -27,6 +27,7 @@ ANY_PRECISION = [
     pytest.param('triton', 'cuda', id='triton-cuda', marks=cuda),
     pytest.param('mmcv', 'cuda', id='mmcv-cuda', marks=cuda),
 ]
+TRITON = ANY_PRECISION[2:3]
 TARGETS = [pytest.param('native', 'cpu', id='native-cpu', marks=built), *ANY_PRECISION]
 LAYOUTS = {
     'contiguous': lambda x: x,
@@ -87,6 +88,31 @@ def test_matches_the_equations(backend, device, shape, layout):
     assert max(errors(results, expected)) < 1e-5
     if layout == 'channels_last':
         assert results[1].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize('codes', [8, 16, 32, 64, 100, 128])
+@pytest.mark.parametrize('size', [(60, 60), (90, 90), (1, 3601)])
+@pytest.mark.parametrize(('backend', 'device'), TRITON)
+def test_sizes_that_change_the_tiles(backend, device, size, codes):
+    height, width = size
+    case = problem(1, 512, height, width, codes, smoothing=1 / 512)
+    expected = run('dense', *case, dtype=torch.float64)
+    assert max(errors(run(backend, *case, device=device), expected)) < 1e-5
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(('backend', 'device'), TRITON)
+def test_the_same_bits_every_time(backend, device, dtype):
+    x, *rest = (t.to(device) for t in problem(4, 512, 60, 60, 32))
+    inputs = [t.requires_grad_() for t in (x.to(dtype), *rest[:2])]
+
+    def results():
+        encoded = encode(*inputs, backend=backend)
+        return encoded, *torch.autograd.grad(encoded, inputs, rest[2].to(encoded))
+
+    first = results()
+    for _ in range(5):
+        assert all(torch.equal(a, b) for a, b in zip(first, results()))
 
 
 @pytest.mark.parametrize('seed', range(3))

@@ -17,7 +17,7 @@ def test_kernels_in_the_interpreter():
         env={**os.environ, 'TRITON_INTERPRET': '1', 'PYTEST_ADDOPTS': ''},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert ' passed' in result.stdout

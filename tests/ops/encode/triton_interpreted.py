@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from magnitudes import cases, check, check_not_finite, special_cases
 from test_encode import errors, problem, run
+from triton._C.libtriton.ir import INPUT_PRECISION
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from mmseg_encnet.ops import encode
+from mmseg_encnet.ops.encode import triton
+from mmseg_encnet.ops.encode.triton.tiles import variants
+
+
+def to_tf32(values):
+    """Round float32 to the 10 bits of tf32, as the compiled kernels do."""
+    rounded = ((values.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32)
+    return np.where(np.isfinite(values), rounded, values)
+
+
+def multiply(left, right, precision):
+    """Return a matrix product as tensor cores compute it; the interpreter ignores `precision`."""
+    if precision == INPUT_PRECISION.IEEE:
+        return left @ right
+    high = to_tf32(left), to_tf32(right)
+    result = high[0] @ high[1]
+    if precision == INPUT_PRECISION.TF32x3:
+        low = to_tf32(left - high[0]), to_tf32(right - high[1])
+        small = low[0] @ high[1] + high[0] @ low[1]
+        result = result + np.where(np.isnan(small), 0, small)
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _tensor_cores(monkeypatch):
+    def create_dot(self, left, right, total, precision, imprecise):
+        operands = (np.ascontiguousarray(t.data, total.data.dtype) for t in (left, right))
+        return TensorHandle(multiply(*operands, precision) + total.data, total.dtype.scalar)
+
+    monkeypatch.setattr(InterpreterBuilder, 'create_dot', create_dot)
+
 
 SHAPES = [
     dict(batch=2, channels=32, height=8, width=8, codes=16),
@@ -42,12 +76,42 @@ def test_matches_the_equations(shape, channels_last, dtype, bound):
         assert error < bound
 
 
+@pytest.mark.parametrize(
+    ('dtype', 'channels_last'), [(torch.float32, True), (torch.float16, False)]
+)
+def test_groups_of_images(dtype, channels_last, monkeypatch):
+    x, *rest = problem(batch=3, channels=16, height=4, width=9, codes=5, smoothing=0.1)
+    x = x.to(dtype)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+
+    def results():
+        inputs = [t.detach().requires_grad_() for t in (x, *rest[:2])]
+        encoded = encode(*inputs, backend='triton')
+        return encoded, *torch.autograd.grad(encoded, inputs, rest[2])
+
+    expected = results()
+    grouped = variants(16, dtype)[-1]
+    assert grouped.grouped
+    monkeypatch.setitem(triton.preferred, (16, dtype), grouped)
+    monkeypatch.setattr(triton, '_cache_bytes', lambda device: 4 * x[0].nbytes)
+    torch.testing.assert_close(results(), expected)
+
+
 def test_a_common_offset_costs_little():
     case = problem(channels=64, height=5, width=13, offset=100.0, smoothing=0.1, relu=False)
     expected = run('reference', *case, dtype=torch.float64)
     literal = errors(run('reference', *case), expected)
     for bound, error in zip(literal, errors(run('triton', *case), expected)):
         assert error <= 10 * max(bound, torch.finfo(torch.float32).eps)
+
+
+def test_products_keep_the_precision_that_the_kernels_ask_for():
+    left, right = (np.random.default_rng(i).normal(size=(64, 64)).astype('f4') for i in (0, 1))
+    exact = left.astype('f8') @ right.astype('f8')
+    for name, low, high in (('TF32', 1e-4, 0.1), ('TF32x3', 1e-8, 1e-5)):
+        error = np.abs(multiply(left, right, getattr(INPUT_PRECISION, name)) - exact).max()
+        assert low < error < high
 
 
 def test_without_gradient():

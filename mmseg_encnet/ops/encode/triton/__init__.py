@@ -1,33 +1,52 @@
-"""The encoding as one fused kernel forward and one backward, for CUDA.
+"""The encoding on the tensor cores of CUDA GPUs: two kernels forward and two backward.
 
-A program processes a share of an image's positions, one tile at a time. It reads the features of
-the tile one block of channels at a time to compute their distances to all codewords, takes the
-softmax on the chip, and reads the tile once more for the sums. The second read should hit the
-cache, so the features cross the memory bus once. Backward does the same. The distances are
-stored only if backward needs them. Sums over the positions go to one small buffer per program; the
-buffers are added up afterwards in a fixed order, without atomics, so results are bitwise
-reproducible. For the arithmetic and its precision see `dense`; features and codewords
-are always centred here.
+- Forward, ``assign`` computes distances and weights of a tile of positions, and ``gather`` sums the
+  features over positions by those weights.
+- Backward, ``differentiate`` computes ``q`` (see `dense`) and the gradient of the features of a
+  tile, and ``gather`` sums the features by ``q``, for the codewords' gradient.
+
+Only the ``(B, K, N)`` weights pass from one kernel to the next. The second kernel of a pass finds
+the features in the L2 cache if they fit there. Sums over positions stay in registers until a
+program has processed its share; the shares are added up in a fixed order, without atomics, so
+results are bitwise reproducible. Small kernels prepare what does not depend on the features and add
+up the shares.
+
+Precision. Features in float32 are centred and multiplied as three tf32 products, which resolves as
+much as single precision. Features in float16 and bfloat16 enter the products as they are; the
+codewords, the gradient or the weights, in single precision, are split into two summands of that
+dtype, after scaling by a power of two where float16 could overflow. Instead of the features, the
+other terms of the expanded squares and sums are shifted. For the equations see `dense`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import importlib.util
+import math
 import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmseg_encnet.ops.encode.operator import make_encode
+from mmseg_encnet.ops.encode.triton.tiles import Tiles, Variant, padded_codes, variants
 from mmseg_encnet.ops.numerics import NEGLIGIBLE, result_dtype
+
+# Channels, shares and tiles that the small kernels process at a time.
+_ROW_BLOCK, _ADDED_BLOCK, _TILES_BLOCK = 128, 16, 256
+# Elements; 16 bytes of the shortest dtype are 8, and Triton itself looks for multiples of 16.
+_LONGEST_VECTOR = 16
 
 
 def refusal(*tensors: Tensor) -> str | None:
     """Return why the kernels cannot run on this machine, or why they do not take these tensors."""
     if importlib.util.find_spec('triton') is None:
         return 'the package triton is not installed; run `pip install triton`'
-    # The interpreter runs kernels on the CPU, slowly, to test their arithmetic.
-    interpreted = os.environ.get('TRITON_INTERPRET') == '1'
+    interpreted = _interpreted()
     if not tensors:
         if torch.cuda.is_available() or interpreted:
             return None
@@ -40,78 +59,253 @@ def refusal(*tensors: Tensor) -> str | None:
     return None
 
 
-def _blocks(codes: int) -> dict[str, int]:
-    # Tensor-core products need every side to be at least 16.
-    size = max(16, 1 << (codes - 1).bit_length())
-    return {'BLOCK_K': size, 'BLOCK_N': 64 if size <= 64 else 32, 'BLOCK_C': 32}
+def _interpreted() -> bool:
+    # The interpreter runs kernels on the CPU, slowly, to test their arithmetic.
+    return os.environ.get('TRITON_INTERPRET') == '1'
 
 
-def _shares(x: Tensor, block: int) -> int:
-    """Return the programs per image: enough to fill the device, at most one per tile."""
-    batch, _, positions = x.shape
-    units = torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 4
-    return max(1, min(-(-positions // block), -(-2 * units // batch)))
-
-
-def _dictionary(codewords: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    codewords = codewords.float()
-    centre = codewords.mean(dim=0)
-    return centre, (codewords - centre).contiguous(), scale.float().contiguous()
-
-
-def _kernels():
+def load_kernels() -> Any:
+    """Return the module of the kernels."""
     # Importing triton takes as long as the rest of the package.
-    from mmseg_encnet.ops.encode.triton import kernels
-
-    return kernels
+    return importlib.import_module('mmseg_encnet.ops.encode.triton.kernels')
 
 
-def _forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def _half(dtype: torch.dtype) -> Any:
+    """Return Triton's name of a half-precision dtype, or None for single precision."""
+    import triton.language as tl
+
+    return {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}.get(dtype)
+
+
+@functools.cache
+def _cache_bytes(device: torch.device) -> int:
+    """Return the size of the L2 cache."""
+    if device.type != 'cuda':
+        return 2**15
+    return torch.cuda.get_device_properties(device).L2_cache_size
+
+
+def _groups(x: Tensor, variant: Variant, tensors: int) -> Iterator[slice]:
+    """Yield slices of images that a pass's kernels process one after the other.
+
+    Args:
+        x: Features.
+        variant: Whether to group at all.
+        tensors: Tensors of the size of the features that the first kernel reads or writes.
+    """
+    batch = images = len(x)
+    if variant.grouped:
+        # Half of the cache, because the other tensors pass through it too.
+        images = max(1, _cache_bytes(x.device) // (2 * tensors * x[0].nbytes))
+    for first in range(0, batch, images):
+        yield slice(first, first + images)
+
+
+@functools.cache
+def _units(device: torch.device) -> int:
+    if device.type != 'cuda':
+        return 4
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+# Variants that were faster than the default on this machine's GPU, by codewords and dtype.
+preferred: dict[tuple[int, torch.dtype], Variant] = {}
+
+
+def variant_for(codes: int, dtype: torch.dtype) -> Variant:
+    """Return the tile sizes in use for a class of shapes."""
+    return preferred.get((padded_codes(codes), dtype)) or variants(codes, dtype)[0]
+
+
+class _Prepared(NamedTuple):
+    """What `kernels.prepare` computes of the codewords or the incoming gradient."""
+
+    centre: Tensor
+    centred: Tensor
+    inner: Tensor
+    high: Tensor
+    low: Tensor
+    levels: Tensor
+
+
+def _prepare(values: Tensor, x: Tensor, dictionary: _Prepared | None = None) -> _Prepared:
+    """Prepare codewords ``(K, C)`` or, given the dictionary, a gradient ``(B, K, C)``."""
+    codes, channels = values.shape[-2:]
+    rows, half = values.numel() // channels, _half(x.dtype)
+    single = torch.float32
+    if dictionary is None:
+        centre, centred = (
+            values.new_empty(channels, dtype=single),
+            torch.empty_like(values, dtype=single),
+        )
+    else:
+        centre, centred = dictionary.centre, dictionary.centred
+    size = values.shape if half else (0,)
+    prepared = _Prepared(
+        centre,
+        centred,
+        values.new_empty(values.shape[:-1], dtype=single),
+        values.new_empty(size, dtype=x.dtype),
+        values.new_empty(size, dtype=x.dtype),
+        values.new_empty(values.shape[:-1] if half else 0, dtype=single),
+    )
+    load_kernels().prepare[(rows,)](
+        values, *prepared, codes, channels, DICTIONARY=dictionary is None, HALF=half,
+        BLOCK_K=padded_codes(codes), BLOCK_C=_ROW_BLOCK,
+    )  # fmt: skip
+    return prepared
+
+
+def _readable(x: Tensor) -> Tensor:
+    """Return the features with a unit stride over positions or channels."""
+    return x if 1 in x.stride()[1:] else x.contiguous()
+
+
+def _options(x: Tensor, codes: int, tiles: Tiles) -> dict[str, Any]:
+    """Return the compile-time constants and options of the kernels that read features."""
+    channels, positions = x.shape[1:]
+    last = x.stride(2) != 1
+    row = channels if last else positions
+    return {
+        'HALF': _half(x.dtype),
+        'LAST': last,
+        'X_MULTIPLE': math.gcd(_LONGEST_VECTOR, row, *_strides(x, 1)),
+        'N_MULTIPLE': math.gcd(_LONGEST_VECTOR, positions),
+        'INTERPRETED': _interpreted(),
+        'BLOCK_K': padded_codes(codes),
+        'BLOCK_N': tiles.positions,
+        'BLOCK_C': tiles.channels,
+        'num_warps': tiles.warps,
+        'num_stages': tiles.stages,
+    }
+
+
+def _strides(x: Tensor, multiple: int) -> tuple[int, int]:
+    """Return the strides over images and over rows of the features, in units of `multiple`."""
+    row = x.stride(1) if x.stride(2) == 1 else x.stride(2)
+    return x.stride(0) // multiple, row // multiple
+
+
+class _Sums:
+    """Sums of features over positions, by shares of the positions of every image.
+
+    Attributes:
+        shares: Shares per image.
+        values: ``(B, shares, K, C)``.
+        masses: Sums of the weights alone, ``(B, shares, K)``.
+    """
+
+    def __init__(self, x: Tensor, codes: int, tiles: Tiles, images: int) -> None:
+        batch, channels, positions = x.shape
+        self.tiles = tiles
+        self.blocks = -(-channels // tiles.channels)
+        # Enough programs for two on every multiprocessor, each with at least one tile.
+        wanted = 2 * _units(x.device) // (images * self.blocks)
+        shares = max(1, min(-(-positions // tiles.positions), wanted))
+        self.share = -(-positions // (shares * tiles.positions)) * tiles.positions
+        self.shares = -(-positions // self.share)
+        size = batch, self.shares, codes
+        self.values = x.new_empty((*size, channels), dtype=torch.float32)
+        self.masses = x.new_empty(size, dtype=torch.float32)
+
+    def gather(self, images: slice, x: Tensor, centre: Tensor, weights: Tensor) -> None:
+        """Write the sums of some images, whose features and weights these are."""
+        channels, positions = x.shape[1:]
+        codes = weights.shape[1]
+        options = _options(x, codes, self.tiles)
+        load_kernels().gather[(self.blocks, self.shares, len(x))](
+            x, centre, weights, self.values[images], self.masses[images],
+            *_strides(x, options['X_MULTIPLE']), channels, positions, codes, self.share, **options,
+        )  # fmt: skip
+
+
+def _on_its_device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function of tensors so that Triton launches on the GPU of the first one."""
+
+    @functools.wraps(function)
+    def guarded(first: Tensor, *others: Any) -> Any:
+        with torch.cuda.device(first.device) if first.is_cuda else contextlib.nullcontext():
+            return function(first, *others)
+
+    return guarded
+
+
+@_on_its_device
+def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes, dtype = codewords.shape[0], result_dtype(x, codewords)
     distances = x.new_empty((batch, codes, positions) if keep else 0, dtype=torch.float32)
     if x.numel() == 0:
         return x.new_zeros((batch, codes, channels), dtype=dtype), distances
-    centre, codewords, scale = _dictionary(codewords, scale)
-    norms = codewords.double().square().sum(dim=1).float()
-    blocks = _blocks(codes)
-    shares = _shares(x, blocks['BLOCK_N'])
-    sums = x.new_zeros((batch, shares, codes, channels), dtype=torch.float32)
-    mass = x.new_empty((batch, shares, codes), dtype=torch.float32)
-    _kernels().forward[(batch, shares)](
-        x, centre, codewords, norms, scale, distances, sums, mass,
-        *x.stride(), channels, positions, codes, KEEP=keep, NEGLIGIBLE=NEGLIGIBLE,
-        **blocks,
+    x = _readable(x)
+    variant = variant_for(codes, x.dtype)
+    options = _options(x, codes, variant.assign)
+    dictionary = _prepare(codewords.contiguous(), x)
+    scale = scale.contiguous()
+    weights = x.new_empty((batch, codes, positions), dtype=torch.float32)
+    groups = list(_groups(x, variant, tensors=1))
+    sums = _Sums(x, codes, variant.gather, images=min(batch, groups[0].stop))
+    for images in groups:
+        part = x[images]
+        load_kernels().assign[(-(-positions // variant.assign.positions), len(part))](
+            part, dictionary.centre, dictionary.centred, dictionary.high, dictionary.low,
+            dictionary.levels, dictionary.inner, scale, distances[images], weights[images],
+            *_strides(x, options['X_MULTIPLE']), channels, positions, codes,
+            KEEP=keep, NEGLIGIBLE=NEGLIGIBLE, **options,
+        )  # fmt: skip
+        sums.gather(images, part, dictionary.centre, weights[images])
+    encoded = x.new_empty((batch, codes, channels), dtype=dtype)
+    load_kernels().finish_encoding[(-(-channels // _ROW_BLOCK), codes, batch)](
+        sums.values, sums.masses, dictionary.centre, dictionary.centred, encoded,
+        sums.shares, codes, channels,
+        HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK,
     )  # fmt: skip
-    return (sums.sum(dim=1) - mass.sum(dim=1)[:, :, None] * codewords).to(dtype), distances
+    return encoded, distances
 
 
-def _backward(
+@_on_its_device
+def backward(
     grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes = codewords.shape[0]
-    grad_x = torch.empty_like(x)
     if x.numel() == 0:
-        return grad_x, torch.zeros_like(codewords), torch.zeros_like(scale)
-    codewords_dtype, scale_dtype = codewords.dtype, scale.dtype
-    centre, codewords, scale = _dictionary(codewords, scale)
-    grad = grad.float().contiguous()
-    offsets = (grad.double() * codewords).sum(dim=2).float()
-    blocks = _blocks(codes)
-    shares = _shares(x, blocks['BLOCK_N'])
-    sums = x.new_zeros((batch, shares, codes, channels), dtype=torch.float32)
-    mass, q_mass, grad_scale = x.new_empty((3, batch, shares, codes), dtype=torch.float32)
-    _kernels().backward[(batch, shares)](
-        grad, x, centre, codewords, offsets, scale, distances,
-        grad_x, sums, mass, q_mass, grad_scale,
-        *x.stride(), *grad_x.stride(), channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE,
-        **blocks,
+        return torch.empty_like(x), torch.zeros_like(codewords), torch.zeros_like(scale)
+    x = _readable(x)
+    variant = variant_for(codes, x.dtype)
+    options = _options(x, codes, variant.differentiate)
+    if options['LAST']:
+        grad_x = x.new_empty(batch, positions, channels).transpose(1, 2)
+    else:
+        grad_x = x.new_empty(batch, channels, positions)
+    grad, scale, distances = grad.contiguous(), scale.contiguous(), distances.contiguous()
+    dictionary = _prepare(codewords.contiguous(), x)
+    rows = _prepare(grad, x, dictionary)
+    count = -(-positions // variant.differentiate.positions)
+    changes = x.new_empty((batch, codes, positions), dtype=torch.float32)
+    block = min(variant.codes, padded_codes(codes))
+    weights = torch.empty_like(changes) if block < padded_codes(codes) else changes.new_empty(0)
+    masses, grad_scales = x.new_empty((2, batch, codes, count), dtype=torch.float32)
+    groups = list(_groups(x, variant, tensors=2))
+    sums = _Sums(x, codes, variant.gather, images=min(batch, groups[0].stop))
+    for images in groups:
+        part = x[images]
+        load_kernels().differentiate[(count, len(part))](
+            part, dictionary.centre, dictionary.centred, grad[images],
+            rows.high[images], rows.low[images], rows.levels[images], rows.inner[images],
+            scale, distances[images], grad_x[images],
+            weights[images], changes[images], masses[images], grad_scales[images],
+            *_strides(x, options['X_MULTIPLE']), *_strides(grad_x, options['X_MULTIPLE']),
+            channels, positions, codes, NEGLIGIBLE=NEGLIGIBLE, BLOCK_Q=block, **options,
+        )  # fmt: skip
+        sums.gather(images, part, dictionary.centre, changes[images])
+    grad_codewords, grad_scale = codewords.new_empty(codes, channels), scale.new_empty(codes)
+    load_kernels().finish_gradients[(-(-channels // _ROW_BLOCK), codes)](
+        sums.values, sums.masses, dictionary.centre, dictionary.centred, grad, masses, grad_scales,
+        grad_codewords, grad_scale, batch, sums.shares, count, codes, channels,
+        HALF=_half(x.dtype), BLOCK_R=_ADDED_BLOCK, BLOCK_C=_ROW_BLOCK, BLOCK_T=_TILES_BLOCK,
     )  # fmt: skip
-    grad_codewords = 2 * (q_mass.sum(dim=(0, 1))[:, None] * codewords - sums.sum(dim=(0, 1))) - (
-        mass.sum(dim=1)[:, :, None] * grad
-    ).sum(dim=0)
-    return grad_x, grad_codewords.to(codewords_dtype), grad_scale.sum(dim=(0, 1)).to(scale_dtype)
+    return grad_x, grad_codewords, grad_scale
 
 
-encode = make_encode('encode_triton', _forward, _backward)
+encode = make_encode('encode_triton', forward, backward)

@@ -1,0 +1,1 @@
+"""What the Triton kernels compile to and what they should cost, without a GPU."""

@@ -1,0 +1,282 @@
+"""Compile the Triton kernels ahead of time and read the machine code, on any Linux machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.ops.encode import triton as backend
+from mmseg_encnet.ops.encode.triton.tiles import Variant, padded_codes
+from mmseg_encnet.workbench.kernels.hardware import (
+    ARCHITECTURES,
+    REGISTER_UNIT,
+    REGISTERS,
+    RESERVED,
+    Architecture,
+)
+
+STREAMING = ('assign', 'gather', 'differentiate')
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+_POINTERS = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16'}
+_OPTIONS = ('num_warps', 'num_stages')
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel and the arguments of one call.
+
+    Attributes:
+        kernel: Name of the kernel.
+        grid: Programs in each dimension.
+        arguments: Tensors and integers, in the order of the parameters.
+        options: Compile-time constants, warps and stages.
+    """
+
+    kernel: str
+    grid: tuple[int, ...]
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+class _Recorder:
+    def __init__(self) -> None:
+        self.launches: list[Launch] = []
+
+    def __getattr__(self, name: str) -> Any:
+        recorder = self
+
+        class Kernel:
+            def __getitem__(self, grid: tuple[int, ...]) -> Any:
+                def launch(*arguments: Any, **options: Any) -> None:
+                    recorder.launches.append(Launch(name, grid, arguments, options))
+
+                return launch
+
+        return Kernel()
+
+
+def launches(
+    batch: int,
+    channels: int,
+    positions: int,
+    codes: int,
+    dtype: torch.dtype,
+    channels_last: bool = False,
+    variant: Variant | None = None,
+    backward: bool = True,
+) -> list[Launch]:
+    """Return the kernels of one training step (or forward pass) of the encoding, in order.
+
+    The backend runs on the ``meta`` device, so nothing is computed or allocated.
+    """
+    with torch.device('meta'):
+        x = torch.empty(batch, channels, positions, dtype=dtype)
+        if channels_last:
+            x = torch.empty(batch, positions, channels, dtype=dtype).transpose(1, 2)
+        codewords, scale = torch.empty(codes, channels), torch.empty(codes)
+    recorder = _Recorder()
+    chosen = {} if variant is None else {(padded_codes(codes), dtype): variant}
+    with (
+        mock.patch.object(backend, 'load_kernels', lambda: recorder),
+        mock.patch.object(backend, 'preferred', chosen),
+    ):
+        encoded, distances = backend.forward(x, codewords, scale, backward)
+        if backward:
+            backend.backward(encoded, x, codewords, scale, distances)
+    return recorder.launches
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What one kernel compiles to.
+
+    Attributes:
+        kernel, architecture, dtype, codes: What was compiled.
+        warps, stages: Options of the compilation.
+        registers: Registers per thread.
+        spilled: Bytes per thread that the machine code spills to memory: its stack frame.
+        spills: Instructions that read or write spilled registers.
+        shared: Shared memory of a program, in bytes.
+        tensor_columns: Columns of tensor memory of a program (sm_100).
+        products: Tensor-core instructions by name.
+        asynchronous: Instructions that load shared memory without waiting.
+    """
+
+    kernel: str
+    architecture: Architecture
+    dtype: str
+    codes: int
+    warps: int
+    stages: int
+    registers: int
+    spilled: int
+    spills: int
+    shared: int
+    tensor_columns: int
+    products: dict[str, int]
+    asynchronous: int
+
+    @property
+    def programs(self) -> int:
+        """Programs that a multiprocessor holds at once."""
+        limits = self.architecture
+        per_warp = -(-self.registers * 32 // REGISTER_UNIT) * REGISTER_UNIT
+        fitting = [
+            limits.programs,
+            limits.warps // self.warps,
+            REGISTERS // (per_warp * self.warps),
+            limits.shared // (self.shared + RESERVED),
+        ]
+        if self.tensor_columns:
+            fitting.append(limits.tensor_columns // self.tensor_columns)
+        return min(fitting) if self.shared <= limits.shared_per_program else 0
+
+    @property
+    def occupancy(self) -> float:
+        """Resident warps as a share of the most that a multiprocessor holds."""
+        return self.programs * self.warps / self.architecture.warps
+
+    @property
+    def tiles_in_flight(self) -> int:
+        """Tiles that a multiprocessor loads or computes at once.
+
+        Every resident program has one, and one more for every further stage of a pipeline of
+        asynchronous loads.
+        """
+        return self.programs * (max(1, self.stages - 1) if self.asynchronous else 1)
+
+    def faults(self) -> list[str]:
+        """Return what would make the kernel slow or impossible on a card."""
+        found = []
+        if self.spilled or self.spills:
+            found.append(f'{self.spilled} bytes of registers are spilled')
+        if not self.products:
+            found.append('it has no tensor-core instruction')
+        if self.shared > self.architecture.shared_per_program:
+            found.append(f'{self.shared} bytes of shared memory do not fit')
+        elif self.tiles_in_flight < 2:
+            found.append(f'a multiprocessor holds {self.tiles_in_flight} tiles at once')
+        return found
+
+
+def _tool(name: str) -> Path:
+    try:
+        import triton
+    except ImportError as error:
+        raise UserError('the package triton is not installed; run `pip install triton`.') from error
+    file = Path(triton.__file__).parent / 'backends' / 'nvidia' / 'bin' / name
+    if not file.is_file():
+        raise UserError(f'{file} does not exist; install triton from its wheel for Linux.')
+    return file
+
+
+@contextmanager
+def _binary(content: bytes) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
+        file.write(content)
+        file.flush()
+        yield file.name
+
+
+def _source(launch: Launch) -> Any:
+    """Describe the arguments to the compiler as Triton does when it launches the kernel."""
+    from triton.compiler import ASTSource
+
+    function = getattr(backend.load_kernels(), launch.kernel)
+    signature, constants, attributes = {}, {}, {}
+    for index, (name, value) in enumerate(zip(function.arg_names, launch.arguments)):
+        if isinstance(value, torch.Tensor):
+            signature[name] = _POINTERS[value.dtype]
+        elif value == 1:
+            signature[name], constants[name] = 'constexpr', 1
+        else:
+            signature[name] = 'i32'
+        # Memory of the allocator starts at a multiple of 16.
+        if isinstance(value, torch.Tensor) or value % 16 == 0:
+            attributes[index,] = [['tt.divisibility', 16]]
+    for name, value in launch.options.items():
+        if name not in _OPTIONS:
+            signature[name], constants[name] = 'constexpr', value
+    return ASTSource(function, signature, constants, attributes)
+
+
+_INSTRUCTION = re.compile(r'^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*)', re.M)
+
+
+def compile_launch(launch: Launch, architecture: int, dtype: str, codes: int) -> Compiled:
+    """Compile one kernel for an architecture; takes about three seconds.
+
+    Args:
+        launch: From :func:`launches`.
+        architecture: Compute capability without the point.
+        dtype, codes: Of the encoding, for the table.
+
+    Raises:
+        UserError: triton or its tools are not installed, or the kernel does not compile.
+    """
+    cuobjdump = _tool('cuobjdump')
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    options = {name: launch.options[name] for name in _OPTIONS if name in launch.options}
+    try:
+        kernel = triton.compile(
+            _source(launch), target=GPUTarget('cuda', architecture, 32), options=options
+        )
+    except Exception as error:
+        raise UserError(
+            f'{launch.kernel} does not compile for sm_{architecture}: {first_line(error)}'
+        ) from error
+    with _binary(kernel.asm['cubin']) as file:
+        usage, code = (
+            subprocess.run(
+                [cuobjdump, flag, file], capture_output=True, text=True, check=True
+            ).stdout
+            for flag in ('-res-usage', '-sass')
+        )
+    counts = Counter(_INSTRUCTION.findall(code))
+    registers, stack = (
+        int(re.search(rf'{key}:(\d+)', usage).group(1))  # type: ignore[union-attr]
+        for key in ('REG', 'STACK')
+    )
+    return Compiled(
+        kernel=launch.kernel,
+        architecture=ARCHITECTURES[architecture],
+        dtype=dtype,
+        codes=codes,
+        warps=kernel.metadata.num_warps,
+        stages=kernel.metadata.num_stages,
+        registers=registers,
+        spilled=stack,
+        spills=counts['LDL'] + counts['STL'],
+        shared=kernel.metadata.shared,
+        tensor_columns=getattr(kernel.metadata, 'tmem_size', 0) or 0,
+        products={name: n for name, n in counts.items() if 'MMA' in name},
+        asynchronous=counts['LDGSTS'] + counts['UTMALDG'],
+    )
+
+
+def compile_kernel(
+    kernel: str,
+    architecture: int,
+    dtype: str,
+    codes: int,
+    positions: int = 3600,
+    channels_last: bool = False,
+    variant: Variant | None = None,
+) -> Compiled:
+    """Compile one kernel of the encoding of 512 channels with the tile sizes in use."""
+    steps = launches(2, 512, positions, codes, DTYPES[dtype], channels_last, variant)
+    launch = next(step for step in steps if step.kernel == kernel)
+    return compile_launch(launch, architecture, dtype, codes)

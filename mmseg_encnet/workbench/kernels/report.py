@@ -1,0 +1,155 @@
+"""The report of the compiled kernels and their predicted times."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+from mmseg_encnet.workbench.formatting import markdown_table, memory_text
+from mmseg_encnet.workbench.kernels.compiled import DTYPES, STREAMING, Compiled, compile_kernel
+from mmseg_encnet.workbench.kernels.cost import Shape, predict
+from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES, CARDS
+
+CODES = (16, 32, 64, 128)
+SHAPES = tuple(
+    Shape(batch, 512, size, size, codes)
+    for batch, size, codes in ((2, 60, 32), (4, 60, 32), (16, 90, 32), (16, 90, 128))
+)
+COMPILED_COLUMNS = (
+    'kernel', 'architecture', 'features', 'K', 'registers', 'spilled bytes', 'shared memory',
+    'tensor-core instructions', 'programs', 'occupancy', 'tiles in flight',
+)  # fmt: skip
+PREDICTED_COLUMNS = (
+    'card', 'features', 'shape', 'forward (us)', 'x one crossing', 'forward + backward (us)',
+    'x one crossing', 'limited by', 'memory traffic',
+)  # fmt: skip
+
+
+def _compile(case: tuple[str, int, str, int]) -> Compiled:
+    return compile_kernel(*case)
+
+
+def compile_all(
+    architectures: Iterable[int] = tuple(ARCHITECTURES),
+    dtypes: Iterable[str] = tuple(DTYPES),
+    codes: Iterable[int] = CODES,
+    jobs: int = 1,
+) -> list[Compiled]:
+    """Compile the kernels that read features for all combinations, about three seconds each.
+
+    Args:
+        architectures: Compute capabilities without the point.
+        dtypes: Names of dtypes of the features.
+        codes: Numbers of codewords.
+        jobs: Processes that compile in parallel.
+    """
+    cases = [(kernel, *rest) for *rest, kernel in product(architectures, dtypes, codes, STREAMING)]
+    with multiprocessing.get_context('spawn').Pool(jobs) as pool:
+        return list(pool.imap(_compile, cases))
+
+
+def compiled_table(rows: Sequence[Compiled]) -> str:
+    """Return what the kernels compile to, as Markdown."""
+    return markdown_table(
+        COMPILED_COLUMNS,
+        [
+            (
+                row.kernel,
+                row.architecture.name,
+                row.dtype,
+                str(row.codes),
+                str(row.registers),
+                str(row.spilled),
+                memory_text(row.shared),
+                ', '.join(f'{n} {name}' for name, n in row.products.items()),
+                str(row.programs),
+                f'{row.occupancy:.0%}',
+                str(row.tiles_in_flight),
+            )
+            for row in rows
+        ],
+    )
+
+
+def summary_table(rows: Sequence[Compiled]) -> str:
+    """Return one line per architecture and dtype: the range over codewords and kernels."""
+    lines = []
+    for architecture, dtype in dict.fromkeys((row.architecture, row.dtype) for row in rows):
+        group = [r for r in rows if (r.architecture, r.dtype) == (architecture, dtype)]
+        names = sorted({name for row in group for name in row.products})
+
+        def span(values: Iterable[Any], text: Any = str) -> str:
+            low, high = min(values := list(values)), max(values)
+            return text(low) if low == high else f'{text(low)} to {text(high)}'
+
+        lines.append(
+            (
+                architecture.name,
+                dtype,
+                span(row.registers for row in group),
+                span(row.spilled for row in group),
+                span((row.shared for row in group), memory_text),
+                ', '.join(names),
+                span(sum(row.products.values()) for row in group),
+                span(row.programs for row in group),
+                span((row.occupancy for row in group), '{:.0%}'.format),
+                span(row.tiles_in_flight for row in group),
+            )
+        )
+    return markdown_table(
+        (*COMPILED_COLUMNS[1:3], *COMPILED_COLUMNS[4:7], 'instructions', *COMPILED_COLUMNS[8:]),
+        lines,
+    )
+
+
+def predicted_table(
+    shapes: Iterable[Shape] = SHAPES, dtypes: Iterable[str] = ('float32', 'bfloat16')
+) -> str:
+    """Return the least times of the kernels on cards, as Markdown."""
+    lines = []
+    for card, dtype, shape in product(CARDS, dtypes, shapes):
+        forward, step = (predict(shape, dtype, card, backward) for backward in (False, True))
+        lines.append(
+            (
+                card.name,
+                dtype,
+                str(shape),
+                f'{1e6 * forward.seconds:.0f}',
+                f'{forward.seconds / forward.floor:.1f}',
+                f'{1e6 * step.seconds:.0f}',
+                f'{step.seconds / step.floor:.1f}',
+                'memory' if step.memory > step.products else 'products',
+                memory_text(step.num_bytes),
+            )
+        )
+    return markdown_table(PREDICTED_COLUMNS, lines)
+
+
+def faults(rows: Iterable[Compiled]) -> list[str]:
+    """Return a line for every kernel that would be slow or could not run."""
+    return [
+        f'{row.kernel} on {row.architecture.name}, {row.dtype}, K {row.codes}: {fault}'
+        for row in rows
+        for fault in row.faults()
+    ]
+
+
+def as_json(rows: Iterable[Compiled]) -> str:
+    """Return all measurements of the machine code as JSON."""
+    return json.dumps(
+        [
+            {
+                **asdict(row),
+                'architecture': row.architecture.name,
+                'programs': row.programs,
+                'occupancy': row.occupancy,
+                'tiles_in_flight': row.tiles_in_flight,
+            }
+            for row in rows
+        ],
+        indent=1,
+    )

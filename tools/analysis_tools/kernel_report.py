@@ -1,0 +1,61 @@
+"""Compile the Triton kernels for every GPU architecture, without a GPU, and report the result.
+
+Prints registers, spilled bytes, shared memory, tensor-core instructions and occupancy, and the
+least time that published peaks of cards allow. Exit status 1 if a kernel spills registers, uses no
+tensor cores, does not fit, or leaves fewer than two tiles in flight on a multiprocessor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.kernels import report
+from mmseg_encnet.workbench.kernels.compiled import DTYPES
+from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES
+
+
+@exit_with_one_sentence
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--architectures',
+        type=int,
+        nargs='+',
+        choices=ARCHITECTURES,
+        default=list(ARCHITECTURES),
+        help='compute capabilities without the point (default: all)',
+    )
+    parser.add_argument(
+        '--dtypes', nargs='+', choices=DTYPES, default=list(DTYPES), help='of the features'
+    )
+    parser.add_argument(
+        '--codes', type=int, nargs='+', default=list(report.CODES), help='numbers of codewords'
+    )
+    parser.add_argument('--jobs', type=int, default=1, help='processes that compile in parallel')
+    parser.add_argument('--json', type=Path, help='write the rows of the table to this file')
+    parser.add_argument('--markdown', type=Path, help='write the tables to this file')
+    args = parser.parse_args()
+    rows = report.compile_all(args.architectures, args.dtypes, args.codes, args.jobs)
+    text = '\n\n'.join(
+        (
+            report.compiled_table(rows),
+            report.summary_table(rows),
+            report.predicted_table(dtypes=args.dtypes),
+        )
+    )
+    print(text)
+    if args.json:
+        args.json.write_text(report.as_json(rows) + '\n')
+    if args.markdown:
+        args.markdown.write_text(text + '\n')
+    found = report.faults(rows)
+    for fault in found:
+        print(fault, file=sys.stderr)
+    sys.exit(bool(found))
+
+
+if __name__ == '__main__':
+    main()
