@@ -70,6 +70,7 @@ if not toolbox_missing():
         visualization,
     )
     from mmseg_encnet.checkpoints import (  # noqa: F401  (schemes for checkpoints)
+        packages,
         pytorch_encoding,
         toolbox_hosts,
     )
