@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
+from mmengine.registry import MODELS as ROOT_MODELS
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -222,7 +223,8 @@ class InvertedBottleneck(BaseModule):
         return x + out if self.shortcut else out
 
 
-@MODELS.register_module()
+# The toolbox looks for convolutions from the root, whatever the default scope is.
+@ROOT_MODELS.register_module()
 class SameConv2d(nn.Conv2d):
     """Convolution with stride 2 that pads like TensorFlow's ``SAME``.
 
