@@ -1,4 +1,4 @@
-# MSRC-21 enlarged to 416 pixels, on which ImageNet features are better than at the size of the files.
+# MSRC-21 with the long side at 416 pixels instead of the 320 of the files.
 _base_ = './msrc21.py'
 
 base_size = 416

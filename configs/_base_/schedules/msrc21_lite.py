@@ -1,6 +1,6 @@
 _base_ = './msrc21.py'
 
-epochs = 20
+epochs = 14
 max_iters = epochs * (_base_.num_images // _base_.batch_size)
 
 optim_wrapper = dict(optimizer=dict(lr=0.004))
