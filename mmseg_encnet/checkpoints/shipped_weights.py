@@ -138,7 +138,7 @@ def write_packed(
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
-def load_shipped(filename: str, map_location: Any = None) -> dict:
+def load_from_shipped(filename: str, map_location: Any = None) -> dict:
     """Load ``shipped://NAME`` for mmengine."""
     state_dict, dataset_meta = load_shipped_weights(filename.removeprefix(SCHEME))
     if map_location is not None:

@@ -136,7 +136,7 @@ def _largest_label(split: Split, name: str, suffix: str) -> int:
             f'label {path} has size {label.shape[1]}x{label.shape[0]} (width x height), expected '
             f'{size[0]}x{size[1]} as its image; correct it.'
         )
-    return int(label[label != IGNORED].max(initial=-1))
+    return int(label[label != IGNORED].astype(np.int64).max(initial=-1))
 
 
 def _classes(root: Path, largest: int) -> Sequence[str]:
