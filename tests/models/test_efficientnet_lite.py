@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: the reference implementation's features, dilation, freezing and export."""
+"""EfficientNet-Lite: the reference implementation's features, dilation and freezing."""
 
 from __future__ import annotations
 
@@ -133,13 +133,12 @@ def test_checkpointing_changes_no_gradient():
 
 
 @torch.no_grad()
-def test_exports_for_images_of_any_size():
-    backbone = build(output_stride=16).eval()
-    sizes = {2: torch.export.Dim('height', min=32), 3: torch.export.Dim('width', min=32)}
-    program = torch.export.export(backbone, (images(64, 96),), dynamic_shapes=(sizes,))
-    image = images(75, 101)
-    for found, expected in zip(program.module()(image), backbone(image)):
-        torch.testing.assert_close(found, expected)
+def test_jpu_restores_stride_8():
+    backbone = build(out_indices=(2, 3, 4)).eval()
+    neck = MODELS.build(
+        dict(type='JPU', in_channels=backbone.stage_channels[2:], mid_channels=8, start_level=0)
+    ).eval()
+    assert neck(backbone(images(64, 96)))[-1].shape == (1, 32, 8, 12)
 
 
 @pytest.mark.parametrize(

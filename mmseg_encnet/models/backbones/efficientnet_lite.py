@@ -155,8 +155,8 @@ class EfficientNetLite(BaseModule):
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if x.device.type == 'cpu':
-            # The layout passes on from layer to layer; depthwise convolutions are faster in it.
+        if self.training and x.device.type == 'cpu':
+            # The layout passes on from layer to layer. The backward pass is faster in it.
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         outputs = {}
