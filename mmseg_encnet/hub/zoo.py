@@ -56,7 +56,8 @@ def get_encnet(
         aux: Whether to have the auxiliary head.
         se_loss: Whether to have the SE branch.
         lateral: Whether to have lateral connections. By default the pretrained file decides;
-            without a file, they are on for the data sets whose original names start with ``p``.
+            without a file, they are on with ``lite`` backbones and for the data sets whose
+            original names start with ``p``.
         **kwargs: Other arguments of :class:`EncNet`.
 
     Returns:
@@ -88,7 +89,7 @@ def get_encnet(
         if lateral is None:
             lateral = any(key.startswith('decode_head.lateral_convs.') for key in state_dict)
     if lateral is None:
-        lateral = DATASETS[dataset]
+        lateral = DATASETS[dataset] or BACKBONES[backbone].kind == 'EfficientNetLite'
     model = EncNet(
         cfg.num_classes, backbone, aux, se_loss, lateral, root=root, **{**sizes, **kwargs}
     )
