@@ -70,7 +70,9 @@ if not toolbox_missing():
         visualization,
     )
     from mmseg_encnet.checkpoints import (  # noqa: F401  (schemes for checkpoints)
+        packages,
         pytorch_encoding,
+        shipped_weights,
         toolbox_hosts,
     )
     from mmseg_encnet.running import hooks  # noqa: F401

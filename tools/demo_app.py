@@ -8,7 +8,7 @@ nothing from the internet and only accepts connections from this machine unless 
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.configuration.command_line import add_config_arguments
+from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_options_argument
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.explain import exit_with_one_sentence
@@ -18,8 +18,16 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or its address')
+    parser.add_argument(
+        'config',
+        nargs='?',
+        default='encnet_lite0_msrc21',
+        help='config file, or name of a shipped config (default: %(default)s)',
+    )
+    parser.add_argument(
+        'checkpoint', nargs='?', default='pretrained', help=f'{CHECKPOINT_HELP} (the default)'
+    )
+    add_options_argument(parser)
     parser.add_argument(
         '--host',
         default='127.0.0.1',

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmseg_encnet import predicting
-from mmseg_encnet.configuration.command_line import add_config_arguments
+from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or its address')
+    parser.add_argument('checkpoint', help=CHECKPOINT_HELP)
     parser.add_argument(
         'inputs',
         nargs='+',

@@ -2,7 +2,11 @@
 
 import argparse
 
-from mmseg_encnet.configuration.command_line import add_config_arguments, add_run_arguments
+from mmseg_encnet.configuration.command_line import (
+    CHECKPOINT_HELP,
+    add_config_arguments,
+    add_run_arguments,
+)
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.switches import (
     draw_predictions,
@@ -16,7 +20,7 @@ from mmseg_encnet.running.processes import run_test
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or its address')
+    parser.add_argument('checkpoint', help=CHECKPOINT_HELP)
     scales = parser.add_mutually_exclusive_group()
     scales.add_argument(
         '--tta',

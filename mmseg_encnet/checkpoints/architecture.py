@@ -21,10 +21,10 @@ _DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
 @dataclass(frozen=True)
 class Architecture:
-    """The switches of an EncNet on a ResNet.
+    """The switches of an EncNet on a ResNet or an EfficientNet-Lite.
 
     Attributes:
-        depth: Layers of the backbone: 50, 101 or 152.
+        depth: Layers of the ResNet, 50, 101 or 152, or variant of the EfficientNet-Lite, 0 to 2.
         num_classes: Classes of the decode head.
         num_codes: Codewords of the dictionary.
         lateral: Whether the head has lateral connections.
@@ -83,12 +83,14 @@ class Architecture:
     def model_config(self) -> ConfigDict:
         """Return the config of the segmentor, built on the shipped base config."""
         base = 'encnet_r50_jpu' if self.jpu else 'encnet_r50'
+        if self.backbone == 'EfficientNetLite':
+            base = f'encnet_lite{self.depth}'
         model = Config.fromfile(config_dir() / '_base_' / 'models' / f'{base}.py').model
-        weights = None
         if self.backbone == 'ResNetV1s':
             weights = dict(type='Pretrained', checkpoint=f'pytorch-encoding://resnet{self.depth}s')
-        model.backbone.update(type=self.backbone, depth=self.depth, init_cfg=weights)
+            model.backbone.update(depth=self.depth, init_cfg=weights)
         if self.backbone == 'ResNet':
+            model.backbone.update(type=self.backbone, depth=self.depth, init_cfg=None)
             # The defaults of ResNetV1s.
             model.backbone.update(contract_dilation=True, zero_init_residual=False)
             if not self.jpu:

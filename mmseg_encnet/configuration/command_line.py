@@ -8,6 +8,10 @@ from mmengine.config import DictAction
 
 from mmseg_encnet.errors import UserError
 
+CHECKPOINT_HELP = (
+    "checkpoint file, its address, or 'pretrained' for the network of the config that ships"
+)
+
 
 class _OptionsAction(DictAction):
     """The toolbox's ``KEY=VALUE`` options, with an error for anything else."""

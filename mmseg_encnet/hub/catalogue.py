@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmseg_encnet.checkpoints.shipped_weights import shipped_networks
 from mmseg_encnet.errors import UserError
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone of the original.
+    """A backbone by its registered name, its size and its weights.
 
     Attributes:
         kind: Registered name.
-        depth: Layers: 50, 101 or 152.
+        depth: Layers of a ResNet, 50, 101 or 152, or variant of an EfficientNet-Lite, 0 to 2.
         weights: Address of its ImageNet weights; ``{root}`` is replaced by the folder of downloads.
     """
 
@@ -34,6 +35,9 @@ BACKBONES = {
     'resnet50': Backbone('ResNet', 50, _TORCHVISION_WEIGHTS + 'resnet50-0676ba61.pth'),
     'resnet101': Backbone('ResNet', 101, _TORCHVISION_WEIGHTS + 'resnet101-63fe2227.pth'),
     'resnet152': Backbone('ResNet', 152, _TORCHVISION_WEIGHTS + 'resnet152-394f9c45.pth'),
+    'lite0': Backbone('EfficientNetLite', 0, 'package://efficientnet-lite0'),
+    'lite1': Backbone('EfficientNetLite', 1, 'package://efficientnet-lite1'),
+    'lite2': Backbone('EfficientNetLite', 2, 'package://efficientnet-lite2'),
 }
 
 # Data sets by the name of their config base, and whether the original has lateral connections.
@@ -66,8 +70,15 @@ _PUBLISHED = {
     for dataset, acronym in (('pcontext', 'pcontext'), ('ade20k', 'ade'))
     for backbone in ('resnet50s', 'resnet101s')
 }
-# Published networks whose sizes differ from those of their data set.
-_CONFIG_BASES = {('ade20k', 'resnet101s'): 'ade20k_576'}
+# Networks whose sizes differ from those of their data set.
+_CONFIG_BASES = {
+    ('ade20k', 'resnet101s'): 'ade20k_576',
+    **{
+        (dataset, backbone): f'{dataset}_416'
+        for dataset in ('msrc21', 'clothing', 'camvid')
+        for backbone in ('lite0', 'lite1', 'lite2')
+    },
+}
 
 
 def dataset_name(name: str) -> str:
@@ -93,6 +104,12 @@ def config_base(dataset: str, backbone: str) -> str:
     return f'{_CONFIG_BASES.get((dataset, backbone), dataset)}.py'
 
 
+def shipped_name(dataset: str, backbone: str) -> str | None:
+    """Return the name of the trained network of a pair that ships, or None."""
+    name = f'encnet_{backbone}_{dataset}'
+    return name if name in shipped_networks() else None
+
+
 def published_name(dataset: str, backbone: str) -> str:
     """Return the name under which PyTorch-Encoding publishes the weights of a pair.
 
@@ -101,6 +118,12 @@ def published_name(dataset: str, backbone: str) -> str:
     """
     if (dataset, backbone) in _PUBLISHED:
         return _PUBLISHED[dataset, backbone]
+    if BACKBONES[backbone].kind == 'EfficientNetLite':
+        networks = ', '.join(shipped_networks())
+        raise UserError(
+            f'no trained EncNet ships for {dataset} with {backbone}, only {networks}; train the '
+            'config or load your own file with pretrained=PATH.'
+        )
     if dataset == 'cityscapes':
         depth = min(BACKBONES[backbone].depth, 101)
         nearest = (

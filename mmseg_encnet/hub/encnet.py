@@ -34,7 +34,8 @@ from mmseg_encnet.models.labels import both_scores, label_pixels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 
 ROOT = '~/.encoding/models'
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_LITE_STATISTICS = (127 / 255,) * 3, (128 / 255,) * 3
 _UP_KWARGS = dict(mode='bilinear', align_corners=True)
 
 
@@ -54,17 +55,20 @@ class EncNet(ContextEncoderDecoder):
     Args:
         nclass: Number of classes, at least 2.
         backbone: ``resnet50s``, ``resnet101s`` or ``resnet152s`` with the 64-64-128 stem of the
-            published networks; ``resnet50``, ``resnet101`` or ``resnet152`` with a 7x7 stem.
+            published networks; ``resnet50``, ``resnet101`` or ``resnet152`` with a 7x7 stem;
+            ``lite0``, ``lite1`` or ``lite2`` for an :class:`EfficientNetLite`, whose first stages
+            are frozen, with heads of half the width.
         aux: Whether to have the auxiliary FCN head on stage 3.
         se_loss: Whether to have the SE branch.
         lateral: Whether to have lateral connections.
         norm_layer: ``torch.nn.SyncBatchNorm``, which is plain batch norm in a single process, or
             ``torch.nn.BatchNorm2d``.
         dilated: Whether stages 3 and 4 are dilated, so that features have an eighth of the image's
-            size; otherwise a 32nd.
+            size, with ``lite`` a 16th; otherwise a 32nd.
         base_size: Long side of images at scale 1 of the evaluation, in pixels.
         crop_size: Side of the windows in pixels, at least 8.
-        mean, std: Statistics of RGB values from 0 to 1, by which images are normalised.
+        mean, std: Statistics of RGB values from 0 to 1, by which images are normalised. Default:
+            those of the ImageNet weights.
         root: Folder that keeps the ImageNet weights of ``resnet50s``, ``resnet101s`` and
             ``resnet152s``.
         up_kwargs: How scores are enlarged: ``dict(mode='bilinear', align_corners=...)``.
@@ -101,8 +105,8 @@ class EncNet(ContextEncoderDecoder):
         dilated: bool = True,
         base_size: int = 520,
         crop_size: int = 480,
-        mean: Sequence[float] = _MEAN,
-        std: Sequence[float] = _STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         root: str | PathLike[str] = ROOT,
         up_kwargs: Mapping[str, Any] = _UP_KWARGS,
         **overrides: Any,
@@ -112,9 +116,11 @@ class EncNet(ContextEncoderDecoder):
         nclass = arguments.check_size('nclass', nclass, 2)
         base_size = arguments.check_size('base_size', base_size)
         crop_size = arguments.check_crop_size(crop_size)
-        mean = arguments.channel_values('mean', mean, 0)
-        std = arguments.channel_values('std', std, 1e-3)
         kind = BACKBONES[backbone_name(backbone)]
+        lite = kind.kind == 'EfficientNetLite'
+        default_mean, default_std = _LITE_STATISTICS if lite else _STATISTICS
+        mean = arguments.channel_values('mean', default_mean if mean is None else mean, 0)
+        std = arguments.channel_values('std', default_std if std is None else std, 1e-3)
         norm_cfg = arguments.norm_config(norm_layer)
         aligned = arguments.align_corners(up_kwargs)
 
@@ -129,7 +135,9 @@ class EncNet(ContextEncoderDecoder):
         model.backbone.init_cfg = dict(
             type='Pretrained', checkpoint=kind.weights.format(root=str(root).rstrip('/'))
         )
-        if not dilated:
+        if not dilated and lite:
+            model.backbone.output_stride = 32
+        elif not dilated:
             model.backbone.update(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
         for part in ('backbone', 'decode_head', 'auxiliary_head'):
             if part in model:

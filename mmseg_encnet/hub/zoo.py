@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmseg_encnet.checkpoints import convert_published_encnet, load_converted
 from mmseg_encnet.checkpoints.architecture import Architecture
+from mmseg_encnet.checkpoints.shipped_weights import SCHEME, load_shipped_weights
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.hub import arguments
 from mmseg_encnet.hub.catalogue import (
@@ -20,6 +21,7 @@ from mmseg_encnet.hub.catalogue import (
     config_base,
     dataset_name,
     published_name,
+    shipped_name,
 )
 from mmseg_encnet.hub.encnet import ROOT, EncNet, data_config, shipped_data_config
 
@@ -45,16 +47,17 @@ def get_encnet(
         dataset: ``pcontext``, ``ade20k``, ... (see ``mmseg_encnet.hub.catalogue.DATASETS``), or the
             original's name for it. It determines the classes, and ``base_size`` and ``crop_size``
             unless they are given: 520 and 480 except where the data set's config has others.
-        backbone: ``resnet50s``, ``resnet101s`` or ``resnet152s``, or another one of
-            :class:`EncNet`.
-        pretrained: Whether to load the published weights of this pair, or a checkpoint file of
+        backbone: ``resnet50s``, ``resnet101s``, ``resnet152s`` or another one of :class:`EncNet`.
+        pretrained: Whether to load the published weights of this pair, or for ``lite0`` those that
+            ship with this package, or a checkpoint file of
             any framework that :func:`mmseg_encnet.checkpoints.convert_checkpoint` reads. Without
             it the weights are random, see :class:`EncNet`.
         root: Folder of downloaded and converted files.
         aux: Whether to have the auxiliary head.
         se_loss: Whether to have the SE branch.
         lateral: Whether to have lateral connections. By default the pretrained file decides;
-            without a file, they are on for the data sets whose original names start with ``p``.
+            without a file, they are on with ``lite`` backbones and for the data sets whose
+            original names start with ``p``.
         **kwargs: Other arguments of :class:`EncNet`.
 
     Returns:
@@ -73,7 +76,8 @@ def get_encnet(
     """
     dataset, backbone = dataset_name(dataset), backbone_name(backbone)
     folder, file = arguments.folder(root), arguments.weights_file(pretrained)
-    name = published_name(dataset, backbone) if pretrained is True else None
+    shipped = shipped_name(dataset, backbone) if pretrained is True else None
+    name = published_name(dataset, backbone) if pretrained is True and not shipped else None
     base = config_base(dataset, backbone)
     cfg = shipped_data_config(base)
     meta = dict(DATASET_REGISTRY.get(cfg.test_dataloader.dataset.type).METAINFO)
@@ -85,7 +89,7 @@ def get_encnet(
         if lateral is None:
             lateral = any(key.startswith('decode_head.lateral_convs.') for key in state_dict)
     if lateral is None:
-        lateral = DATASETS[dataset]
+        lateral = DATASETS[dataset] or BACKBONES[backbone].kind == 'EfficientNetLite'
     model = EncNet(
         cfg.num_classes, backbone, aux, se_loss, lateral, root=root, **{**sizes, **kwargs}
     )
@@ -101,6 +105,9 @@ def get_encnet(
         _check_fits(model, published.shapes(), f'the published network {name}', dataset)
         file = convert_published_encnet(name, folder, meta)
         state_dict = load_converted(file).state_dict
+    if shipped is not None:
+        file = SCHEME + shipped
+        state_dict, _ = load_shipped_weights(shipped)
     if state_dict is not None:
         shapes = {key: value.shape for key, value in state_dict.items()}
         kept = _check_fits(model, shapes, f'checkpoint {file}', dataset)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.checkpoints.remote import local_file
+from mmseg_encnet.checkpoints.shipped_weights import SCHEME, checkpoint_name
 from mmseg_encnet.datasets.checked import too_dark, what_is_broken
 from mmseg_encnet.datasets.loading import check_loader, displayable, in_rgb_order, read_image
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
@@ -170,7 +171,8 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
 
     Args:
         cfg: A config with ``model`` and ``test_dataloader``.
-        checkpoint: Checkpoint file, or its address.
+        checkpoint: Checkpoint file, its address, or ``'pretrained'`` for the network of the config
+            that ships.
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
 
     Raises:
@@ -179,8 +181,8 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    checkpoint = local_file(checkpoint)
-    if not Path(checkpoint).is_file():
+    checkpoint = local_file(checkpoint_name(checkpoint, cfg.filename))
+    if not (checkpoint.startswith(SCHEME) or Path(checkpoint).is_file()):
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     model = MODELS.build(cfg.model)

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
+from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
 from mmseg_encnet.configuration.switches import drop_scores
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
@@ -56,7 +57,7 @@ def run_training(cfg: Config) -> None:
 
 def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint on a config's test set and return the metrics."""
-    cfg.load_from = checkpoint
+    cfg.load_from = checkpoint_name(checkpoint, cfg.filename)
     cfg.resume = False
     drop_scores(cfg)
     with _process_group(cfg):

@@ -21,16 +21,27 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 import mmseg_encnet  # noqa: F401  (registers the parts in the configs)
+from mmseg_encnet.checkpoints.packages import PACKAGED
 from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 NAMES = [
+    'deeplabv3_lite0_camvid',
+    'deeplabv3_lite0_clothing',
+    'deeplabv3_lite0_msrc21',
     'deeplabv3_r18_msrc21',
     'deeplabv3_r18_narrow_msrc21',
     'deeplabv3_r50_msrc21',
     'deeplabv3_r50_pcontext',
+    'encnet_lite0_ade20k',
+    'encnet_lite0_camvid',
+    'encnet_lite0_cityscapes',
+    'encnet_lite0_clothing',
+    'encnet_lite0_msrc21',
+    'encnet_lite2_clothing',
+    'encnet_lite2_msrc21',
     'encnet_mit-b0_ade20k',
     'encnet_r101_ade20k',
     'encnet_r101_cityscapes',
@@ -81,11 +92,17 @@ NAMES = [
     'encnet_r50v1c_jpu_cityscapes',
     'encnet_resnest50_ade20k',
     'encnet_swin-t_ade20k',
+    'fcn_lite0_camvid',
+    'fcn_lite0_clothing',
+    'fcn_lite0_msrc21',
     'fcn_r18_context-scenes',
     'fcn_r18_msrc21',
     'fcn_r18_narrow_msrc21',
     'fcn_r50_msrc21',
     'fcn_r50_pcontext',
+    'pspnet_lite0_camvid',
+    'pspnet_lite0_clothing',
+    'pspnet_lite0_msrc21',
     'pspnet_r18_msrc21',
     'pspnet_r18_narrow_msrc21',
     'pspnet_r50_msrc21',
@@ -108,6 +125,9 @@ ON_DISK = [
     'encnet_r50_camvid',
     'encnet_r50_clothing',
     'encnet_r18_binary',
+    'encnet_lite0_msrc21',
+    'encnet_lite0_clothing',
+    'encnet_lite0_camvid',
     'encnet_r50v1c_ade20k',
     'encnet_r50v1c_cityscapes',
     'encnet_r50v1c_cityscapes-769',
@@ -138,15 +158,17 @@ def shrink(cfg: Config) -> Config:
         'model.data_preprocessor.size': (64, 64),
         'model.decode_head.channels': model.decode_head.channels // SHRINK,
     }
+    # EfficientNet-Lite has no width to set.
+    fixed = model.backbone.type == 'EfficientNetLite'
     if 'embed_dims' in model.backbone:
         options['model.backbone.embed_dims'] = model.backbone.embed_dims // SHRINK
-    else:
+    elif not fixed:
         width = model.backbone.get('base_channels', 64)
         options['model.backbone.base_channels'] = width // SHRINK
     if 'neck' in model:
         options['model.neck.mid_channels'] = model.neck.mid_channels // SHRINK
     for part in ('neck', 'decode_head', 'auxiliary_head'):
-        if part in model:
+        if part in model and not fixed:
             widths = model[part].in_channels
             options[f'model.{part}.in_channels'] = (
                 widths // SHRINK
@@ -196,7 +218,9 @@ def test_trains_and_predicts(name):
     total, _ = model.parse_losses(losses)
     assert torch.isfinite(total)
     total.backward()
-    without = [key for key, value in model.named_parameters() if value.grad is None]
+    without = [
+        key for key, value in model.named_parameters() if value.requires_grad and value.grad is None
+    ]
     assert not without
 
     model.eval()
@@ -279,6 +303,10 @@ def test_starts_from_published_weights(name):
         weights = f'resnet{backbone.depth}s'
         assert backbone.init_cfg.checkpoint == SCHEME + weights
         assert weights in IMAGENET_SHA1
+    elif backbone.type == 'EfficientNetLite':
+        weights = f'efficientnet-lite{backbone.arch}'
+        assert backbone.init_cfg.checkpoint == f'package://{weights}'
+        assert weights in PACKAGED
     elif backbone.type == 'ResNetV1c':
         assert f'/resnet{backbone.depth}_v1c-' in backbone.init_cfg.checkpoint
         assert backbone.init_cfg.checkpoint.startswith(HOSTS)

@@ -186,6 +186,17 @@ def test_a_failed_export_leaves_no_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_efficientnet_lite_exports(tmp_path):
+    pytest.importorskip('onnxruntime')
+    cfg = Config.fromfile(ROOT / 'configs/_base_/models/encnet_lite0.py').model
+    cfg.decode_head.update(channels=16, num_codes=8, num_classes=NUM_CLASSES)
+    cfg.auxiliary_head.num_classes = NUM_CLASSES
+    torch.manual_seed(0)
+    onnx.export_onnx(model := FoldedEncNet(MODELS.build(cfg).eval()), tmp_path / 'encnet.onnx')
+    for result in onnx.compare_with_pytorch(model, tmp_path / 'encnet.onnx', [(65, 98), (64, 96)]):
+        assert result.difference < 1e-4
+
+
 def test_export_tool(tmp_path):
     pytest.importorskip('onnxruntime')
     config = tmp_path / 'small.py'

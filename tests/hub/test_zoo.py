@@ -83,6 +83,27 @@ def test_shorthands_and_defaults(build, depth, classes, lateral, sizes):
     assert signature['root'].default == '~/.encoding/models'
 
 
+@pytest.mark.parametrize(
+    'dataset, backbone, channels, sizes',
+    [
+        ('msrc21', 'lite0', 320, (416, 384)),
+        ('clothing', 'lite2', 352, (416, 384)),
+        ('ade20k', 'lite1', 320, (520, 480)),
+    ],
+)
+def test_networks_on_efficientnet_lite(dataset, backbone, channels, sizes):
+    with torch.device('meta'):
+        model = get_encnet(dataset, backbone)
+    assert model.backbone.init_cfg.checkpoint == f'package://efficientnet-{backbone}'
+    assert model.head.in_channels[-1] == model.backbone.stage_channels[-1] == channels
+    assert (model.base_size, model.crop_size) == sizes
+    assert model.mean == pytest.approx([127 / 255] * 3)
+    assert model.cfg.model.data_preprocessor.std == [128] * 3
+    with torch.device('meta'):
+        strided = get_encnet(dataset, backbone, dilated=False)
+    assert strided.cfg.model.backbone.output_stride == 32
+
+
 def test_sizes_reach_the_pipelines():
     with torch.device('meta'):
         model = get_encnet('ade20k', 'resnet101s', base_size=320, crop_size=288)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmseg_encnet import predicting
-from mmseg_encnet.configuration.command_line import add_config_arguments
+from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting import FoldedEncNet, onnx
@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or its address')
+    parser.add_argument('checkpoint', help=CHECKPOINT_HELP)
     parser.add_argument('out', type=Path, help='ONNX file to write')
     return parser.parse_args()
 

@@ -1,3 +1,4 @@
+from mmseg_encnet.models.backbones.efficientnet_lite import EfficientNetLite
 from mmseg_encnet.models.backbones.resnet_v1s import ResNetV1s
 
-__all__ = ['ResNetV1s']
+__all__ = ['EfficientNetLite', 'ResNetV1s']

@@ -1,0 +1,12 @@
+_base_ = [
+    './_base_/models/encnet_lite2.py',
+    './_base_/datasets/msrc21_416.py',
+    './_base_/schedules/msrc21_lite.py',
+    './_base_/default_runtime.py',
+]
+
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)

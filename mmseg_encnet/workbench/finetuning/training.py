@@ -1,0 +1,204 @@
+"""Train a shipped network on own data: config, training with progress, results."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from pprint import pformat
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.runner import set_random_seed
+from tqdm import tqdm
+
+from mmseg_encnet.checkpoints.files import write_checkpoint
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.predicting import (
+    PredictionWriter,
+    find_inputs,
+    load_segmentor,
+    write_predictions,
+)
+from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.workbench.finetuning.data import OwnData, Split
+from mmseg_encnet.workbench.finetuning.start import adapt_start, nearest_start
+from mmseg_encnet.workbench.reporting import write_report
+
+BATCH_SIZE = 4
+_VALIDATIONS = 10
+_PATIENCE = 3
+_SHEETS = 8
+_CONFIG = """\
+# Written by tools/finetune.py. Classes whose names the shipped network has keep its classifier.
+_base_ = __import__('mmseg_encnet').config_file({base!r})
+
+num_classes = {num_classes}
+data_root = {root!r}
+__metainfo = {metainfo}
+__dataset = dict(
+    _delete_=True,
+    type='BaseSegDataset',
+    data_root=data_root,
+    metainfo=__metainfo,
+    img_suffix={suffix!r},
+    seg_map_suffix='.png',
+)
+
+train_dataloader = dict(
+    batch_size={batch_size},
+    dataset=dict(
+        **__dataset,
+        data_prefix={train_folders},
+        ann_file={train_list!r},
+        pipeline=_base_.train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        **__dataset,
+        data_prefix={val_folders},
+        ann_file={val_list!r},
+        pipeline=_base_.test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+model = dict(
+    decode_head=dict(num_classes=num_classes), auxiliary_head=dict(num_classes=num_classes)
+)
+load_from = {start!r}
+train_cfg = dict(max_iters={iterations}, val_interval={interval})
+default_hooks = dict(
+    checkpoint=dict(interval={interval}, max_keep_ckpts=1, save_best='mIoU'),
+    early_stopping=dict(
+        type='EarlyStoppingHook', monitor='mIoU', rule='greater', min_delta=0.1, patience={patience}
+    ),
+)
+log_level = 'WARNING'
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves.
+
+    Attributes:
+        start: Name of the shipped network it started from.
+        config, checkpoint, report, sheets: Files and folder.
+        best: Best mIoU on the validation images, in per cent.
+        iterations: Iterations until the end or the early stop.
+        missing: One sentence for each part of the report that is missing.
+    """
+
+    start: str
+    config: Path
+    checkpoint: Path
+    report: Path
+    sheets: Path
+    best: float
+    iterations: int
+    missing: list[str]
+
+
+def finetune(
+    data: OwnData, out: Path, iterations: int, options: dict[str, Any] | None = None
+) -> Outcome:
+    """Train the nearest shipped network on own data.
+
+    Args:
+        data: The data.
+        out: Folder to write; it must be empty or missing.
+        iterations: Iterations at most. Training ends earlier if three validations in a row do not
+            improve the mIoU.
+        options: Overrides of the config by dotted key.
+
+    Raises:
+        UserError: The folder is not empty, or an option does not fit the config.
+    """
+    if iterations < 1:
+        raise UserError(f'iterations must be positive, got {iterations}.')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f'output folder {out} is not empty; choose another one.')
+    start = nearest_start(data.classes)
+    weights = adapt_start(start, data.classes)
+    out.mkdir(parents=True, exist_ok=True)
+    config = _write_config(data, out, start, iterations)
+    write_checkpoint(out / 'start.pth', dict(state_dict=weights, meta={}))
+    cfg = load_config(str(config), options, str(out))
+
+    set_random_seed(0)
+    progress = _ProgressHook()
+    runner = EncNetRunner.from_cfg(cfg)
+    runner.register_hook(progress, priority='VERY_LOW')
+    runner.train()
+
+    best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
+    checkpoint, report, sheets = out / 'model.pth', out / 'report.html', out / 'predictions'
+    shutil.copyfile(best, checkpoint)
+    missing = write_report([out], report, which='best')
+    segmentor = load_segmentor(cfg, str(checkpoint))
+    files = [str(data.val.images / f'{name}{data.suffix}') for name in data.val.names[:_SHEETS]]
+    with PredictionWriter(sheets, segmentor, overlays=True, sheets=True) as writer:
+        missing += filter(None, write_predictions(segmentor, find_inputs(files, sheets), writer))
+    return Outcome(
+        start, config, checkpoint, report, sheets, progress.best, progress.iterations, missing
+    )
+
+
+def _write_config(data: OwnData, out: Path, start: str, iterations: int) -> Path:
+    lists = {}
+    for name, split in (('train', data.train), ('val', data.val)):
+        lists[name] = (out / f'{name}.txt').resolve()
+        lists[name].write_text(''.join(f'{stem}\n' for stem in split.names))
+    palette = np.random.default_rng(0).integers(0, 256, (len(data.classes), 3)).tolist()
+    config = out / 'finetuned.py'
+    config.write_text(
+        _CONFIG.format(
+            base=start,
+            num_classes=len(data.classes),
+            root=str(data.root.resolve()),
+            metainfo=pformat(dict(classes=tuple(data.classes), palette=palette)),
+            suffix=data.suffix,
+            batch_size=min(BATCH_SIZE, len(data.train.names)),
+            train_folders=_folders(data.train, data.root),
+            train_list=str(lists['train']),
+            val_folders=_folders(data.val, data.root),
+            val_list=str(lists['val']),
+            start=str((out / 'start.pth').resolve()),
+            iterations=iterations,
+            interval=max(iterations // _VALIDATIONS, 1),
+            patience=_PATIENCE,
+        )
+    )
+    return config
+
+
+def _folders(split: Split, root: Path) -> dict[str, str]:
+    return dict(
+        img_path=str(split.images.relative_to(root)),
+        seg_map_path=str(split.labels.relative_to(root)),
+    )
+
+
+class _ProgressHook(Hook):
+    """Shows iterations, time left, loss and the best mIoU, and keeps the last two."""
+
+    def __init__(self) -> None:
+        self.best, self.iterations = float('nan'), 0
+
+    def before_train(self, runner) -> None:
+        self._bar = tqdm(total=runner.max_iters, unit='iteration')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.iterations = runner.iter + 1
+        self._bar.set_postfix(loss=f'{float(outputs["loss"]):.2f}', mIoU=self.best, refresh=False)
+        self._bar.update()
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self.best = float(np.fmax(self.best, metrics['mIoU']))
+
+    def after_train(self, runner) -> None:
+        self._bar.close()
