@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.ops.autotune import Autotuner, Run
 from mmseg_encnet.ops.encode import dense, mmcv, native, reference, triton
+from mmseg_encnet.ops.encode.auto import Automatic, setting
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,20 @@ class Backend:
         refusal: ``(*tensors)`` -> why the backend cannot take these tensors or, without any, why
             it cannot run on this machine at all; None if it can. A reason has the form "problem;
             remedy".
+        variants: ``(*tensors)`` -> functions to time in place of `run` on a GPU, by name, for
+            example the same kernels with other tile sizes.
     """
 
     name: str
     run: Callable[[Tensor, Tensor, Tensor], Tensor]
     refusal: Callable[..., str | None]
+    variants: Callable[..., Mapping[str, Run]] | None = None
+
+    def candidates(self, *tensors: Tensor) -> dict[str, Run]:
+        """Return what to time for these tensors, by name."""
+        if self.variants is None:
+            return {self.name: self.run}
+        return {f'{self.name}/{name}': run for name, run in self.variants(*tensors).items()}
 
     def explain(self, reason: str) -> str:
         """Return the error message for a refusal."""
@@ -43,13 +54,11 @@ BACKENDS = {
         Backend('reference', reference.encode, lambda *tensors: None),
     )
 }
-# Backends that 'auto' tries, fastest first: only those whose speed has been measured.
+# Backends that 'auto' tries without timing them, fastest first, and those that it times on a GPU,
+# the reference first.
 AUTO = ('native', FALLBACK)
-
-
-def fastest(*tensors: Tensor) -> Backend:
-    """Return the first backend of `AUTO` that takes these tensors."""
-    return next(BACKENDS[name] for name in AUTO if BACKENDS[name].refusal(*tensors) is None)
+TIMED = (FALLBACK, 'triton')
+AUTOMATIC = Automatic(BACKENDS, AUTO, TIMED, Autotuner('encode'))
 
 
 def named(name: str) -> Backend:
@@ -72,7 +81,9 @@ def check_backend(name: str) -> None:
         UserError: The backend is unknown or cannot run; the message says why.
     """
     if name == 'auto':
-        return
+        name = setting(tuple(BACKENDS))
+        if name not in BACKENDS:
+            return
     backend = named(name)
     reason = backend.refusal()
     if reason is not None:
