@@ -11,7 +11,6 @@ import json
 import os
 import re
 import statistics
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -296,15 +295,13 @@ def _write(file: Path, kind: str, name: str) -> None:
 
     The last of two writers wins; the loser's choice is measured again by the next run.
     """
+    part = file.with_name(f'{file.name}.{os.getpid()}.tmp')
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            'w', dir=file.parent, prefix=file.name, suffix='.tmp', delete=False, encoding='utf-8'
-        ) as part:
-            json.dump({**_read(file), kind: name}, part, indent=1, sort_keys=True)
-        try:
-            os.replace(part.name, file)
-        except OSError:
-            os.unlink(part.name)
+        part.write_text(
+            json.dumps({**_read(file), kind: name}, indent=1, sort_keys=True), encoding='utf-8'
+        )
+        part.replace(file)
     except OSError:
-        return
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
