@@ -25,7 +25,8 @@ from mmseg_encnet.models import PublishedTTAModel
 from mmseg_encnet.models.encoders import ENCODERS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+# mmcv's operators have no implementation for the `meta` device.
+NAMES = sorted(path.stem for path in CONFIGS.glob('*.py') if not path.stem.endswith('_mmcv-ops'))
 
 
 @pytest.fixture(autouse=True)

@@ -77,9 +77,8 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
     for task in TASKS:
         measured: dict[str, list[tuple[float, int]]] = {name: [] for name in CONTENDERS}
         for _ in range(rounds):
-            for name, changes in CONTENDERS.items():
-                cfg = copy.deepcopy(model_cfg)
-                cfg['decode_head'].update(changes)
+            for name in CONTENDERS:
+                cfg = with_head(model_cfg, name)
                 with ProcessPoolExecutor(1, mp_context=spawn) as process:
                     measured[name].append(process.submit(_run, cfg, case, task).result())
                 bar.update()
@@ -95,6 +94,14 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
         case=asdict(case),
         measurements=measurements,
     )
+
+
+def with_head(model_cfg: dict, contender: str) -> dict:
+    """Return a copy of a model's config with the head of a contender."""
+    model_cfg = copy.deepcopy(model_cfg)
+    # `update` of the toolbox's dictionaries would merge the two configs of the SE loss.
+    model_cfg['decode_head'] = {**model_cfg['decode_head'], **CONTENDERS[contender]}
+    return model_cfg
 
 
 def _run(model_cfg: dict, case: Case, task: str) -> tuple[float, int]:
