@@ -98,8 +98,8 @@ def _process_group(cfg: Config) -> Iterator[None]:
         message = str(error)
         if _NCCL.search(message) and 'ncclRemoteError' not in message:
             raise UserError(
-                f'NCCL, which connects the GPUs, failed ({_nccl_reason(message)}); check nvidia-smi '
-                'and the network on every machine, and set NCCL_DEBUG=WARN for details.'
+                f'NCCL, which connects the GPUs, failed ({_nccl_reason(message)}); check the GPUs '
+                'and the network of every machine, and set NCCL_DEBUG=WARN for details.'
             ) from error
         if not _LOST_PROCESS.search(message):
             raise
