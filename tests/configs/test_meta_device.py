@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
@@ -45,6 +46,18 @@ def _accuracy_of_the_toolbox(
 
 def accuracy(scores: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     return 100 * (scores.argmax(dim=1) == labels).sum() / (labels != ignore_index).sum()
+
+
+# Until the heads of this package compute loss and accuracy without waiting for the device.
+@pytest.fixture(autouse=True)
+def _loss_and_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ACCURACY, accuracy)
+    monkeypatch.setattr(
+        'mmseg_encnet.models.losses.SyncCrossEntropyLoss.forward',
+        lambda loss, scores, labels, weight=None, ignore_index=-100: (
+            loss.loss_weight * F.cross_entropy(scores, labels, ignore_index=ignore_index)
+        ),
+    )
 
 
 def model_of(name: str) -> dict:
