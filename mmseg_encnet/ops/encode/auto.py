@@ -68,7 +68,7 @@ class Automatic:
             backend = self._backends[chosen]
             reason = backend.refusal() or backend.refusal(*tensors)
             if reason is not None:
-                raise ValueError(f'{SETTING}={chosen}: {backend.explain(reason)}')
+                raise ValueError(f'{SETTING}={chosen} cannot be used: {reason}, or unset it.')
             return backend.run
         if chosen == 'auto' and can_time(tensors, self._devices):
             return self._tuner.choose(lambda: self._candidates(tensors), *tensors)
