@@ -55,7 +55,6 @@ def batch_bytes(inputs: tuple) -> int:
     [
         ('encnet_r18_narrow_msrc21', 'own', 4, (64, 96)),
         ('encnet_r18_narrow_msrc21', 'mmseg', 2, (128, 128)),
-        ('encnet_r18_context-scenes', 'own', 2, (96, 160)),
         ('encnet_r18_msrc21', 'own', 1, (192, 192)),
     ],
 )
