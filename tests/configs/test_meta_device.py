@@ -52,6 +52,7 @@ def accuracy(scores: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
 @pytest.fixture(autouse=True)
 def _loss_and_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ACCURACY, accuracy)
+    monkeypatch.setattr('mmseg_encnet.models.decode_heads.accuracy.accuracy', accuracy)
     monkeypatch.setattr(
         'mmseg_encnet.models.losses.SyncCrossEntropyLoss.forward',
         lambda loss, scores, labels, weight=None, ignore_index=-100: (
