@@ -161,12 +161,14 @@ class ContextEncoderDecoder(EncoderDecoder):
         They are those of ``EncoderDecoder``, whose check of the coverage waits for the device.
         """
 
-        def run(crop: Tensor) -> tuple[Tensor, None]:
+        def logits(window: Window) -> Tensor:
             # The head resizes its logits to this size.
+            crop = inputs[:, :, window.rows, window.columns]
             batch_img_metas[0]['img_shape'] = crop.shape[2:]
-            return self.encode_decode(crop, batch_img_metas), None
+            return self.encode_decode(crop, batch_img_metas)
 
-        return run_windows(inputs, self._windows(inputs.shape[2:]), run)[0]
+        windows = self._windows(inputs.shape[2:])
+        return average_maps(windows, map(logits, windows), inputs.shape[2:])
 
     def _windows(self, size: Sequence[int]) -> list[Window]:
         """Return the windows of the toolbox's inference over an input ``(H, W)``."""
