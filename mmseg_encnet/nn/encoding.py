@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmseg_encnet.nn.base import SoftAssignmentEncoder
 from mmseg_encnet.ops import encode
-from mmseg_encnet.ops.encode import BACKENDS
+from mmseg_encnet.ops.encode import check_backend
 
 
 class Encoding(SoftAssignmentEncoder):
@@ -41,7 +41,7 @@ class Encoding(SoftAssignmentEncoder):
 
     def __init__(self, channels: int, num_codes: int, backend: str = 'auto', **kwargs) -> None:
         super().__init__(channels, num_codes, **kwargs)
-        BACKENDS.check(backend)
+        check_backend(backend)
         self.backend = backend
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmseg_encnet.nn.base import Clusters, DictionaryEncoder
 from mmseg_encnet.ops import assign, encode
-from mmseg_encnet.ops.encode import BACKENDS
+from mmseg_encnet.ops.encode import check_backend
 
 
 class EncodingDropout(DictionaryEncoder):
@@ -36,7 +36,7 @@ class EncodingDropout(DictionaryEncoder):
 
     def __init__(self, channels: int, num_codes: int, backend: str = 'auto') -> None:
         super().__init__(channels, num_codes)
-        BACKENDS.check(backend)
+        check_backend(backend)
         self.backend = backend
         # A buffer, because codebook initialisation changes it.
         self.register_buffer('mean_scale', torch.full((num_codes,), -0.5))

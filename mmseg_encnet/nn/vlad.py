@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmseg_encnet.nn.base import Clusters, DictionaryEncoder
 from mmseg_encnet.ops import aggregate, soft_assignment
+from mmseg_encnet.ops.numerics import without_autocast
 
 
 class VLAD(DictionaryEncoder):
@@ -50,7 +51,7 @@ class VLAD(DictionaryEncoder):
         x = x.flatten(2)
         # In single precision at least: logits of a saturated assignment overflow half precision.
         dtype = torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             weight, bias = (t.to(dtype) for t in (self.assignment.weight, self.assignment.bias))
             weight = weight.expand(len(x), *weight.shape)
             return soft_assignment(torch.baddbmm(bias[:, None], weight, x.to(dtype)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,20 @@ class Backend:
         refusal: ``(*tensors)`` -> why the backend cannot take these tensors or, without any, why
             it cannot run on this machine at all; None if it can. A reason has the form "problem;
             remedy".
+        variants: ``(*tensors)`` -> functions to time in place of `run` on a GPU, by name, for
+            example the same kernels with other tile sizes.
     """
 
     name: str
     run: Callable[..., Any]
     refusal: Callable[..., str | None]
+    variants: Callable[..., Mapping[str, Callable[..., Any]]] | None = None
+
+    def candidates(self, *tensors: Tensor) -> dict[str, Callable[..., Any]]:
+        """Return what to time for these tensors, by name."""
+        if self.variants is None:
+            return {self.name: self.run}
+        return {f'{self.name}/{name}': run for name, run in self.variants(*tensors).items()}
 
 
 class BackendTable(dict[str, Backend]):

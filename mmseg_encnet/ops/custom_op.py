@@ -11,6 +11,9 @@ from torch import Tensor
 Forward = Callable[..., tuple[Tensor, ...]]
 Backward = Callable[..., tuple[Tensor, ...] | Tensor]
 
+# What each operator runs, by its name in torch's ``mmseg_encnet`` namespace.
+IMPLEMENTATIONS: dict[str, Callable] = {}
+
 
 def make_operator(
     name: str,
@@ -44,6 +47,7 @@ def make_operator(
         f'mmseg_encnet::{name}_backward', backward, mutates_args=()
     )
     run.register_fake(fake)
+    IMPLEMENTATIONS.update({name: forward, f'{name}_backward': backward})
 
     @run_backward.register_fake
     def _(grad, *inputs):

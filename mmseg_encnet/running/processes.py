@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -17,10 +18,15 @@ from mmseg_encnet.configuration.switches import drop_scores
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
 
-# Messages of gloo, while running or connecting.
+# Messages of gloo and NCCL, while running or connecting.
 _LOST_PROCESS = re.compile(
     r'Connection (closed|reset) by peer|Broken pipe|Timed out waiting|timeout caused pair closure|'
-    r'[Cc]onnect(FullMesh)? .*(failed|timeout)|client socket has (failed|timed out)'
+    r'[Cc]onnect(FullMesh)? .*(failed|timeout)|client socket has (failed|timed out)|'
+    r'ncclRemoteError|collective operation timeout|NCCL communicator was aborted|'
+    r'wait timeout after|Timed out after \d+ seconds waiting for clients'
+)
+_NCCL = re.compile(
+    r'\bNCCL (error|unhandled|invalid)|Failed to initialize NCCL|Duplicate GPU', re.I
 )
 _SECONDS_UNTIL_LAUNCHER_ENDS_US = 3.0
 
@@ -35,9 +41,13 @@ def start_process_group(launcher: str, timeout: float | None = None) -> None:
         timeout: Seconds that a process waits for another one. Default: PyTorch's half hour.
 
     Raises:
-        UserError: The launcher is not ``pytorch`` and no GPU is available.
+        UserError: The launcher is not ``pytorch`` and no GPU is available, or this machine has
+            fewer GPUs than processes.
     """
-    if launcher == 'none' or torch.cuda.is_available() or distributed.is_initialized():
+    if launcher == 'none' or distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        _check_number_of_gpus()
         return
     if launcher != 'pytorch':
         raise UserError(
@@ -47,6 +57,17 @@ def start_process_group(launcher: str, timeout: float | None = None) -> None:
     distributed.init_process_group(
         'gloo', timeout=None if timeout is None else timedelta(seconds=timeout)
     )
+
+
+def _check_number_of_gpus() -> None:
+    # Set by torchrun. mmengine would start two processes on one GPU, and NCCL refuses that.
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    gpus = torch.cuda.device_count()
+    if processes > gpus:
+        raise UserError(
+            f'got {processes} processes, but PyTorch finds {gpus} GPU{"s" * (gpus > 1)} on this '
+            f'machine; start at most {gpus}, or check nvidia-smi and CUDA_VISIBLE_DEVICES.'
+        )
 
 
 def run_training(cfg: Config) -> None:
@@ -69,13 +90,19 @@ def _process_group(cfg: Config) -> Iterator[None]:
     """Join the process group of a run, if it has several processes, and leave it afterwards.
 
     Raises:
-        UserError: Another process of the run has ended or does not respond.
+        UserError: Another process of the run has ended or does not respond, or NCCL failed.
     """
     try:
         start_process_group(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
         yield
     except RuntimeError as error:
-        if not _LOST_PROCESS.search(str(error)):
+        message = str(error)
+        if _NCCL.search(message) and 'ncclRemoteError' not in message:
+            raise UserError(
+                f'NCCL, which connects the GPUs, failed ({_nccl_reason(message)}); check the GPUs '
+                'and the network of every machine, and set NCCL_DEBUG=WARN for details.'
+            ) from error
+        if not _LOST_PROCESS.search(message):
             raise
         # On the same machine, the launcher ends this process meanwhile, which leaves only the error
         # of the other process in the output.
@@ -86,3 +113,9 @@ def _process_group(cfg: Config) -> Iterator[None]:
         ) from error
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def _nccl_reason(message: str) -> str:
+    """Return the part of an error message of NCCL that says what failed."""
+    last = re.search(r'Last error:\s*(.+)', message)
+    return last.group(1).strip() if last else message.strip().splitlines()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -24,6 +25,9 @@ import mmseg_encnet  # noqa: F401  (registers the parts in the configs)
 from mmseg_encnet.checkpoints.packages import PACKAGED
 from mmseg_encnet.checkpoints.pytorch_encoding import IMAGENET_SHA1, SCHEME
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.ops.encode import BACKENDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -108,6 +112,8 @@ NAMES = [
     'pspnet_r50_msrc21',
     'pspnet_r50_pcontext',
 ]
+# Configs that need a GPU and mmcv's compiled operators.
+WITH_OPERATORS = ['encnet_r50_pcontext_mmcv-ops']
 # A config for each data set base with files.
 ON_DISK = [
     'encnet_r50_pcontext',
@@ -230,6 +236,48 @@ def test_trains_and_predicts(name):
         labels = prediction.pred_sem_seg.data
         assert labels.shape == (1, 50, 70)
         assert labels.max() < cfg.num_classes
+
+
+@pytest.mark.parametrize('name', WITH_OPERATORS)
+def test_without_operators_the_config_is_refused(name, monkeypatch):
+    # As on a machine whose mmcv has the operators, but no GPU.
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setitem(MODELS.module_dict, 'MMSyncBN', torch.nn.BatchNorm2d)
+    with pytest.raises(UserError, match=r"backend 'mmcv' cannot be used: .*, or use backend="):
+        MODELS.build(shrink(load(name)).model)
+
+
+@pytest.mark.skipif(
+    'MMSyncBN' in MODELS.module_dict, reason='for an mmcv without its compiled operators'
+)
+@pytest.mark.parametrize('name', WITH_OPERATORS)
+def test_without_operators_the_config_is_not_loaded(name):
+    with pytest.raises(UserError, match=r"MMSyncBN' needs mmcv's compiled operators.*pip install"):
+        load_config(name)
+
+
+@pytest.mark.parametrize('name', WITH_OPERATORS)
+def test_the_head_uses_the_operators(name, monkeypatch):
+    called = []
+    backend = BACKENDS['mmcv']
+    monkeypatch.setitem(MODELS.module_dict, 'MMSyncBN', torch.nn.BatchNorm2d)
+    monkeypatch.setitem(
+        BACKENDS,
+        'mmcv',
+        dataclasses.replace(
+            backend,
+            refusal=lambda *tensors: None,
+            run=lambda *tensors: called.append('mmcv') or BACKENDS['dense'].run(*tensors),
+        ),
+    )
+    cfg = shrink(load(name))
+    assert cfg.model.decode_head.norm_cfg == dict(type='MMSyncBN')
+    model = MODELS.build(cfg.model)
+    data = model.data_preprocessor(batch(cfg.num_classes), training=True)
+    model.parse_losses(model.loss(**data))[0].backward()
+    assert called == ['mmcv']
+    assert isinstance(model.decode_head.enc_module.encoding[1], torch.nn.BatchNorm2d)
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize('name', ON_DISK)
@@ -423,11 +471,12 @@ def test_repetition_is_found(tmp_path):
 
 
 def test_list_of_configs_and_metafile():
-    assert sorted(path.stem for path in CONFIGS.glob('*.py')) == NAMES
+    names = sorted([*NAMES, *WITH_OPERATORS])
+    assert sorted(path.stem for path in CONFIGS.glob('*.py')) == names
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     assert index == dict(Import=['configs/metafile.yml'])
     listing = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
-    assert sorted(model['Name'] for model in listing['Models']) == NAMES
+    assert sorted(model['Name'] for model in listing['Models']) == names
     collections = {collection['Name'] for collection in listing['Collections']}
     for model in listing['Models']:
         assert model['Config'] == f'configs/{model["Name"]}.py'
@@ -446,7 +495,8 @@ def test_list_of_configs_and_metafile():
 def test_mim_reads_the_index():
     load_index = pytest.importorskip('modelindex.load_model_index').load
     index = load_index(str(ROOT / 'model-index.yml'))
-    assert sorted(model.name for model in index.models) == NAMES
+    names = sorted([*NAMES, *WITH_OPERATORS])
+    assert sorted(model.name for model in index.models) == names
     table = pytest.importorskip('mim.commands.search').convert2df(index)
-    assert sorted(table.index) == NAMES
+    assert sorted(table.index) == names
     assert table.recipe.notna().equals(table.published_at.notna())

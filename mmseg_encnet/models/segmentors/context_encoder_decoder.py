@@ -155,6 +155,21 @@ class ContextEncoderDecoder(EncoderDecoder):
             set_integer_labels(data_sample)
         return data_samples
 
+    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Return the logits of sliding windows, averaged where they overlap.
+
+        They are those of ``EncoderDecoder``, whose check of the coverage waits for the device.
+        """
+
+        def logits(window: Window) -> Tensor:
+            # The head resizes its logits to this size.
+            crop = inputs[:, :, window.rows, window.columns]
+            batch_img_metas[0]['img_shape'] = crop.shape[2:]
+            return self.encode_decode(crop, batch_img_metas)
+
+        windows = self._windows(inputs.shape[2:])
+        return average_maps(windows, map(logits, windows), inputs.shape[2:])
+
     def _windows(self, size: Sequence[int]) -> list[Window]:
         """Return the windows of the toolbox's inference over an input ``(H, W)``."""
         check_windows(self.test_cfg)

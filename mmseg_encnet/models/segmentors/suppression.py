@@ -24,8 +24,8 @@ def absent_classes(presence: Tensor, threshold: float) -> Tensor:
         ``(num_classes,)``, bool.
     """
     absent = presence < threshold
-    absent[presence.argmax()] = False
-    return absent
+    # Indexing with a tensor would wait for the device.
+    return absent.scatter_(0, presence.argmax(dim=0, keepdim=True), False)
 
 
 def label_sample(data_sample: SegDataSample, segmentor: BaseSegmentor) -> None:

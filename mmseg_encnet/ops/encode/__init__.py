@@ -4,7 +4,7 @@
 is the table of backends, ``dispatch.py`` the public function.
 """
 
-from mmseg_encnet.ops.encode.backends import BACKENDS
+from mmseg_encnet.ops.encode.backends import BACKENDS, check_backend
 from mmseg_encnet.ops.encode.dispatch import encode
 
-__all__ = ['BACKENDS', 'encode']
+__all__ = ['BACKENDS', 'check_backend', 'encode']

@@ -5,8 +5,10 @@ Each runs ``(x, codewords, scale)`` -> the encoding ``(B, K, C)`` of features ``
 
 from __future__ import annotations
 
+from mmseg_encnet.ops.autotune import Autotuner
 from mmseg_encnet.ops.backends import Backend, BackendTable
 from mmseg_encnet.ops.encode import dense, mmcv, native, reference, triton
+from mmseg_encnet.ops.encode.auto import Automatic, setting
 
 BACKENDS = BackendTable(
     (
@@ -18,3 +20,18 @@ BACKENDS = BackendTable(
     ),
     auto=('native', 'dense'),
 )
+# On a GPU, 'auto' times these, the reference first.
+AUTOMATIC = Automatic(BACKENDS, BACKENDS.auto, ('dense', 'triton'), Autotuner('encode'))
+
+
+def check_backend(name: str) -> None:
+    """Check that a backend, or what 'auto' stands for, runs on this machine.
+
+    Raises:
+        UserError: The backend is unknown or cannot run; the message says why.
+    """
+    if name == 'auto':
+        name = setting(tuple(BACKENDS))
+        if name not in BACKENDS:
+            return
+    BACKENDS.check(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmseg_encnet.ops.encode.backends import BACKENDS
+from mmseg_encnet.ops.encode.backends import AUTOMATIC, BACKENDS
 from mmseg_encnet.ops.numerics import without_autocast
 from mmseg_encnet.ops.shapes import check_dictionary
 
@@ -36,9 +36,10 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
         backend: ``'native'`` (fused kernels for float32 on the CPU, built at installation),
             ``'dense'`` (matrix products, every device), ``'triton'`` (fused kernels for CUDA),
             ``'mmcv'`` (the sum through ``mmcv.ops.assign_score_withk``, CUDA), ``'reference'``
-            (the equations literally; slow, large, and without the guarantees above) or ``'auto'``
-            (the fastest that has been measured: ``'native'`` where it is available, otherwise
-            ``'dense'``).
+            (the equations literally; slow, large, and without the guarantees above) or ``'auto'``:
+            on the CPU ``'native'`` where it is available, otherwise ``'dense'``; on a GPU the
+            faster of ``'dense'`` and ``'triton'``, timed at the first call with inputs of a class
+            (see ``MMSEG_ENCNET_BACKEND`` in :mod:`mmseg_encnet.ops.encode.auto`).
 
     Returns:
         ``(B, K, C)`` in the promoted dtype of ``x`` and ``codewords``; differentiable in all three
@@ -58,6 +59,9 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
     """
     features = check_dictionary(x, codewords, scale)
     tensors = features, codewords, scale
-    chosen = BACKENDS.choose(backend, *tensors)
+    if backend == 'auto':
+        run = AUTOMATIC.run_for(*tensors)
+    else:
+        run = BACKENDS.choose(backend, *tensors).run
     with without_autocast(x.device):
-        return chosen.run(*tensors)
+        return run(*tensors)

@@ -1,0 +1,1 @@
+"""The memory that a config needs on a GPU, computed without allocating it."""

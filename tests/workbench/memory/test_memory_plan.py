@@ -1,0 +1,174 @@
+"""Planned memory against what the CPU allocates, and the page of all configs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+from tiny_setup import ROOT
+from torch import nn
+
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.ops import encode
+from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
+from mmseg_encnet.workbench.memory import plan as plans
+from mmseg_encnet.workbench.memory.meter import Meter
+from mmseg_encnet.workbench.memory.plan import plan_memory, with_head
+from mmseg_encnet.workbench.memory.report import planned_configs, row, smallest_card
+
+CPU = torch.device('cpu')
+
+
+def measured(cfg: Config, batch: int, crop: tuple[int, int]) -> tuple[int, int]:
+    """Return the peaks of a training step and of inference on the CPU, in bytes."""
+    torch.manual_seed(0)
+    network = plans.build(cfg, 'cpu')
+    optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, weight_decay=1e-4)
+    inputs = plans.make_batch(network, batch, crop, 'cpu')
+    plans.train(network, *inputs, optimizer)
+
+    def train() -> tuple:
+        plans.train(network, *inputs, optimizer)
+        return ()
+
+    permanent = sum(t.nbytes for t in (*network.parameters(), *network.buffers()))
+    momentum = sum(p.nbytes for p in network.parameters())
+    training = permanent + momentum + batch_bytes(inputs) + peak_bytes(train, CPU)
+    optimizer.state.clear()
+    one = plans.make_batch(network, 1, crop, 'cpu')
+
+    def infer() -> tuple:
+        plans.predict(network, *one)
+        return ()
+
+    return training, permanent + batch_bytes(one) + peak_bytes(infer, CPU)
+
+
+def batch_bytes(inputs: tuple) -> int:
+    return inputs[0].nbytes + sum(sample.gt_sem_seg.data.nbytes for sample in inputs[1])
+
+
+@pytest.mark.parametrize(
+    'name, head, batch, crop',
+    [
+        ('encnet_r18_narrow_msrc21', 'own', 4, (64, 96)),
+        ('encnet_r18_narrow_msrc21', 'mmseg', 2, (128, 128)),
+        ('encnet_r18_msrc21', 'own', 1, (192, 192)),
+    ],
+)
+def test_within_a_tenth_of_what_the_cpu_allocates(name, head, batch, crop):
+    cfg = with_head(load_config(name), head)
+    plan = plan_memory(cfg, batch, crop)
+    training, inference = measured(cfg, batch, crop)
+    assert plan.training_peak == pytest.approx(training, rel=0.1)
+    assert plan.inference_peak == pytest.approx(inference, rel=0.1)
+
+
+def test_the_parts_of_a_plan():
+    cfg = load_config('encnet_r18_narrow_msrc21')
+    plan = plan_memory(cfg, 2, (64, 96))
+    network = nn.ModuleDict(plans.build(cfg, 'meta').named_children())
+    sizes = [parameter.nbytes for parameter in network.parameters()]
+    assert plan.gradients == plan.optimizer == sum(sizes)
+    assert plan.parameters == sum(sizes) + sum(buffer.nbytes for buffer in network.buffers())
+    assert plan.inputs == 2 * 64 * 96 * (3 * 4 + 8)
+    assert list(plan.activations) == ['backbone', 'decode head', 'auxiliary head', 'losses']
+    kept = plan.parameters + plan.optimizer + plan.inputs + sum(plan.activations.values())
+    assert plan.training_peak >= kept
+
+    # Activations and images grow with the batch, the rest does not.
+    double = plan_memory(cfg, 4, (64, 96))
+    assert double.activations['backbone'] == pytest.approx(2 * plan.activations['backbone'], 0.01)
+    assert double.parameters == plan.parameters
+    assert double.inference_peak == plan.inference_peak
+
+    expanding = plan_memory(with_head(cfg, 'mmseg'), 2, (64, 96))
+    assert expanding.activations['decode head'] > 2 * plan.activations['decode head']
+
+
+def test_the_meter_counts_what_is_alive():
+    with Meter() as meter:
+        a = torch.empty(1000, device='meta')
+        with meter.labelled('b'):
+            b = torch.empty(10, 100, device='meta')
+            view = b.view(-1)[10:]
+            b += 1
+        assert meter.live == {'other': 4000, 'b': 4000}
+        del b
+        assert meter.total == 8000
+        del view
+        assert meter.total == 4000
+        torch.empty(2000, device='meta')
+        assert (meter.total, meter.peak) == (4000, 12000)
+        meter.restart()
+        assert meter.peak == 4000
+    del a
+    assert meter.total == 0
+
+
+def test_the_meter_replaces_values_that_are_read():
+    with Meter():
+        x = torch.empty(2, 3, 4, device='meta')
+        assert x.sum().item() == 1
+        assert (x > 0).any()
+        assert x[:, x[0] > 0].shape == (2, 12)
+        assert x[x > 0].shape == (24,)
+        assert (x > 0).nonzero().shape == (24, 3)
+        x[x > 0] = 0.0
+        assert x[torch.empty(5, dtype=torch.long, device='meta')].shape == (5, 3, 4)
+
+
+def test_the_meter_counts_the_workspace_of_the_encoding():
+    with Meter() as meter:
+        x = torch.empty(2, 64, 900, device='meta')
+        codewords, scale = torch.empty(32, 64, device='meta'), torch.empty(32, device='meta')
+        before = meter.total
+        encoded = encode(x, codewords, scale)
+    assert meter.total == before + encoded.nbytes
+    # At least a copy of some features, which are centred on a GPU.
+    assert meter.peak > meter.total + x.nbytes / 10
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], 'required: config'),
+        (['encnet_r18_narrow_msrc21', '--batch', '0'], 'must be positive, got a batch of 0'),
+        (['encnet_r18_narrow_msrc21', '--crop', '64', '-1'], 'a crop of 64 x -1'),
+        (['fcn_r18_narrow_msrc21', '--head', 'mmseg'], "got a config with.*'FCNHead'"),
+        (['encnet_r18_narrow', '--batch', '2'], "unknown config 'encnet_r18_narrow'"),
+        (['pspnet_r18_narrow_msrc21', '--batch', '1'], 'plan for at least two'),
+    ],
+)
+def test_mistakes_are_one_sentence(run_tool, arguments, message):
+    result = run_tool('analysis_tools/memory_plan', *arguments)
+    assert result.status == 2
+    assert 'Traceback' not in result.err
+    assert re.search(message, result.err.strip().splitlines()[-1])
+
+
+def test_the_tool_prints_a_plan(run_tool):
+    result = run_tool(
+        'analysis_tools/memory_plan', 'encnet_r18_narrow_msrc21', '--batch', '4', '--crop', 64, 96
+    )
+    assert result.status == 0
+    assert 'images (4 x 3 x 64 x 96)' in result.out
+    assert '**peak of a training step**' in result.out
+    assert 'training fits on 8 GB' in result.out
+
+
+def test_the_smallest_card():
+    assert smallest_card(2**30) == '8 GB'
+    assert smallest_card(7 * 2**30) == '11 GB'
+    assert smallest_card(72 * 2**30) == 'none'
+
+
+def test_the_page_is_up_to_date():
+    page = (ROOT / 'docs' / 'memory.md').read_text()
+    rows = [line for line in page.splitlines() if line.startswith('| `')]
+    assert [line.split('`')[1] for line in rows] == planned_configs(), 'run memory_plan.py --page'
+    for name in ('encnet_r18_context-scenes', 'encnet_r50_pcontext'):
+        line = f'| {" | ".join(row(name, plan_memory(load_config(name))))} |'
+        assert line in rows, 'run tools/analysis_tools/memory_plan.py --page'

@@ -1,0 +1,49 @@
+"""Print the memory that a config needs on one GPU, without allocating it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.memory.plan import HEADS, plan_memory, with_head
+from mmseg_encnet.workbench.memory.report import markdown, write_page
+
+PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'memory.md'
+
+
+@exit_with_one_sentence
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', nargs='?', help='name or path of a config')
+    parser.add_argument('--batch', type=int, help="images on the GPU (default: the config's)")
+    parser.add_argument(
+        '--crop',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help="size of the images in pixels (default: the config's)",
+    )
+    parser.add_argument(
+        '--head',
+        choices=tuple(HEADS),
+        default='own',
+        help="EncodingHead, or the toolbox's EncHead in its place (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--page', action='store_true', help='write docs/memory.md, the table of all shipped configs'
+    )
+    args = parser.parse_args()
+    if args.page:
+        PAGE.write_text(write_page())
+        print(f'page: {PAGE}')
+    elif args.config is None:
+        parser.error('the following arguments are required: config (or --page)')
+    else:
+        cfg = with_head(load_config(args.config), args.head)
+        print(markdown(plan_memory(cfg, args.batch, args.crop)))
+
+
+if __name__ == '__main__':
+    main()
