@@ -18,11 +18,19 @@ class _OptionsAction(DictAction):
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         for value in values:
-            if '=' not in value:
+            _, equals, text = value.partition('=')
+            if not equals:
                 raise UserError(
                     f'got {option_string} {value}, expected KEY=VALUE; write lists as '
                     'KEY="[a,b]", without white space.'
                 )
+            try:
+                self._parse_iterable(text)
+            except (AssertionError, RecursionError):
+                raise UserError(
+                    f'got {option_string} {value}, expected a number, a string or a list with '
+                    'matching brackets; write an entry of a dictionary as KEY.ENTRY=VALUE.'
+                ) from None
         super().__call__(parser, namespace, values, option_string)
 
 
