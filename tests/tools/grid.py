@@ -178,3 +178,107 @@ def photograph(size: tuple[int, int]) -> np.ndarray:
     y, x = np.mgrid[:height, :width] / np.maximum([[[height]], [[width]]], 1)
     waves = [np.sin(7 * x + 3 * y), np.cos(5 * y - 2 * x), np.where(x > y, 0.8, -0.8)]
     return (127.5 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label file of a data set with two classes.
+
+    Attributes:
+        name: Row of the table.
+        draw: Returns its content from class indices ``(H, W)`` uint8.
+        refused: Word of the sentence that names the file, or None if it is used.
+    """
+
+    name: str
+    draw: Callable[[np.ndarray], bytes]
+    refused: str | None = None
+
+
+def _png(change: Callable[[np.ndarray], np.ndarray], mode: str | None = None):
+    def draw(label: np.ndarray) -> bytes:
+        image = Image.fromarray(change(label))
+        buffer = io.BytesIO()
+        (image.convert(mode) if mode else image).save(buffer, 'PNG')
+        return buffer.getvalue()
+
+    return draw
+
+
+def _palette(label: np.ndarray) -> bytes:
+    image = Image.fromarray(label, 'P')
+    image.putpalette([200, 0, 0, 0, 0, 200])
+    buffer = io.BytesIO()
+    image.save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+LABELS = [
+    Label('class indices', _png(lambda label: label)),
+    Label('palette', _palette),
+    Label('1-bit', _png(lambda label: label.astype(bool))),
+    Label('16-bit', _png(lambda label: label.astype(np.uint16))),
+    Label('RGB', _png(lambda label: label * 255, 'RGB'), 'one channel'),
+    Label('RGBA', _png(lambda label: label * 255, 'RGBA'), 'one channel'),
+    Label('grey and alpha', _png(lambda label: label, 'LA'), 'one channel'),
+    Label('a value beyond the classes', _png(lambda label: label * 7), 'value 7'),
+    Label('another size', _png(lambda label: label[:-1]), 'size'),
+    Label('empty', lambda label: b'', 'decoded'),
+    Label('broken', lambda label: _png(lambda same: same)(label)[:60], 'decoded'),
+    Label('text', lambda label: b'no image', 'decoded'),
+]
+
+
+def page() -> str:
+    """Return the documentation page of the grid, Markdown."""
+    return (
+        '# What the tools accept\n\n'
+        'Every cell of these tables is a test (`tests/tools/test_grid.py`); '
+        '`python tests/tools/grid.py` writes the page.\n\n'
+        '## Models\n\n'
+        'Training, testing (`--tta`, `--published-tta`, `--out`, `--show-dir`), prediction, '
+        'the demo page, the report, ONNX export and the inspection of data sets work with all of '
+        'them, except where the table names a refusal.\n\n'
+        + _table(
+            ['model', 'classes', 'channels', 'refused by'],
+            [
+                [
+                    model.name,
+                    str(model.num_classes),
+                    str(model.channels),
+                    ', '.join(f'`{tool}`: {words}' for tool, words in model.refused.items()),
+                ]
+                for model in MODELS
+            ],
+        )
+        + '\n## Images\n\n'
+        'A labelled image gets the labels of the pixels that a viewer shows; transparency is '
+        'ignored, and 16 bits are reduced to 8. `infer.py` names a file that it cannot use, '
+        'continues with the others and exits with status 1; the other tools name it and exit '
+        'with status 2.\n\n'
+        + _table(
+            ['image', 'models for 3 or 1 channels', 'models for 4 channels'],
+            [
+                [
+                    entry.name,
+                    'named and refused' if entry.refused else 'labelled',
+                    'labelled' if entry.name == 'RGBA' else 'named and refused',
+                ]
+                for entry in INPUTS
+            ],
+        )
+        + '\n## Labels of a data set\n\n'
+        + _table(
+            ['label', 'training, testing, inspection'],
+            [[entry.name, 'named and refused' if entry.refused else 'used'] for entry in LABELS],
+        )
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ['---'] * len(head), *rows]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+if __name__ == '__main__':
+    PAGE.write_text(page(), encoding='utf-8')

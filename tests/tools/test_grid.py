@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from grid import INPUTS, MODELS, SPLITS, Input, Model, photograph
+from grid import INPUTS, LABELS, MODELS, PAGE, SPLITS, Input, Model, page, photograph
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS as REGISTRY
 from PIL import Image
 from tiny_setup import MSRC21
 
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.datasets.checked import build_checked_dataset
 
 PLAIN = next(model for model in MODELS if model.name == '21 classes')
 
@@ -203,3 +205,33 @@ def test_data_set(entry, run_tool, tmp_path, tiny_options):
     assert (trained.status, tested.status, drawn.status) == (0, 0, 0), trained.err + tested.err
     labels = np.asarray(Image.open(tmp_path / 'out' / 'a.png'))
     assert same_labels(labels, case.reference(entry.seen(content)), entry.exact)
+
+
+@pytest.mark.parametrize('entry', LABELS, ids=lambda entry: entry.name.replace(' ', '-'))
+def test_labels(entry, run_tool, tmp_path, tiny_options):
+    """A label of a data set is used as drawn by every tool, or refused by all."""
+    two = next(model for model in MODELS if model.name == 'two classes')
+    case = make_case(two, tmp_path, tiny_options)
+    drawn = np.zeros((56, 72), np.uint8)
+    drawn[:, 40:] = 1
+    for path in case.data.glob('labels/*/*.png'):
+        path.write_bytes(entry.draw(drawn))
+    results = [
+        run_tool('train', case.config, '--work-dir', 'work'),
+        run_tool('test', case.config, case.checkpoint),
+        run_tool('analysis_tools/dataset_stats', case.config),
+        run_tool('analysis_tools/browse_dataset', case.config),
+    ]
+    if entry.refused:
+        for result in results:
+            assert entry.refused in result.sentence and '.png' in result.sentence
+        return
+    assert [result.status for result in results] == [0] * 4, results[0].err[-2000:]
+    statistics = json.loads(next(tmp_path.rglob('statistics.json')).read_text())
+    assert statistics['labelled_pixels'] == 2 * drawn.size
+    dataset = build_checked_dataset(load_config(str(case.config)).val_dataloader.dataset)
+    assert (dataset[0]['data_samples'].gt_sem_seg.data[0].numpy() == drawn).all()
+
+
+def test_the_page_shows_the_grid():
+    assert PAGE.read_text(encoding='utf-8') == page()
