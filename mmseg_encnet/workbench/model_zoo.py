@@ -26,8 +26,8 @@ link leads to the file with the figure, at the commit in which it was read. `rec
 behind the figure, which need not be that of the config. `ms+flip` is multi-scale evaluation with
 flipping, which `tools/test.py CONFIG CHECKPOINT --published-tta` reproduces for the EncNets of
 PyTorch-Encoding. A further row for the same config is another checkpoint of the same network.
-`ONNX` tells whether `tools/model_converters/export_onnx.py` exports the network for images of any
-size; where it does not, the tool says why and writes no file.
+`ONNX` states whether `tools/model_converters/export_onnx.py` exports the network for images of any
+size; otherwise the tool prints the reason and writes no file.
 
 ## Downloading and converting
 

@@ -233,12 +233,13 @@ def page() -> str:
     """Return the documentation page of the grid, Markdown."""
     return (
         '# What the tools accept\n\n'
-        'Every cell of these tables is a test (`tests/tools/test_grid.py`); '
-        '`python tests/tools/grid.py` writes the page.\n\n'
+        'This page lists the models and files with which every tool is tested. Each cell of the '
+        'tables is a test (`tests/tools/test_grid.py`); `python tests/tools/grid.py` generates the '
+        'page.\n\n'
         '## Models\n\n'
         'Training, testing (`--tta`, `--published-tta`, `--out`, `--show-dir`), prediction, '
-        'the demo page, the report, ONNX export and the inspection of data sets work with all of '
-        'them, except where the table names a refusal.\n\n'
+        'the demo page, the report, ONNX export and the inspection of data sets accept these '
+        'models, unless the last column names a tool.\n\n'
         + _table(
             ['model', 'classes', 'channels', 'refused by'],
             [
@@ -246,31 +247,32 @@ def page() -> str:
                     model.name,
                     str(model.num_classes),
                     str(model.channels),
-                    ', '.join(f'`{tool}`: {words}' for tool, words in model.refused.items()),
+                    ', '.join(f'`{tool}`: {words}' for tool, words in model.refused.items())
+                    or '-',
                 ]
                 for model in MODELS
             ],
         )
         + '\n## Images\n\n'
-        'A labelled image gets the labels of the pixels that a viewer shows; transparency is '
-        'ignored, and 16 bits are reduced to 8. `infer.py` names a file that it cannot use, '
-        'continues with the others and exits with status 1; the other tools name it and exit '
-        'with status 2.\n\n'
+        'Images are labelled as an image viewer shows them; transparency is ignored, and 16 bits '
+        'are reduced to 8. `infer.py` skips files that it cannot use, lists them and exits with '
+        'status 1; the other tools name the file and exit with status 2.\n\n'
         + _table(
             ['image', 'models for 3 or 1 channels', 'models for 4 channels'],
             [
                 [
                     entry.name,
-                    'named and refused' if entry.refused else 'labelled',
-                    'labelled' if entry.name == 'RGBA' else 'named and refused',
+                    'refused' if entry.refused else 'labelled',
+                    'labelled' if entry.name == 'RGBA' else 'refused',
                 ]
                 for entry in INPUTS
             ],
         )
         + '\n## Labels of a data set\n\n'
+        'The error for a refused label names the file.\n\n'
         + _table(
             ['label', 'training, testing, inspection'],
-            [[entry.name, 'named and refused' if entry.refused else 'used'] for entry in LABELS],
+            [[entry.name, 'refused' if entry.refused else 'used'] for entry in LABELS],
         )
     )
 

@@ -23,6 +23,7 @@ COMPILED_COLUMNS = (
     'kernel', 'architecture', 'features', 'K', 'registers', 'spilled bytes', 'shared memory',
     'tensor-core instructions', 'programs', 'occupancy', 'tiles in flight',
 )  # fmt: skip
+SUMMARY_PRODUCTS = ('instructions', 'how many')
 PREDICTED_COLUMNS = (
     'card', 'features', 'shape', 'forward (us)', 'x one crossing', 'forward + backward (us)',
     'x one crossing', 'limited by', 'memory traffic',
@@ -101,7 +102,7 @@ def summary_table(rows: Sequence[Compiled]) -> str:
             )
         )
     return markdown_table(
-        (*COMPILED_COLUMNS[1:3], *COMPILED_COLUMNS[4:7], 'instructions', *COMPILED_COLUMNS[8:]),
+        (*COMPILED_COLUMNS[1:3], *COMPILED_COLUMNS[4:7], *SUMMARY_PRODUCTS, *COMPILED_COLUMNS[8:]),
         lines,
     )
 
