@@ -7,7 +7,7 @@ baseline = 'EncNet'
 seeds = [0, 1, 2]
 
 __shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['scaled'])
-# Sizes and width of the study on MSRC-21, with about as many iterations as half of it.
+# Sizes and width as in the study on MSRC-21, with about half as many iterations.
 options = __shared.scaled(72, 64, num_images=583, epochs=25, workers=0)
 
 variants = [

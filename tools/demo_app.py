@@ -25,7 +25,10 @@ def parse_args() -> argparse.Namespace:
         help='config file, or name of a shipped config (default: %(default)s)',
     )
     parser.add_argument(
-        'checkpoint', nargs='?', default='pretrained', help=f'{CHECKPOINT_HELP} (the default)'
+        'checkpoint',
+        nargs='?',
+        default='pretrained',
+        help=f'{CHECKPOINT_HELP} (default: %(default)s)',
     )
     add_options_argument(parser)
     parser.add_argument(

@@ -1,8 +1,8 @@
-"""Train a network on your own photographs, from the nearest one that ships.
+"""Train a network on your own photographs, starting from one that ships.
 
-DATA_DIR has images/ and labels/, or images/train, labels/train, images/val and labels/val. A label
-is a PNG file with the name of its image; its values are class indices, or 255 for ignored pixels.
-classes.txt has the name of a class per line. Twenty labelled photographs are a start.
+DATA_DIR contains images/ and labels/, or images/train, labels/train, images/val and labels/val. A
+label is a PNG file with the name of its image; its values are class indices, or 255 for ignored
+pixels. classes.txt lists the class names, one per line. Twenty labelled photographs are a start.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         '--iterations',
         type=int,
         default=300,
-        help='iterations at most; training stops earlier if the validation no longer improves '
+        help='maximum number of iterations; training stops when the validation no longer improves '
         '(default: %(default)s)',
     )
     add_options_argument(parser)

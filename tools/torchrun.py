@@ -1,4 +1,4 @@
-"""Run ``torchrun`` so that a mistake in the input ends with its sentence and exit status 2.
+"""Run ``torchrun``, and report a mistake in the input in one sentence with exit status 2.
 
 Takes the arguments of ``torchrun``. It does not import mmseg_encnet, which takes seconds.
 """
@@ -29,7 +29,7 @@ def main() -> int:
             _, failure = error.get_first_failure()
             if failure.exitcode != MISTAKE:
                 raise
-            # The other lines of torchrun are in the log by now.
+            # Printed last, after everything that torchrun and its processes print.
             for sentence in sentences:
                 print(f'error: {sentence}', file=sys.stderr)
             return MISTAKE

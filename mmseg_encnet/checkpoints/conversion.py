@@ -56,8 +56,8 @@ class Conversion:
         """Yield lines that count the entries of the source and list those that were not used.
 
         Args:
-            verbose: Whether to account for every entry: also the used ones, one line per layer,
-                and the added ones.
+            verbose: Whether to list every entry, including the used ones, one line per layer, and
+                the added ones.
         """
         yield f'{self.source}: {self.content}'
         yield f'{len(self.used)} entries used{":" if verbose else ""}'

@@ -75,7 +75,7 @@ def _load(path: Path) -> Any:
         try:
             return load_from_local(unpacked, 'cpu')
         except UserError as error:
-            # Not the temporary file.
+            # Name the zip file, not the temporary one.
             raise UserError(str(error).replace(str(unpacked), f'{path}/{members[0]}')) from error
 
 

@@ -83,7 +83,7 @@ _CLASSIFIER = re.compile(r'(conv_seg|se_layer|fc_seg)\.(weight|bias)$')
 
 
 def leave_out_classifiers(model: nn.Module, checkpoint: dict[str, Any]) -> list[str]:
-    """Replace classifiers for another number of classes by the model's own, in a checkpoint.
+    """Replace a checkpoint's classifiers for another number of classes with the model's own.
 
     Args:
         model: The segmentor.

@@ -10,7 +10,7 @@ from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses, fetch
 
 
 def local_file(name: str | Path) -> str:
-    """Return the file of a checkpoint, which is downloaded if ``name`` is its address.
+    """Return the path of a checkpoint, after downloading it if ``name`` is an address.
 
     Downloads are kept in PyTorch's folder for checkpoints.
 

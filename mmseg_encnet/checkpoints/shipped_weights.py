@@ -38,7 +38,7 @@ def shipped_networks() -> list[str]:
 
 
 def checkpoint_name(checkpoint: str, config: str | None) -> str:
-    """Return what a user's argument means: a file, an address or the network of the config.
+    """Resolve a checkpoint argument to a file, an address or the network shipped for a config.
 
     Args:
         checkpoint: The argument. ``'pretrained'`` is the shipped network of the config, unless a

@@ -47,7 +47,7 @@ def load_from_toolbox_host(filename: str, map_location: Any = None) -> dict:
 
 
 def fetch(urls: Sequence[str], name: str) -> Path:
-    """Return a checkpoint in PyTorch's folder, downloaded by one process if it is not there.
+    """Return a checkpoint in PyTorch's folder, downloaded by one process if it is missing.
 
     Args:
         urls: Addresses of the file, in the order in which to try them.

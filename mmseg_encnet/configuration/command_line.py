@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 from mmseg_encnet.errors import UserError
 
 CHECKPOINT_HELP = (
-    "checkpoint file, its address, or 'pretrained' for the network of the config that ships"
+    "checkpoint file, its address, or 'pretrained' for the network that ships for the config"
 )
 
 

@@ -27,7 +27,7 @@ def load_config(
         path: Config file, or name of a shipped config.
         options: Overrides by dotted key. A step of a pipeline is given by its type, as in
             ``train_dataloader.dataset.pipeline.RandomCrop.crop_size``, or its position.
-            ``data_root`` alone moves every data set of the config that is in its ``data_root``.
+            ``data_root`` alone moves every data set in the config's ``data_root``.
         work_dir: Folder for logs and checkpoints. Default: the config's, or ``work_dirs/NAME``.
         launcher: Launcher that started the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 

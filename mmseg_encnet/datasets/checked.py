@@ -24,7 +24,7 @@ from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 
-# Largest value of 14 bits, plus one.
+# Images whose values all fit in 14 bits look nearly black in 8.
 _DARK = 2**14
 _IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _CONVERTERS = {
@@ -240,7 +240,7 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
         if not decoded:
             if kind == 'image' and path.lower().endswith(('.tif', '.tiff')):
                 if 'failed to load image' not in str(error):
-                    # Of tifffile, which decodes more.
+                    # The error is tifffile's, which decodes more formats than OpenCV.
                     continue
                 return (
                     f'image file {path} cannot be decoded; replace it or, if it has more than four '

@@ -15,7 +15,7 @@ from mmengine.dataset import BaseDataset
 from mmseg_encnet.datasets.checked import CheckedPipeline
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 
-# Labels read at most. Reading stops as soon as every class has occurred.
+# Maximum number of labels to read. Reading stops as soon as every class has occurred.
 MAX_LABELS = 1000
 _BATCH = 32
 LOADS_LABELS = re.compile(r'Load\w*Annotation')
@@ -45,20 +45,20 @@ class Occurrence:
         """Return a sentence that names the classes that do not occur, or None if all do.
 
         Args:
-            split: Name of the labels, such as ``'training'``.
+            split: Name of the split, such as ``'training'``.
         """
         names = [repr(self.classes[index]) for index in np.flatnonzero(~self.occurs)]
         if not names:
             return None
         shown = ', '.join(names[:10]) + f' and {len(names) - 10} more' * (len(names) > 10)
         read = (
-            f'all {self.labels:,} labels'
+            f'{self.labels:,} {split} labels'
             if self.read == self.labels
-            else f'the {self.read:,} labels read of {self.labels:,}'
+            else f'{self.read:,} {split} labels that were read, of {self.labels:,}'
         )
         sentence = (
             f'{"classes" if len(names) > 1 else "class"} {shown} '
-            f'{"occur" if len(names) > 1 else "occurs"} in none of {read} of the {split} split'
+            f'{"occur" if len(names) > 1 else "occurs"} in none of the {read}'
         )
         if self.reduces_zero_label:
             sentence += '; reduce_zero_label=True ignores label 0 and lowers all others by one'

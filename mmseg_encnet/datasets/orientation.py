@@ -1,6 +1,6 @@
 """The orientation in the EXIF data of photographs, which label files do not have.
 
-The toolbox turns an image as its EXIF data says unless ``color_type`` ends in
+The toolbox rotates an image according to its EXIF data unless ``color_type`` ends in
 ``ignore_orientation`` or is ``unchanged``. Labels are drawn on the upright image or on the stored
 pixels. A quarter turn changes the size of the image; the other orientations do not.
 """
@@ -21,7 +21,7 @@ from mmseg_encnet.errors import UserError
 
 _TAG = 0x0112
 # Orientations that keep the size.
-_SAME_SIZE = {2: 'mirrored', 3: 'turned by 180 degrees', 4: 'upside down'}
+_SAME_SIZE = {2: 'mirrored', 3: 'rotated by 180 degrees', 4: 'upside down'}
 
 
 def exif_orientation(path: str | None) -> int:
@@ -50,17 +50,17 @@ def says_orientation(pipeline: Any) -> bool:
 
 
 def check_orientation(image: str | None) -> None:
-    """Check that the EXIF data of a labelled image do not leave its orientation open.
+    """Check that the EXIF data of a labelled image leave no doubt about its label.
 
     Raises:
-        UserError: The image is turned without a change of its size.
+        UserError: The EXIF orientation rotates or mirrors the image and keeps its size.
     """
     orientation = exif_orientation(image)
     if orientation not in _SAME_SIZE:
         return
     raise UserError(
         f'image file {image} is {_SAME_SIZE[orientation]} according to its EXIF orientation '
-        f'{orientation}, and its label may or may not be; set color_type of LoadImageFromFile in '
+        f'{orientation}, but its label may not be; set color_type of LoadImageFromFile in '
         "every pipeline: 'color' if labels are drawn on the upright image, "
         "'color_ignore_orientation' if they follow the stored pixels."
     )
@@ -74,8 +74,8 @@ def check_orientations(dataset: Any, limit: int = 1000) -> None:
         limit: Number of images to check at most, chosen at random with a fixed seed.
 
     Raises:
-        UserError: An image is turned without a change of its size, and the config does not state
-            what that means.
+        UserError: The EXIF orientation of an image keeps its size, and the config does not state
+            whether labels follow it.
     """
     for leaf in leaf_datasets(dataset):
         if getattr(leaf.pipeline, 'orientation_stated', True):
@@ -87,7 +87,7 @@ def check_orientations(dataset: Any, limit: int = 1000) -> None:
 
 
 def quarter_turn(image: str | None) -> str:
-    """Return the remedy for a label of another size if the image is turned by 90 degrees."""
+    """Return the remedy for a label of another size if the image is rotated by 90 degrees."""
     orientation = exif_orientation(image)
     if orientation not in (5, 6, 7, 8):
         return 'convert it again.'

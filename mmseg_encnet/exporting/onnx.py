@@ -40,7 +40,7 @@ class Agreement:
 
 _SCORES = 'output (1, classes, height, width), float32; the largest is the class of a pixel'
 _ONE_SCORE = (
-    'output (1, 1, height, width), float32: the probability of class 1, which a pixel has above {}'
+    'output (1, 1, height, width), float32, probability of class 1; a pixel has class 1 above {}'
 )
 
 

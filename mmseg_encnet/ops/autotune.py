@@ -233,7 +233,7 @@ def _results(run: Run, inputs: Sequence[Tensor], training: bool) -> tuple[Tensor
         with torch.no_grad():
             return (run(*inputs),)
     output = run(*inputs)
-    # A gradient whose elements differ.
+    # Different elements, so that a permuted gradient does not go unnoticed.
     grad = torch.linspace(-1, 1, output.numel(), device=output.device, dtype=output.dtype)
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     return output.detach(), *torch.autograd.grad(output, wanted, grad.view_as(output))

@@ -157,12 +157,12 @@ class Segmentor:
         return sample
 
     def _check_channels(self, image: LoadedImage, inputs: Tensor) -> None:
-        """Raise a `UserError` if the network takes another number of channels."""
+        """Raise a `UserError` if the network expects another number of channels."""
         expected = input_channels(self.model.backbone)
         if expected != inputs.shape[0]:
             found = f'{inputs.shape[0]} channel{"s" * (inputs.shape[0] != 1)}'
             raise UserError(
-                f'{image.name} has {found}, but the model takes {expected}; convert the image.'
+                f'{image.name} has {found}, but the model expects {expected}; convert the image.'
             )
 
 
@@ -171,8 +171,8 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
 
     Args:
         cfg: A config with ``model`` and ``test_dataloader``.
-        checkpoint: Checkpoint file, its address, or ``'pretrained'`` for the network of the config
-            that ships.
+        checkpoint: Checkpoint file, its address, or ``'pretrained'`` for the network that ships
+            for the config.
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
 
     Raises:
@@ -230,7 +230,7 @@ def _why_not(error: Exception) -> str:
     """Return why an image cannot be processed, to follow its name."""
     if _is_out_of_memory(error):
         return 'needs more memory than is available; shrink it.'
-    return f'cannot be processed ({type_and_first_line(error)}); leave it out.'
+    return f'cannot be processed ({type_and_first_line(error)}); remove it.'
 
 
 def _check_se_branch(model: BaseSegmentor, state_dict: Mapping[str, Any]) -> None:

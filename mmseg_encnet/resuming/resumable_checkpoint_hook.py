@@ -39,7 +39,7 @@ class ResumableCheckpointHook(CheckpointHook):
       moment leaves the last checkpoint readable, and the next run removes the temporary file.
     - A checkpoint also holds the random states of every process and, during gradient accumulation,
       the gradients, so a resumed run continues bit for bit on the CPU.
-    - With norms that are not synchronised over the processes, validation and checkpoint use the
+    - With norms that are not synchronised across processes, validation and checkpoint use the
       average of the processes' running statistics.
     - Random numbers drawn during validation do not affect training, and an interrupted validation
       is repeated.
@@ -60,7 +60,7 @@ class ResumableCheckpointHook(CheckpointHook):
         except ValueError as error:
             keys = ', '.join(key_indicators)
             raise UserError(
-                f'got save_best={keys!r}, but whether a larger {keys} is better is unknown; set '
+                f'got save_best={keys!r}, but it is unknown whether a larger {keys} is better; set '
                 "default_hooks.checkpoint.rule='greater' or rule='less'."
             ) from error
 

@@ -91,7 +91,7 @@ class EncNetRunner(Runner):
 
     - Every sample and every checkpoint is checked, see
       :mod:`mmseg_encnet.datasets.checked` and :mod:`mmseg_encnet.checkpoints.fit`.
-    - Before the first iteration, mistakes that would surface later are looked for, see
+    - Before the first iteration, it looks for mistakes that would otherwise surface later, see
       :mod:`mmseg_encnet.running.rehearsal`.
     - In a process group without GPUs, the model is wrapped for the CPU, and synchronised batch
       norm, which PyTorch cannot train there, falls back to plain batch norm with a warning.
@@ -270,7 +270,7 @@ def _what_is_unused(model: nn.Module, message: str) -> str:
     unused = [names[int(index)] for index in listed.group(1).split()] if listed else []
     shown = ', '.join(unused[:3]) + ', ...' * (len(unused) > 3) or 'some parameters'
     return (
-        f'{shown} had no part in the loss, but in several processes every parameter must have one; '
+        f'{shown} did not contribute to the loss, but in several processes every parameter must; '
         'set find_unused_parameters=True in the config or with --cfg-options, or remove the '
         'unused layers.'
     )

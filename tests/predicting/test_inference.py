@@ -72,7 +72,7 @@ def draw_video(path: Path, num_frames: int, size: tuple[int, int] = (64, 48)) ->
 
 
 UNSUITABLE = {
-    'channels.png': 'has 4 channels, but the model takes 3; convert the image.',
+    'channels.png': 'has 4 channels, but the model expects 3; convert the image.',
     'empty.png': 'cannot be decoded as an image',
     'large.png': 'of 60x80 pixels (height x width) needs more memory than is available; shrink it.',
     'narrow.png': 'of 4x8000 pixels (height x width) cannot be processed',

@@ -54,7 +54,7 @@ def test_classifiers_of_another_number_of_classes_are_left_out(tiny_options, tmp
     expected = [f'{name}.{part}' for name in classifiers for part in ('weight', 'bias')]
     assert sorted(changed) == sorted(expected)
     log = ' '.join(next((tmp_path / 'work').glob('*/*.log')).read_text().split())
-    line = log.partition('is for another number of classes: all weights are kept but ')[2]
+    line = log.partition('is for another number of classes: all weights are kept except ')[2]
     listed = line.partition(', which keep their initialisation')[0].split(', ')
     assert sorted(listed) == sorted(expected)
     assert 'do not match exactly' not in log

@@ -162,8 +162,8 @@ INPUTS = [
     Input('16-bit grey', '.png', _file('PNG', 'I;16')),
     Input('16-bit RGB', '.png', _three_times_16_bits),
     Input('TIFF', '.tif', _file('TIFF', 'RGB')),
-    Input('turned by 90 degrees in EXIF', '.jpg', _turned(6), exact=False),
-    Input('turned by 180 degrees in EXIF', '.jpg', _turned(3), exact=False),
+    Input('rotated by 90 degrees in EXIF', '.jpg', _turned(6), exact=False),
+    Input('rotated by 180 degrees in EXIF', '.jpg', _turned(3), exact=False),
     Input('1x1', '.png', _file('PNG', 'RGB'), size=(1, 1)),
     Input('8000x200', '.png', _file('PNG', 'RGB'), size=(200, 8000)),
     Input('empty', '.png', lambda pixels: b'', refused='decoded'),
@@ -247,8 +247,7 @@ def page() -> str:
                     model.name,
                     str(model.num_classes),
                     str(model.channels),
-                    ', '.join(f'`{tool}`: {words}' for tool, words in model.refused.items())
-                    or '-',
+                    ', '.join(f'`{tool}`: {words}' for tool, words in model.refused.items()) or '-',
                 ]
                 for model in MODELS
             ],

@@ -22,7 +22,7 @@ run() {  # run LOG COMMAND...: a failure does not stop the others
     "$@" 2>&1 | tee "$log" || { failed=1; echo "FAILED: $*" >> "$log"; }
 }
 
-# What the kernels compile to for this card, against what they take (benchmark_encode below).
+# The predicted times of the kernels, to compare with those that benchmark_encode measures.
 capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
 run kernels.txt "$python" "$tools/kernel_report.py" --architectures "$capability" --jobs 8 \
     --json "$out/kernels.json" --markdown "$out/kernels.md"

@@ -29,7 +29,7 @@ def main() -> None:
         help='compute capabilities without the point (default: all)',
     )
     parser.add_argument(
-        '--dtypes', nargs='+', choices=DTYPES, default=list(DTYPES), help='of the features'
+        '--dtypes', nargs='+', choices=DTYPES, default=list(DTYPES), help='dtypes of the features'
     )
     parser.add_argument(
         '--codes', type=int, nargs='+', default=list(report.CODES), help='numbers of codewords'

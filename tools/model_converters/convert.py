@@ -13,10 +13,10 @@ from mmseg_encnet.running.explain import exit_with_one_sentence
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'src', help='checkpoint to read, zip file with one as it was published, or address'
+        'src', help='checkpoint to read, the zip file in which it was published, or its address'
     )
     parser.add_argument('dst', type=Path, help='checkpoint to write')
-    parser.add_argument('--verbose', action='store_true', help='account for every entry')
+    parser.add_argument('--verbose', action='store_true', help='list every entry')
     return parser.parse_args()
 
 

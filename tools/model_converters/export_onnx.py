@@ -32,11 +32,11 @@ def main() -> int:
     if reason:
         raise UserError(
             f'{args.config} cannot be exported for images of any size: {reason}; choose a config '
-            'with ONNX in docs/model_zoo.md.'
+            'that docs/model_zoo.md lists as exportable.'
         )
     segmentor = predicting.load_segmentor(cfg, args.checkpoint, 'cpu')
     model = FoldedEncNet(segmentor.model)
-    # Takes its final name once it agrees.
+    # No file under the final name unless it agrees with PyTorch.
     aside = args.out.with_name(f'{args.out.name}.unchecked')
     try:
         onnx.export_onnx(model, aside, segmentor.classes, segmentor.palette)

@@ -1,7 +1,7 @@
 _base_ = './dilated_r50.py'
 
 # For a few hundred photographs and machines without a GPU. The stages down to stride 8 and all
-# batch norms keep their ImageNet values, the other stages are tuned. The heads are narrow and see
+# batch norms keep their ImageNet values, the other stages are tuned. The heads are narrow and read
 # the last two stages, both at stride 16; the last one alone is not enough for fine structures.
 # Images are predicted whole.
 model = dict(

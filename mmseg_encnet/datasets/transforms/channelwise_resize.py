@@ -18,9 +18,9 @@ from mmseg_encnet.errors import UserError
 class ChannelwiseResize(Resize):
     """The toolbox's ``Resize`` with Pillow for images of any number of channels and depth.
 
-    For images of one or three channels of 8 bits it does what ``Resize(backend='pillow')`` does,
-    pixel by pixel. That multiplies the channels of an image with four by the last one, and cannot
-    resize 16 bits; here every channel is resized alone.
+    ``Resize(backend='pillow')`` multiplies the channels of a four-channel image by the last one,
+    and cannot resize 16-bit images; here every channel is resized separately. For 8-bit images of
+    one or three channels, the results are identical.
 
     Args:
         interpolation: One of Pillow's filters: ``bilinear``, ``nearest``, ``bicubic``, ``box``,
@@ -69,8 +69,8 @@ def check_channels(transform: Any, results: Any) -> None:
         results: The results before it.
 
     Raises:
-        UserError: The toolbox's ``Resize`` would resize two or four channels with Pillow, or
-            values of more than 8 bits, which it cannot; or ``Pad`` would pad more than four.
+        UserError: The toolbox's ``Resize`` would resize two or four channels, or more than 8 bits,
+            with Pillow; or ``Pad`` would pad more than four channels.
     """
     image = results.get('img') if isinstance(results, dict) else None
     if not isinstance(image, np.ndarray):
@@ -82,8 +82,8 @@ def check_channels(transform: Any, results: Any) -> None:
         if isinstance(step, Pad) and channels > 4:
             raise UserError(
                 f'Pad cannot pad image {results.get("img_path")} with {channels} channels, because '
-                'OpenCV pads at most four; remove Pad from the pipeline, and the data preprocessor '
-                'pads to its size.'
+                'OpenCV pads at most four; remove Pad from the pipeline: the data preprocessor '
+                'pads images to its size.'
             )
         if (
             isinstance(step, Resize)

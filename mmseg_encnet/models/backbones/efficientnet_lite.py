@@ -156,7 +156,7 @@ class EfficientNetLite(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         if self.training and x.device.type == 'cpu':
-            # The layout passes on from layer to layer. The backward pass is faster in it.
+            # All layers keep this layout, in which the backward pass is faster.
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         outputs = {}

@@ -37,7 +37,7 @@ class ContextTTAModel(SegTTAModel):
     class 1, for any head. ``SegTTAModel`` applies the sigmoid twice, so that it never falls below
     0.5.
 
-    Other predictions of other segmentors or heads are merged exactly as by ``SegTTAModel``.
+    All other predictions are merged exactly as by ``SegTTAModel``.
 
     Raises:
         UserError: ``presence_threshold`` of the segmentor cannot be applied.

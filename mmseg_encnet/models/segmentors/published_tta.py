@@ -51,9 +51,9 @@ class PublishedTTAModel(BaseTTAModel):
     segmentor works as in :class:`ContextEncoderDecoder`, and so does
     ``keep_seg_logits=False``. Context maps are not supported.
 
-    A single score for two classes counts as the logit of class 1 beside a constant one of class 0,
-    which is the logit of the head's threshold: views that agree give the labels of each of them.
-    The predictions then have a score for both classes.
+    A single score for two classes is the logit of class 1; the logit of the head's threshold is
+    used as that of class 0, so views that agree give the same labels as each of them. The
+    predictions then have a score for both classes.
 
     Window and stride are ``crop_size`` and ``stride`` of the segmentor's ``test_cfg``. Images must
     be passed one by one in their original size. In a config, ::

@@ -2,8 +2,8 @@
 
 The scores of all classes take gigabytes for a photograph: 7 GiB for 12 megapixels and 150 classes.
 Every step from the output of the head to the size of the image (upsampling, averaging over windows,
-cropping, mirroring, resizing) treats each class separately, so labels need the scores of a few
-classes at a time and come out the same, bit for bit.
+cropping, mirroring, resizing) treats each class separately, so labels can be computed from a few
+classes at a time, and are the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from mmseg_encnet.models.labels import label_pixels
 from mmseg_encnet.models.segmentors.windows import Window, average_maps
 
-# Scores that are held at a time.
+# Number of scores to hold at a time.
 PART_BYTES = 2**28
 # torch upsamples fewer channels with another kernel, which may round differently.
 _FEWEST_CLASSES = 4

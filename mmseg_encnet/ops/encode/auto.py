@@ -2,8 +2,8 @@
 
 On the CPU, the first backend of a fixed order that takes the tensors. On a GPU, the fastest of
 those that were timed on it (:mod:`mmseg_encnet.ops.autotune`). The environment variable
-``MMSEG_ENCNET_BACKEND`` replaces ``'auto'`` by the name of a backend; ``untimed`` keeps to the
-fixed order on a GPU too.
+``MMSEG_ENCNET_BACKEND`` replaces ``'auto'`` with the name of a backend; ``untimed`` uses the fixed
+order on a GPU, too.
 """
 
 from __future__ import annotations

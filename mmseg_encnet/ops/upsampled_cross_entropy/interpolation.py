@@ -16,7 +16,7 @@ def matrix(
 ) -> Tensor:
     """Return the matrix ``(source, target)`` that interpolates along one axis.
 
-    Interpolating the unit vectors gives the weights of ``F.interpolate`` to the bit.
+    Interpolating the unit vectors gives exactly the weights of ``F.interpolate``.
     """
     with torch.no_grad():
         unit = torch.eye(source, dtype=dtype, device=device)[None]

@@ -1,4 +1,4 @@
-"""The loss as every toolbox writes it: the specification that the backends are tested against.
+"""The loss as usually computed: the specification that the backends are tested against.
 
 The logits are resized to the size of the labels, and autograd keeps them, their log-softmax and its
 gradient. Exporters and double backward use it too.

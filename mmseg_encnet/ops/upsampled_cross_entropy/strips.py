@@ -14,7 +14,7 @@ from torch import Tensor
 from mmseg_encnet.ops.upsampled_cross_entropy.interpolation import matrix, sources
 from mmseg_encnet.ops.upsampled_cross_entropy.operator import make_cross_entropy
 
-# Elements of a strip: on the CPU it must stay in the cache, elsewhere calls must be long.
+# Elements of a strip: few enough for the cache of a CPU, many enough to fill a GPU.
 _STRIP_CPU = 3 * 2**17
 _STRIP = 2**22
 # Elements of the small rows that are interpolated along the columns at a time.

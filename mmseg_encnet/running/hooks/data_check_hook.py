@@ -14,7 +14,7 @@ from mmseg_encnet.errors import UserError
 
 
 class DataCheckHook(Hook):
-    """Reports what cannot be meant in the training and the validation split.
+    """Reports likely mistakes in the images and labels of the training and validation splits.
 
     - Warns of classes that occur in no label, which cannot be learnt or measured.
     - Stops training whose labels are all ignored, as with a ``reduce_zero_label`` that removes the

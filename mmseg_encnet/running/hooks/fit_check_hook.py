@@ -18,8 +18,8 @@ class FitCheckHook(Hook):
     """Checks every checkpoint that a runner loads, and the numbers of classes of model and data.
 
     Training that starts from a checkpoint for another number of classes keeps all of its weights
-    but the classifiers, unless the config has ``load_from_strict=True``. Then the checkpoint must
-    have all weights of the model (auxiliary heads may be missing), as for a test.
+    except the classifiers, unless the config has ``load_from_strict=True``. Then the checkpoint
+    must have all weights of the model (auxiliary heads may be missing), as for a test.
     """
 
     def before_run(self, runner) -> None:
@@ -55,7 +55,7 @@ class FitCheckHook(Hook):
             if left_out:
                 runner.logger.info(
                     f'{runner._load_from} is for another number of classes: all weights are kept '
-                    f'but {", ".join(left_out)}, which keep their initialisation; set '
+                    f'except {", ".join(left_out)}, which keep their initialisation; set '
                     f'{STRICT}=True to refuse such a checkpoint.'
                 )
         check_fits(model, plain_state_dict(checkpoint), whole=not training or strict)

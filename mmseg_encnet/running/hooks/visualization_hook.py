@@ -17,7 +17,7 @@ from mmseg_encnet.datasets.loading import read_for_display
 class LoadedImageVisualizationHook(SegVisualizationHook):
     """mmseg's ``SegVisualizationHook`` with images as the data set's pipeline loads them.
 
-    The toolbox decodes every file as a colour image turned by its EXIF orientation. The drawing is
+    The toolbox decodes every file as a colour image rotated by its EXIF orientation. The drawing is
     then wrong, or fails, for models whose pipeline loads images otherwise.
 
     It takes the same arguments.

@@ -60,8 +60,8 @@ def check_evaluation_loop(loop: BaseLoop, split: str) -> None:
     """
     if isinstance(loop, _OTHER_LOOP[split]):
         raise UserError(
-            f'got {split}_cfg.type={type(loop).__name__}, whose hooks are not those of '
-            f'{split}_cfg; use {split.capitalize()}Loop.'
+            f'got {split}_cfg.type={type(loop).__name__}, which does not call the '
+            f'hooks of {split.capitalize()}Loop; use {split.capitalize()}Loop.'
         )
     if isinstance(loop.dataloader.sampler, InfiniteSampler):
         raise UserError(

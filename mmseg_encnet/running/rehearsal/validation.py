@@ -190,7 +190,7 @@ def _check_rule(hook: CheckpointHook, names: Sequence[str]) -> None:
         copy.copy(hook)._init_rule(hook.rules, [names[0]])
     except ValueError as error:
         raise UserError(
-            f"got save_best='auto', but whether a larger {names[0]} is better is unknown; set "
+            f"got save_best='auto', but it is unknown whether a larger {names[0]} is better; set "
             "default_hooks.checkpoint.save_best and rule='greater' or rule='less'."
         ) from error
 
@@ -208,7 +208,7 @@ def _quiet(runner: Runner) -> Iterator[None]:
 
 
 def _file_size(dataset: Any, index: int) -> Any:
-    """Return width and height of an image file, or something else for an unreadable header."""
+    """Return width and height of an image file, or a unique value if its header is unreadable."""
     try:
         with Image.open(dataset.get_data_info(index)['img_path']) as image:
             return image.size

@@ -71,7 +71,7 @@ SHAPES = (
     Shape('unsaturated, channels last', smoothing=1 / 512, channels_last=True),
     Shape('common offset of 10', smoothing=1 / 512, offset=10.0),
 )
-# A GPU is not filled by less, and multiplies half precision several times as fast.
+# Large enough to fill a GPU, also in half precision, which is several times as fast.
 GPU_SHAPES = (
     Shape('bfloat16', dtype='bfloat16'),
     Shape('16 x 512 x 90 x 90', batch=16, height=90, width=90),

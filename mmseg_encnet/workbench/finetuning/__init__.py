@@ -1,4 +1,4 @@
-"""Train a shipped network on a few own photographs."""
+"""Train a shipped network on a few photographs of the user."""
 
 from mmseg_encnet.workbench.finetuning.data import OwnData, read_own_data
 from mmseg_encnet.workbench.finetuning.start import adapt_start, nearest_start

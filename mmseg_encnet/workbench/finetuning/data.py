@@ -58,7 +58,8 @@ def read_own_data(root: Path) -> OwnData:
     The folder has ``images/train`` and ``labels/train``, and ``images/val`` and ``labels/val`` for
     validation; or only ``images`` and ``labels``, of which every fifth image is for validation. A
     label is a PNG file with the name of its image whose values are class indices, 255 for ignored
-    pixels. ``classes.txt`` has the name of a class per line; without it, the classes are numbered.
+    pixels. ``classes.txt`` lists the class names, one per line; without it, the classes are
+    numbered.
 
     Raises:
         UserError: Something is missing or does not fit; the message names the file.
@@ -150,7 +151,7 @@ def _classes(root: Path, largest: int) -> Sequence[str]:
         return [f'class {index}' for index in range(largest + 1)]
     names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UserError(f'{path} must have the names of two or more classes, a different one each.')
+        raise UserError(f'{path} must list two or more different class names, one per line.')
     if largest >= len(names):
         raise UserError(
             f'the labels in {root} contain class index {largest}, but {path} has {len(names)} '

@@ -1,4 +1,4 @@
-"""Choose a shipped network for own classes and adapt its classifiers."""
+"""Choose a shipped network for the user's classes and adapt its classifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train a shipped network on own data: config, training with progress, results."""
+"""Train a shipped network on the user's data: config, training with progress, results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VALIDATIONS = 10
 _PATIENCE = 3
 _SHEETS = 8
 _CONFIG = """\
-# Written by tools/finetune.py. Classes whose names the shipped network has keep its classifier.
+# Written by tools/finetune.py. Classes that the shipped network has keep its classifier.
 _base_ = __import__('mmseg_encnet').config_file({base!r})
 
 num_classes = {num_classes}
@@ -83,12 +83,12 @@ log_level = 'WARNING'
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves.
+    """Results of a training.
 
     Attributes:
-        start: Name of the shipped network it started from.
+        start: Name of the shipped network that it started from.
         config, checkpoint, report, sheets: Files and folder.
-        best: Best mIoU on the validation images, in per cent.
+        best: Best mIoU on the validation images, in percent.
         iterations: Iterations until the end or the early stop.
         missing: One sentence for each part of the report that is missing.
     """
@@ -106,13 +106,13 @@ class Outcome:
 def finetune(
     data: OwnData, out: Path, iterations: int, options: dict[str, Any] | None = None
 ) -> Outcome:
-    """Train the nearest shipped network on own data.
+    """Train the nearest shipped network on the user's data.
 
     Args:
         data: The data.
         out: Folder to write; it must be empty or missing.
-        iterations: Iterations at most. Training ends earlier if three validations in a row do not
-            improve the mIoU.
+        iterations: Maximum number of iterations. Training ends earlier if three validations in a
+            row do not improve the mIoU.
         options: Overrides of the config by dotted key.
 
     Raises:

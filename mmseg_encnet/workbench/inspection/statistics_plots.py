@@ -138,7 +138,8 @@ def plot_co_occurrence(statistics: LabelStatistics, title: str, path: Path) -> N
     """Draw the probability of each class given another one: the context that EncNet learns.
 
     The first row, the probability in any image, is the reference for the others. Classes that occur
-    together are neighbours; classes that never occur are left out."""
+    together are neighbours; classes that never occur are left out.
+    """
     order = co_occurrence_order(statistics)
     columns = [statistics.classes[index] for index in order]
     # With the number of images that the row is computed from.

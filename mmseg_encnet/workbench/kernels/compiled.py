@@ -174,7 +174,9 @@ def _tool(name: str) -> Path:
     try:
         import triton
     except ImportError as error:
-        raise UserError('the package triton is not installed; run `pip install triton`.') from error
+        raise UserError(
+            'the package triton is not installed; install it with: pip install triton'
+        ) from error
     file = Path(triton.__file__).parent / 'backends' / 'nvidia' / 'bin' / name
     if not file.is_file():
         raise UserError(f'{file} does not exist; install triton from its wheel for Linux.')

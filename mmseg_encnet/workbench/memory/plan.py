@@ -71,7 +71,7 @@ def with_head(cfg: Config, head: str) -> Config:
     if cfg.model.decode_head.type != 'EncodingHead':
         raise UserError(
             f'got a config with decode_head.type={cfg.model.decode_head.type!r}, expected '
-            "'EncodingHead' to replace it by mmseg's EncHead; omit --head."
+            "'EncodingHead' to replace it with mmseg's EncHead; omit --head."
         )
     cfg = copy.deepcopy(cfg)
     cfg.model = benchmark.with_heads(cfg.model, benchmark.CONTENDERS[HEADS[head]])

@@ -31,8 +31,8 @@ Training is one step with the batch and crop of the config on one GPU; inference
 of one image of the size of the crop.
 
 A GPU holds more than tensors: the CUDA context, workspaces of cuDNN, gaps between allocations and,
-with several GPUs, the buckets of the gradients. *Fits on* reserves 1 GiB and 10 % for them, on cards
-of 8, 11, 24 and 80 GB.
+with several GPUs, the buckets of the gradients. *Fits on* reserves 1 GiB and 10 % for them, on
+cards of 8, 11, 24 and 80 GB.
 """
 
 

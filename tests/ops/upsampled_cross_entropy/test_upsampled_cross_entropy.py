@@ -315,7 +315,7 @@ def test_labels_that_are_no_class_are_counted():
     logits, label = problem(ignored=0)
     label[0, :2, 0] = 6
     label[1, 3, 3] = -1
-    with pytest.raises(IndexError, match='got 3 labels outside of the 6 classes'):
+    with pytest.raises(IndexError, match='got 3 labels outside the 6 classes'):
         upsampled_cross_entropy(logits, label, backend='native')
 
 

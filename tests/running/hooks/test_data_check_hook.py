@@ -1,4 +1,4 @@
-"""Labels that cannot be meant, and images whose orientation is open, before the first iteration."""
+"""Likely mistakes in labels and EXIF orientations, found before the first iteration."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def warnings(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ('split', 'kind', 'named', 'hint'),
     [
-        ('train', '0/255', "Class 'object' occurs in none of all 4 labels of the training", True),
-        ('train', 'background', "Class 'object' occurs in none of all 4 labels of the", False),
-        ('val', '0/255', "Class 'object' occurs in none of all 2 labels of the validation", True),
+        ('train', '0/255', "Class 'object' occurs in none of the 4 training labels", True),
+        ('train', 'background', "Class 'object' occurs in none of the 4 training", False),
+        ('val', '0/255', "Class 'object' occurs in none of the 2 validation labels", True),
         ('train', 'both', None, False),
     ],
 )
@@ -125,7 +125,7 @@ def test_reading_ends_with_the_last_class_or_at_the_limit(tmp_path):
     assert (found.occurs.tolist(), found.read, found.labels) == ([True, False], 60, 60)
     found = find_occurrence(dataset(root), limit=20)
     assert (found.read, found.labels) == (20, 60)
-    assert 'none of the 20 labels read of 60 of the training split' in found.absent('training')
+    assert 'none of the 20 training labels that were read, of 60' in found.absent('training')
     for path in (root / 'labels' / 'train').iterdir():
         Image.fromarray(np.eye(8, dtype=np.uint8)).save(path)
     found = find_occurrence(dataset(root))
@@ -143,7 +143,7 @@ def turn(path: Path, orientation: int) -> None:
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('color_type', [None, 'color', 'color_ignore_orientation'])
 def test_orientation_of_labelled_images(orientation, color_type, options, tmp_path):
-    """Open orientations are refused, stated ones followed."""
+    """Unclear orientations are refused, stated ones followed."""
     from mmseg_encnet.errors import UserError
 
     root = tmp_path / 'data'
@@ -180,5 +180,5 @@ def test_orientation_of_labelled_images(orientation, color_type, options, tmp_pa
 def test_open_orientations_stop_before_training(options, run_tool, tmp_path):
     turn(tmp_path / 'data' / 'images' / 'val' / '1.jpg', 3)
     sentence = run_tool('train', BINARY, '--work-dir', 'work', options=options).sentence
-    assert '1.jpg is turned by 180 degrees' in sentence and 'color_type' in sentence
+    assert '1.jpg is rotated by 180 degrees' in sentence and 'color_type' in sentence
     assert not list((tmp_path / 'work').glob('*.pth'))

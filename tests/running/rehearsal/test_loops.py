@@ -169,7 +169,7 @@ REFUSED = {
     ),
     'a test as validation': (
         {'val_cfg.type': 'TestLoop'},
-        'got val_cfg.type=TestLoop, whose hooks are not those of val_cfg; use ValLoop.',
+        'got val_cfg.type=TestLoop, which does not call the hooks of ValLoop; use ValLoop.',
     ),
     'no iteration': (
         {'train_cfg.max_iters': 0},

@@ -106,7 +106,7 @@ MISTAKES = {
     'best whose rule is unknown': (
         {'default_hooks.checkpoint.save_best': 'mFscore'},
         None,
-        "got save_best='mFscore', but whether a larger mFscore is better is unknown; set "
+        "got save_best='mFscore', but it is unknown whether a larger mFscore is better; set "
         "default_hooks.checkpoint.rule='greater' or rule='less'.",
     ),
     'stops by something else': (

@@ -89,7 +89,7 @@ def second_format(root: Path) -> None:
         (colour_label, r'label \S+3\.png has .* expected one channel'),
         (break_label, r'3\.png or its image cannot be read'),
         (two_names, r'contain class index 2, but \S+classes\.txt has 2 names'),
-        (equal_names, 'a different one each'),
+        (equal_names, 'two or more different class names'),
         (second_format, r'ending in \.jpg and \.png, expected one of'),
     ],
 )

@@ -122,7 +122,7 @@ def _forward(
     total, divisor, correct, labelled, invalid = partial.sum(dim=(0, 1)).unbind()
     if invalid > 0:
         raise IndexError(
-            f'got {int(invalid)} labels outside of the {classes} classes, expected class indices '
+            f'got {int(invalid)} labels outside the {classes} classes, expected class indices '
             f'or ignore_index={ignore_index}; check num_classes and the labels.'
         )
     if keep:
