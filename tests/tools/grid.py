@@ -233,13 +233,13 @@ def page() -> str:
     """Return the documentation page of the grid, Markdown."""
     return (
         '# What the tools accept\n\n'
-        'This page lists the models and files with which every tool is tested. Each cell of the '
-        'tables is a test (`tests/tools/test_grid.py`); `python tests/tools/grid.py` generates the '
-        'page.\n\n'
+        'This page lists the models and files with which every tool is tested. Each cell of the\n'
+        'tables is a test in `tests/tools/test_grid.py`; `python tests/tools/grid.py` generates\n'
+        'the page.\n\n'
         '## Models\n\n'
-        'Training, testing (`--tta`, `--published-tta`, `--out`, `--show-dir`), prediction, '
-        'the demo page, the report, ONNX export and the inspection of data sets accept these '
-        'models, unless the last column names a tool.\n\n'
+        'Training, testing (`--tta`, `--published-tta`, `--out`, `--show-dir`), prediction, the\n'
+        'demo page, the report, ONNX export and the inspection of data sets accept these models, '
+        'unless the\nlast column names a tool.\n\n'
         + _table(
             ['model', 'classes', 'channels', 'refused by'],
             [
@@ -253,8 +253,8 @@ def page() -> str:
             ],
         )
         + '\n## Images\n\n'
-        'Images are labelled as an image viewer shows them; transparency is ignored, and 16 bits '
-        'are reduced to 8. `infer.py` skips files that it cannot use, lists them and exits with '
+        'Images are labelled as an image viewer shows them; transparency is ignored, and 16 bits\n'
+        'are reduced to 8. `infer.py` skips files that it cannot use, lists them and exits with\n'
         'status 1; the other tools name the file and exit with status 2.\n\n'
         + _table(
             ['image', 'models for 3 or 1 channels', 'models for 4 channels'],
