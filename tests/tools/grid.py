@@ -52,6 +52,7 @@ def _norm(norm_type: str, **arguments: Any) -> dict[str, Any]:
 def _reading(color_type: str, channels: int) -> dict[str, Any]:
     return {
         'model.backbone.in_channels': channels,
+        'model.data_preprocessor.type': 'ChannelsPreProcessor',
         'model.data_preprocessor.bgr_to_rgb': False,
         'model.data_preprocessor.mean': [120.0] * channels,
         'model.data_preprocessor.std': [60.0] * channels,
