@@ -42,6 +42,7 @@ from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
 from mmseg_encnet.running.rehearsal.loops import check_evaluation_loop, check_train_loop
 from mmseg_encnet.running.rehearsal.validation import why_not_evaluated
+from mmseg_encnet.running.score_needs import drop_scores
 from mmseg_encnet.running.tracking import check_backend
 
 # In PyTorch's message if a parameter has no gradient in a process group.
@@ -120,12 +121,14 @@ class EncNetRunner(Runner):
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         loop = super().build_val_loop(loop)
         check_evaluation_loop(loop, 'val')
+        drop_scores(self.model, loop.evaluator)
         return loop
 
     @_built_from('test_cfg, test_dataloader or test_evaluator')
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         loop = super().build_test_loop(loop)
         check_evaluation_loop(loop, 'test')
+        drop_scores(self.model, loop.evaluator)
         return loop
 
     @_built_from('visualizer')

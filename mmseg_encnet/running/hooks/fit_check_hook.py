@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
 from mmseg_encnet.checkpoints.fit import check_fits, leave_out_classifiers, plain_state_dict
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.running.score_needs import unwrapped
 
 # Entry of the config.
 STRICT = 'load_from_strict'
@@ -30,7 +30,7 @@ class FitCheckHook(Hook):
         Raises:
             UserError: A head has too few outputs.
         """
-        model = _segmentor(runner.model)
+        model = unwrapped(runner.model)
         loops = (runner._train_loop, runner._val_loop, runner._test_loop)
         for dataset in [loop.dataloader.dataset for loop in loops if isinstance(loop, BaseLoop)]:
             num_labels = len(dataset.metainfo.get('classes') or ())
@@ -49,7 +49,7 @@ class FitCheckHook(Hook):
         # Runner.train builds its loop before it loads; in a test it is still a config.
         training = isinstance(runner._train_loop, BaseLoop)
         strict = runner.cfg.get(STRICT, False)
-        model = _segmentor(runner.model)
+        model = unwrapped(runner.model)
         if training and not runner._resume and not strict and isinstance(checkpoint, dict):
             left_out = leave_out_classifiers(model, checkpoint)
             if left_out:
@@ -59,10 +59,3 @@ class FitCheckHook(Hook):
                     f'{STRICT}=True to refuse such a checkpoint.'
                 )
         check_fits(model, plain_state_dict(checkpoint), whole=not training or strict)
-
-
-def _segmentor(model: nn.Module) -> nn.Module:
-    """Return the segmentor inside the wrappers of distributed runs and test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
