@@ -9,8 +9,8 @@ from copy import deepcopy
 import pytest
 import torch
 from mmengine.config import ConfigDict
-from mmseg.registry import MODELS
 from mmseg.models.segmentors import SegTTAModel
+from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_encnet.models import ContextTTAModel, PublishedTTAModel

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmseg_encnet.checkpoints.fit import check_fits, leave_out_classifiers, plain_state_dict
@@ -58,4 +60,24 @@ class FitCheckHook(Hook):
                     f'but {", ".join(left_out)}, which keep their initialisation; set '
                     f'{STRICT}=True to refuse such a checkpoint.'
                 )
+            else:
+                _warn_of_other_classes(runner, checkpoint)
         check_fits(model, plain_state_dict(checkpoint), whole=not training or strict)
+
+
+def _warn_of_other_classes(runner: Runner, checkpoint: dict) -> None:
+    """Warn if a checkpoint was trained for as many classes with other names."""
+    trained: Any = checkpoint
+    for key in ('meta', 'dataset_meta', 'classes'):
+        trained = trained.get(key) if isinstance(trained, dict) else None
+    names = runner.train_loop.dataloader.dataset.metainfo.get('classes')
+    if not isinstance(trained, (list, tuple)) or not names:
+        return
+    differing = [index for index, pair in enumerate(zip(trained, names)) if pair[0] != pair[1]]
+    if len(trained) == len(names) and differing:
+        index = differing[0]
+        runner.logger.warning(
+            f'{runner._load_from} has as many classes as the data with other names (class {index} '
+            f'is {trained[index]!r}, in the data {names[index]!r}): its classifiers are kept and '
+            'trained on.'
+        )
