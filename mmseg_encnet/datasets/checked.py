@@ -282,9 +282,9 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
                     # Of tifffile, which decodes more.
                     continue
                 return (
-                    f'image file {path} cannot be decoded; replace it or, if it has more than four '
-                    "channels, set imdecode_backend='tifffile' and color_type='unchanged' of "
-                    'LoadImageFromFile.'
+                    f'image file {path} cannot be decoded; replace it or, if it has 32 bits or '
+                    "more than four channels, set imdecode_backend='tifffile' and "
+                    "color_type='unchanged' of LoadImageFromFile."
                 )
             return f'{kind} file {path} cannot be decoded as an image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
@@ -316,12 +316,13 @@ def too_dark(path: str, pixels: np.ndarray) -> str | None:
     if pixels.dtype != np.uint8 or pixels.max() >= _DARK // 256 or not fileio.exists(path):
         return None
     values = mmcv.imfrombytes(fileio.get(path), flag='unchanged')
-    if values.dtype != np.uint16 or not 0 < values.max() < _DARK:
+    # None for arrays.
+    if values is None or values.dtype not in (np.int16, np.uint16) or not 0 < values.max() < _DARK:
         return None
     return (
         f'image {path} has 16-bit values from {values.min()} to {values.max()}, which are nearly '
         f'black in 8 bits; multiply them by {65536 // 2 ** int(values.max()).bit_length()} to '
-        'use the whole range from 0 to 65535.'
+        'use the whole range from 0 to 65535 of unsigned integers.'
     )
 
 

@@ -34,6 +34,7 @@ from mmseg_encnet.models.decode_heads import EncodingHead
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
+from mmseg_encnet.predicting.inputs import IMAGE_SUFFIXES
 
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
@@ -214,6 +215,14 @@ def _with_labels_by_parts(model_cfg: Mapping[str, Any]) -> Mapping[str, Any]:
     if kinds[0] is EncoderDecoder and not issubclass(kinds[1], EncodingHead):
         return dict(model_cfg, type=ContextEncoderDecoder)
     return model_cfg
+
+
+def image_suffixes(cfg: Config) -> Sequence[str]:
+    """Return the suffixes of the images that the test pipeline of a config loads."""
+    steps = _leaf(cfg.test_dataloader.dataset).pipeline
+    kinds = [str(getattr(step['type'], '__name__', step['type'])) for step in steps]
+    arrays = any(kind.endswith('LoadImageFromNpyFile') for kind in kinds)
+    return ('.npy',) if arrays else IMAGE_SUFFIXES
 
 
 def suppress_absent_classes(cfg: Config, threshold: float) -> None:

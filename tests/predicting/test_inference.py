@@ -118,6 +118,11 @@ def test_dark_images_of_16_bits(suffix, tiny_options, tmp_path):
     cv2.imwrite(str(path), values)
     with pytest.warns(UserWarning, match=f'{path} has 16-bit values from 0 to 4000, .* by 16 '):
         segmentor.load(path)
+    if suffix == 'tif':
+        # Signed integers.
+        cv2.imwrite(str(path), values.astype(np.int16))
+        with pytest.warns(UserWarning, match='has 16-bit values from 0 to 4000'):
+            segmentor.load(path)
     cv2.imwrite(str(path), values * 16)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
