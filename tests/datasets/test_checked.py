@@ -7,7 +7,7 @@ import pytest
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmseg_encnet.datasets.checked import build_checked_dataset
+from mmseg_encnet.datasets.checked import build_checked_dataset, too_dark
 from mmseg_encnet.datasets.occurrence import find_occurrence
 from mmseg_encnet.errors import UserError
 
@@ -96,3 +96,9 @@ def test_class_names_of_another_data_set(metainfo, words, tmp_path):
     with pytest.raises(UserError) as refused:
         build_checked_dataset(dataset_cfg(tmp_path, {}, **options))
     assert words in str(refused.value)
+
+
+def test_dark_arrays_are_no_images_of_16_bits(tmp_path):
+    pixels = np.full((30, 40, 3), 9, np.uint8)
+    np.save(tmp_path / 'a.npy', pixels)
+    assert too_dark(str(tmp_path / 'a.npy'), pixels) is None
