@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -178,7 +178,7 @@ class MergedScoreMap:
         for index, view in enumerate(self.views):
             part = view.scores(classes)
             whole = len(part) == self.num_classes
-            log_sum = _log_sum(lambda part=part: [part]) if whole else self._log_sum(index)
+            log_sum = _log_sum(partial(iter, (part,))) if whole else self._log_sum(index)
             part = part.to(log_sum.dtype).sub_(log_sum)
             merged = part if merged is None else torch.logaddexp(merged, part, out=merged)
             # Freed before the next part is computed.
@@ -193,9 +193,7 @@ class MergedScoreMap:
     def _log_sum(self, index: int) -> Tensor:
         if not self._log_sums:
             parts = class_parts(self.num_classes, self.size)
-            self._log_sums = [
-                _log_sum(lambda view=view: map(view.scores, parts)) for view in self.views
-            ]
+            self._log_sums = [_log_sum(partial(map, view.scores, parts)) for view in self.views]
         return self._log_sums[index]
 
 
