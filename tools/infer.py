@@ -64,7 +64,8 @@ def main() -> int:
     cfg = load_config(args.config, args.cfg_options)
     if args.presence_threshold is not None:
         predicting.suppress_absent_classes(cfg, args.presence_threshold)
-    entries = predicting.find_inputs(args.inputs, args.out_dir)
+    suffixes = predicting.image_suffixes(cfg)
+    entries = predicting.find_inputs(args.inputs, args.out_dir, suffixes)
     segmentor = predicting.load_segmentor(cfg, args.checkpoint, args.device)
     total = sum(entry.num_images for entry in entries)
     with predicting.PredictionWriter(args.out_dir, segmentor, args.overlays, args.sheets) as writer:

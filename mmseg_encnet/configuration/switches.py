@@ -9,9 +9,6 @@ from mmengine.config import Config
 
 from mmseg_encnet.errors import UserError
 
-# Metrics that do not read ``seg_logits``.
-_METRICS_OF_LABELS = ('CityscapesMetric', 'IoUMetric', 'PresenceMetric', 'TwinPixelAccuracy')
-
 
 def use_mixed_precision(cfg: Config) -> None:
     """Switch the training of a config to automatic mixed precision.
@@ -49,16 +46,6 @@ def use_test_time_augmentation(cfg: Config, prefix: str = '') -> None:
     model, pipeline = (cfg[key] for key in keys)
     cfg.test_dataloader.dataset.pipeline = pipeline
     cfg.model = dict(model, module=cfg.model)
-
-
-def drop_scores(cfg: Config) -> None:
-    """Let a test predict labels without the scores of all classes, unless a metric may read them.
-
-    An explicit ``test_cfg.keep_seg_logits`` of the segmentor is kept.
-    """
-    if all(evaluator['type'] in _METRICS_OF_LABELS for evaluator in _test_evaluators(cfg)):
-        segmentor = cfg.model.get('module', cfg.model)
-        segmentor.test_cfg = dict(dict(keep_seg_logits=False), **(segmentor.get('test_cfg') or {}))
 
 
 def save_predictions(cfg: Config, out_dir: str) -> None:

@@ -7,7 +7,7 @@ worker process, and a label value outside the classes as a failed assertion on t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,15 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from mmseg_encnet.datasets.loading import check_loader
-from mmseg_encnet.datasets.orientation import check_orientation, quarter_turn, says_orientation
+from mmseg_encnet.datasets.orientation import (
+    check_orientation,
+    loaded_size,
+    quarter_turn,
+    says_orientation,
+)
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, first_line
 
 # Images whose values all fit in 14 bits look nearly black in 8.
 _DARK = 2**14
@@ -44,7 +49,8 @@ class CheckedPipeline(Compose):
     """The pipeline of a data set, with a check of every label as it is loaded.
 
     Later steps such as padding and cropping would hide that a label differs in size from its image
-    or contains values outside the classes.
+    or contains values outside the classes. If the image is not loaded before its label, the size is
+    that in the header of its file.
 
     Args:
         dataset: Data set with ``metainfo['classes']`` and ``ignore_index``.
@@ -59,6 +65,7 @@ class CheckedPipeline(Compose):
         orientation_stated: bool = True,
     ) -> None:
         super().__init__(dataset.pipeline.transforms if transforms is None else transforms)
+        self.loaders = dataset.pipeline.transforms
         self.orientation_stated = orientation_stated
         self.dataset_name = type(dataset).__name__
         self.num_classes = len(dataset.metainfo.get('classes') or ())
@@ -89,7 +96,10 @@ class CheckedPipeline(Compose):
             if not loaded and 'gt_seg_map' in data:
                 loaded = True
                 data['gt_seg_map'] = _unsqueezed(data['gt_seg_map'], files)
-                self._check_label(data['gt_seg_map'], data.get('ori_shape'), files)
+                shape = data.get('ori_shape')
+                if 'img' not in data:
+                    shape = loaded_size(files.get('img_path'), self.loaders)
+                self._check_label(data['gt_seg_map'], shape, files)
         samples = data.get('data_samples') if isinstance(data, Mapping) else None
         # Test-time augmentation loads the label inside its own transform, once per view and without
         # resizing it.
@@ -139,10 +149,10 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
     """Build a data set from its config, with the checks of :class:`CheckedPipeline`.
 
     Raises:
-        UserError: The folder of the data set is missing or contains no images, or a package that
-            decodes them is not installed.
+        UserError: The folder of the data set is missing or contains no images, its class names or
+            other arguments are invalid, or a package that decodes its images is not installed.
     """
-    for part in _leaf_configs(cfg):
+    for part in leaf_configs(cfg):
         check_loader(part.get('pipeline') or ())
         root = part.get('data_root')
         if root and not fileio.exists(root):
@@ -156,6 +166,15 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
         dataset = DATASETS.build(cfg)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
+    except UserError:
+        raise
+    except ValueError as error:
+        # Of the class names or the palette.
+        reason = _which_classes_are_unknown(cfg) or (
+            f'data set {_place(cfg)} cannot be built: {first_line(error)}; correct its metainfo or '
+            'its other arguments.'
+        )
+        raise UserError(reason) from error
     except (AssertionError, FileNotFoundError) as error:
         _check_transforms(cfg)
         reason = ' '.join(str(error).split()) or 'its image folder or list of images is missing'
@@ -163,7 +182,7 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
             f'data set {_place(cfg)} cannot be opened: {reason}; check data_root, '
             'data_prefix and ann_file.'
         ) from error
-    for leaf, part in zip(leaf_datasets(dataset), _leaf_configs(cfg)):
+    for leaf, part in zip(leaf_datasets(dataset), leaf_configs(cfg)):
         if len(leaf) == 0:
             raise UserError(
                 f'data set {_place(cfg)} contains no images ending in '
@@ -174,6 +193,26 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
         stated = says_orientation(part.get('pipeline'))
         leaf.pipeline = CheckedPipeline(leaf, orientation_stated=stated)
     return dataset
+
+
+def _which_classes_are_unknown(cfg: dict[str, Any]) -> str | None:
+    """Return the sentence for class names that a data set class does not have."""
+    for part in leaf_configs(cfg):
+        kind = DATASETS.get(part['type']) if isinstance(part['type'], str) else part['type']
+        known = kind.METAINFO.get('classes') or ()
+        given = (part.get('metainfo') or {}).get('classes') or ()
+        unknown = [name for name in given if name not in known]
+        if known and unknown:
+            return (
+                f'got metainfo.classes of {part["type"]} with {_listed(unknown)}, expected some of '
+                f"its classes ({_listed(known)}); use type='BaseSegDataset' for labels of other "
+                'classes.'
+            )
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ', '.join(map(repr, names[:5])) + f' and {len(names) - 5} more' * (len(names) > 5)
 
 
 def _converter(cfg: dict[str, Any]) -> str | None:
@@ -243,9 +282,9 @@ def what_is_broken(files: dict[str, str], error: Exception) -> str:
                     # The error is tifffile's, which decodes more formats than OpenCV.
                     continue
                 return (
-                    f'image file {path} cannot be decoded; replace it or, if it has more than four '
-                    "channels, set imdecode_backend='tifffile' and color_type='unchanged' of "
-                    'LoadImageFromFile.'
+                    f'image file {path} cannot be decoded; replace it or, if it has 32 bits or '
+                    "more than four channels, set imdecode_backend='tifffile' and "
+                    "color_type='unchanged' of LoadImageFromFile."
                 )
             return f'{kind} file {path} cannot be decoded as an image; replace it.'
     reason = ' '.join((str(error) or type(error).__name__).split())
@@ -277,12 +316,13 @@ def too_dark(path: str, pixels: np.ndarray) -> str | None:
     if pixels.dtype != np.uint8 or pixels.max() >= _DARK // 256 or not fileio.exists(path):
         return None
     values = mmcv.imfrombytes(fileio.get(path), flag='unchanged')
-    if values.dtype != np.uint16 or not 0 < values.max() < _DARK:
+    # None for arrays.
+    if values is None or values.dtype not in (np.int16, np.uint16) or not 0 < values.max() < _DARK:
         return None
     return (
         f'image {path} has 16-bit values from {values.min()} to {values.max()}, which are nearly '
         f'black in 8 bits; multiply them by {65536 // 2 ** int(values.max()).bit_length()} to '
-        'use the whole range from 0 to 65535.'
+        'use the whole range from 0 to 65535 of unsigned integers.'
     )
 
 
@@ -313,7 +353,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _check_transforms(cfg: dict[str, Any]) -> None:
     """Report a transform that cannot be built, for which the toolbox has bare assertions."""
-    for part in _leaf_configs(cfg):
+    for part in leaf_configs(cfg):
         for index, step in enumerate(part.get('pipeline', ())):
             try:
                 TRANSFORMS.build(step)
@@ -326,14 +366,15 @@ def _check_transforms(cfg: dict[str, Any]) -> None:
                 ) from error
 
 
-def _leaf_configs(cfg: dict[str, Any]):
+def leaf_configs(cfg: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the configs of the data sets inside wrappers, in the order of `leaf_datasets`."""
     nested = cfg.get('datasets') or ([cfg['dataset']] if 'dataset' in cfg else [])
     if not nested:
         yield cfg
     for part in nested:
-        yield from _leaf_configs(part)
+        yield from leaf_configs(part)
 
 
 def _place(cfg: dict[str, Any]) -> str:
-    first = next(_leaf_configs(cfg))
+    first = next(leaf_configs(cfg))
     return f'{first["type"]} at {first.get("data_root") or "its data_prefix"}'

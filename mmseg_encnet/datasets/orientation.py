@@ -7,7 +7,7 @@ pixels. A quarter turn changes the size of the image; the other orientations do 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mmseg_encnet.errors import UserError
 _TAG = 0x0112
 # Orientations that keep the size.
 _SAME_SIZE = {2: 'mirrored', 3: 'rotated by 180 degrees', 4: 'upside down'}
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def exif_orientation(path: str | None) -> int:
@@ -34,6 +35,36 @@ def exif_orientation(path: str | None) -> int:
             return int(image.getexif().get(_TAG, 1))
     except (OSError, ValueError, SyntaxError, TypeError):
         return 1
+
+
+def loaded_size(path: str | None, steps: Iterable[Any]) -> tuple[int, int] | None:
+    """Return height and width with which a pipeline loads an image, from the header of its file.
+
+    Args:
+        path: The image.
+        steps: Transforms of the pipeline.
+
+    Returns:
+        None for files and loaders whose pixels may have another size than the header says.
+    """
+    loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
+    if loader is None or loader.imdecode_backend == 'tifffile':
+        return None
+    if path is None or not Path(path).is_file():
+        return None
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            jpeg = image.format == 'JPEG'
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    if exif_orientation(path) not in _QUARTER_TURNS:
+        return height, width
+    # Decoders differ in the other formats whose orientation they know.
+    if not jpeg:
+        return None
+    stored = loader.color_type == 'unchanged' or loader.color_type.endswith('ignore_orientation')
+    return (height, width) if stored else (width, height)
 
 
 def says_orientation(pipeline: Any) -> bool:
@@ -89,7 +120,7 @@ def check_orientations(dataset: Any, limit: int = 1000) -> None:
 def quarter_turn(image: str | None) -> str:
     """Return the remedy for a label of another size if the image is rotated by 90 degrees."""
     orientation = exif_orientation(image)
-    if orientation not in (5, 6, 7, 8):
+    if orientation not in _QUARTER_TURNS:
         return 'convert it again.'
     return (
         f'the image has the EXIF orientation {orientation}: if labels follow the stored pixels, '

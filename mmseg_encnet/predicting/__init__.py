@@ -9,6 +9,7 @@ from mmseg_encnet.predicting.outputs import PredictionWriter, write_predictions
 from mmseg_encnet.predicting.segmentor import (
     LoadedImage,
     Segmentor,
+    image_suffixes,
     load_segmentor,
     suppress_absent_classes,
 )
@@ -21,6 +22,7 @@ __all__ = [
     'Segmentor',
     'Video',
     'find_inputs',
+    'image_suffixes',
     'load_segmentor',
     'suppress_absent_classes',
     'write_predictions',

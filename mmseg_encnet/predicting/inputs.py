@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +114,11 @@ class Video:
             capture.release()
 
 
-def find_inputs(entries: Iterable[str | Path], out_dir: Path) -> list[ImageFile | Video]:
+def find_inputs(
+    entries: Iterable[str | Path],
+    out_dir: Path,
+    suffixes: Sequence[str] = IMAGE_SUFFIXES,
+) -> list[ImageFile | Video]:
     """List the images and videos to predict, with the relative paths of their labels.
 
     Args:
@@ -122,6 +126,7 @@ def find_inputs(entries: Iterable[str | Path], out_dir: Path) -> list[ImageFile 
             patterns such as ``photos/**/*.jpg``. Subfolders of a folder, or of the part of a
             pattern before its first wildcard, are kept in the output.
         out_dir: Output folder; skipped if it is inside a searched folder.
+        suffixes: Lower-case suffixes of the images in folders and patterns.
 
     Raises:
         UserError: An entry does not exist or contains nothing to predict, a video cannot be
@@ -129,7 +134,7 @@ def find_inputs(entries: Iterable[str | Path], out_dir: Path) -> list[ImageFile 
     """
     found: dict[Path, ImageFile | Video] = {}
     for entry in map(str, entries):
-        for path, relative in _expand(entry, out_dir):
+        for path, relative in _expand(entry, out_dir, suffixes):
             is_video = path.suffix.lower() in VIDEO_SUFFIXES
             target = relative.with_suffix('' if is_video else '.png')
             if target in found:
@@ -146,16 +151,16 @@ def find_inputs(entries: Iterable[str | Path], out_dir: Path) -> list[ImageFile 
     return list(found.values())
 
 
-def _expand(entry: str, out_dir: Path) -> list[tuple[Path, Path]]:
+def _expand(entry: str, out_dir: Path, images: Sequence[str]) -> list[tuple[Path, Path]]:
     """Return the files of one entry, each with its path relative to the entry's root."""
     path = Path(entry)
     if path.is_file():
         return [(path, Path(path.name))]
     if path.is_dir():
-        suffixes, root, candidates = IMAGE_SUFFIXES, path, path.rglob('*')
+        suffixes, root, candidates = tuple(images), path, path.rglob('*')
         problem = f'folder {entry} contains no images'
     elif any(map(_is_wild, path.parts)):
-        suffixes, (root, pattern) = IMAGE_SUFFIXES + VIDEO_SUFFIXES, _split(path)
+        suffixes, (root, pattern) = (*images, *VIDEO_SUFFIXES), _split(path)
         candidates = root.glob(pattern)
         problem = f'pattern {entry!r} matches no images or videos'
     else:

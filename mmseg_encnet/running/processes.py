@@ -14,7 +14,6 @@ from mmengine.config import Config
 from torch import distributed
 
 from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
-from mmseg_encnet.configuration.switches import drop_scores
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
 
@@ -80,7 +79,6 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint on a config's test set and return the metrics."""
     cfg.load_from = checkpoint_name(checkpoint, cfg.filename)
     cfg.resume = False
-    drop_scores(cfg)
     with _process_group(cfg):
         return EncNetRunner.from_cfg(cfg).test()
 

@@ -40,8 +40,13 @@ from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.label_type_hook import LabelTypeHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
-from mmseg_encnet.running.rehearsal.loops import check_evaluation_loop, check_train_loop
+from mmseg_encnet.running.rehearsal.loops import (
+    check_evaluation_loop,
+    check_scheduler_ranges,
+    check_train_loop,
+)
 from mmseg_encnet.running.rehearsal.validation import why_not_evaluated
+from mmseg_encnet.running.score_needs import drop_scores
 from mmseg_encnet.running.tracking import check_backend
 
 # In PyTorch's message if a parameter has no gradient in a process group.
@@ -107,8 +112,13 @@ class EncNetRunner(Runner):
     set_randomness = _built_from('randomness')(Runner.set_randomness)
     build_model = _built_from('model')(Runner.build_model)
     build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
-    build_param_scheduler = _built_from('param_scheduler')(Runner.build_param_scheduler)
     scale_lr = _built_from('auto_scale_lr')(Runner.scale_lr)
+
+    @_built_from('param_scheduler')
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        if isinstance(self._train_loop, BaseLoop):
+            check_scheduler_ranges(scheduler, self._train_loop)
+        return super().build_param_scheduler(scheduler)
 
     @_built_from('train_cfg or train_dataloader')
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -120,12 +130,14 @@ class EncNetRunner(Runner):
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         loop = super().build_val_loop(loop)
         check_evaluation_loop(loop, 'val')
+        drop_scores(self.model, loop.evaluator)
         return loop
 
     @_built_from('test_cfg, test_dataloader or test_evaluator')
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         loop = super().build_test_loop(loop)
         check_evaluation_loop(loop, 'test')
+        drop_scores(self.model, loop.evaluator)
         return loop
 
     @_built_from('visualizer')

@@ -38,7 +38,16 @@ def address(tmp_path, tiny_options, monkeypatch) -> str:
     listener.server_close()
 
 
-@pytest.mark.parametrize('tool, rest', [('test', ()), ('infer', INFER)], ids=['test', 'infer'])
+@pytest.mark.parametrize(
+    'tool, rest',
+    [
+        ('test', ()),
+        ('test', ('--tta',)),
+        ('infer', INFER),
+        ('model_converters/export_onnx', ('model.onnx',)),
+    ],
+    ids=['test', 'tta', 'infer', 'export'],
+)
 def test_tools_accept_an_address(tool, rest, address, run_tool, tiny_options, tmp_path):
     result = run_tool(tool, MSRC21, f'{address}/a/latest.pth', *rest, options=tiny_options)
     assert result.status == 0, result.err

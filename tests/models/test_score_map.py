@@ -9,10 +9,11 @@ from copy import deepcopy
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_encnet.models import PublishedTTAModel
+from mmseg_encnet.models import ContextTTAModel, PublishedTTAModel
 from mmseg_encnet.models.segmentors import score_map
 from mmseg_encnet.models.segmentors.score_map import label_by_parts
 
@@ -117,6 +118,50 @@ def test_published_evaluation(head):
     assert torch.equal(parts.pred_sem_seg.data, whole.pred_sem_seg.data)
 
 
+@pytest.mark.parametrize(
+    'head, options',
+    [
+        (ENCODING, {}),
+        (ENCODING, dict(num_classes=2)),
+        (ENCODING, dict(num_classes=2, out_channels=1, threshold=0.4)),
+        (FCN, {}),
+    ],
+    ids=['encoding', 'two classes', 'one score', 'FCN'],
+)
+@pytest.mark.parametrize(
+    'test_cfg', [dict(mode='whole', presence_threshold=0.5), SLIDE], ids=['whole', 'slide']
+)
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+@torch.no_grad()
+def test_test_time_augmentation(head, options, test_cfg, memory_format):
+    if head is FCN:
+        test_cfg = dict(test_cfg, presence_threshold=None)
+    model = ContextTTAModel(build(head, test_cfg, **options)).to(memory_format=memory_format)
+    stock = SegTTAModel(deepcopy(model.module))
+    inputs = [[torch.randn(3, size, 64)] for size in (48, 64)]
+
+    def run(merger, keep):
+        metas = dict(ori_shape=(150, 97), keep_seg_logits=keep, img_path='')
+        metas['flip_direction'] = 'horizontal'
+        samples = [
+            [SegDataSample(metainfo=dict(metas, img_shape=image.shape[1:], flip=flip))]
+            for (image,), flip in zip(inputs, (False, True))
+        ]
+        return merger.test_step(dict(inputs=inputs, data_samples=samples))[0]
+
+    kept, found = run(model, True), run(model, False)
+    assert 'seg_logits' in kept and 'seg_logits' not in found
+    assert torch.equal(found.pred_sem_seg.data, kept.pred_sem_seg.data)
+    assert len(found.pred_sem_seg.data.unique()) > 1 or 'num_classes' in options
+    if 'out_channels' not in options and not test_cfg.get('presence_threshold'):
+        # Only classes of the same probability, up to rounding, may change places.
+        probability = kept.seg_logits.data.exp()
+        one, other = (
+            probability.gather(0, sample.pred_sem_seg.data) for sample in (found, run(stock, True))
+        )
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize('num_classes', [1, 3, 4, 7, 8, 21])
 def test_ties_and_nan_as_in_argmax(num_classes):
     generator = torch.Generator().manual_seed(0)
@@ -135,23 +180,40 @@ import sys
 import torch
 
 from mmseg_encnet.models.segmentors import ScoreMap
+from mmseg_encnet.models.segmentors import score_map as module
+from mmseg_encnet.models.segmentors.score_map import MergedScoreMap
 from mmseg_encnet.models.segmentors.windows import place_windows
 
 size = (48, 64)
 logits = torch.randn(1, 150, *size)
 windows = place_windows(size, size, size, shift_last=True)
-meta = dict(ori_shape=(1000, 1500))
+size_of_image = tuple(map(int, sys.argv[2:]))
+meta = dict(ori_shape=size_of_image)
 torch.zeros(1).exp()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 score_map = ScoreMap([logits], windows, size, meta, False)
-assert score_map.labels().shape == (1, 1000, 1500)
+if sys.argv[1] == 'merged':
+    module.PART_BYTES = 2**25
+    score_map = MergedScoreMap([score_map] * 3)
+assert score_map.labels().shape == (1, *size_of_image)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_memory_does_not_grow_with_the_classes():
-    # All scores of these 1.5 megapixels would take 0.8 GiB.
+@pytest.mark.parametrize(
+    'views, size, limit',
+    [
+        # All scores would take 0.8 GiB.
+        ('one', (1000, 1500), 0.45),
+        # All scores would take 0.2 GiB per view.
+        ('merged', (500, 750), 0.15),
+    ],
+)
+def test_memory_does_not_grow_with_the_classes(views, size, limit):
     result = subprocess.run(
-        [sys.executable, '-c', MEASURE], capture_output=True, text=True, check=True
+        [sys.executable, '-c', MEASURE, views, *map(str, size)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert int(result.stdout.split()[-1]) / 2**20 < 0.45
+    assert int(result.stdout.split()[-1]) / 2**20 < limit

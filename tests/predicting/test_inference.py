@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,23 @@ def test_unsuitable_images_do_not_end_a_prediction(run_tool, tiny_options, tmp_p
     assert [json.loads(line)['labels'] for line in records] == ['a.png', 'z.png']
 
 
+def test_labels_of_the_toolbox_without_all_scores(tiny_options, tmp_path):
+    head = dict(_delete_=True, type='FCNHead', in_channels=64, in_index=3, channels=8)
+    options = {key: value for key, value in tiny_options.items() if '.decode_head.' not in key}
+    options |= {'model.type': 'EncoderDecoder', 'model.decode_head': dict(head, num_classes=21)}
+    cfg = load_config(str(MSRC21), options)
+    torch.manual_seed(0)
+    stock = MODELS.build(cfg.model).eval()
+    torch.nn.init.normal_(stock.decode_head.conv_seg.weight)
+    torch.save(stock.state_dict(), tmp_path / 'tiny.pth')
+    segmentor = predicting.load_segmentor(cfg, str(tmp_path / 'tiny.pth'), 'cpu')
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    found = segmentor.predict(image)
+    expected = replace(segmentor, model=stock).predict(image)
+    assert 'seg_logits' in expected and 'seg_logits' not in found
+    assert torch.equal(found.pred_sem_seg.data, expected.pred_sem_seg.data)
+
+
 @pytest.mark.parametrize('suffix', ['png', 'tif'])
 def test_dark_images_of_16_bits(suffix, tiny_options, tmp_path):
     cfg = load_config(str(MSRC21), tiny_options)
@@ -118,6 +136,11 @@ def test_dark_images_of_16_bits(suffix, tiny_options, tmp_path):
     cv2.imwrite(str(path), values)
     with pytest.warns(UserWarning, match=f'{path} has 16-bit values from 0 to 4000, .* by 16 '):
         segmentor.load(path)
+    if suffix == 'tif':
+        # Signed integers.
+        cv2.imwrite(str(path), values.astype(np.int16))
+        with pytest.warns(UserWarning, match='has 16-bit values from 0 to 4000'):
+            segmentor.load(path)
     cv2.imwrite(str(path), values * 16)
     with warnings.catch_warnings():
         warnings.simplefilter('error')

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
-from mmseg.registry import MODELS
+from mmseg.registry import DATASETS, MODELS
 from tiny_setup import MSRC21
 from toolbox_state import clear_toolbox_state
 from torch import nn
@@ -80,3 +80,17 @@ def test_strict_initial_weights_are_complete(tiny_options, tmp_path):
     options['load_from_strict'] = True
     with pytest.raises(UserError, match=r'weights\.pth lacks \d+ of the model'):
         run_training(load_config(str(MSRC21), options, str(tmp_path / 'strict')))
+
+
+def test_other_class_names_are_named(tiny_options, tmp_path):
+    init_default_scope('mmseg')
+    names = list(DATASETS.get('MSRC21Dataset').METAINFO['classes'])
+    names[3:5] = names[4], names[3]
+    path = tmp_path / 'weights.pth'
+    weights = build(tiny_options).state_dict()
+    torch.save(dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=names))), path)
+    cfg = load_config(str(MSRC21), {**tiny_options, 'load_from': str(path)}, str(tmp_path / 'work'))
+    run_training(cfg)
+    log = ' '.join(next((tmp_path / 'work').glob('*/*.log')).read_text().split())
+    expected = f'(class 3 is {names[3]!r}, in the data {names[4]!r}): its classifiers are kept'
+    assert expected in log

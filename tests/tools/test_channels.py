@@ -108,7 +108,8 @@ def test_every_tool(case, run_tool, tiny_data, tmp_path):
     files = sorted((tiny_data / 'images' / 'val').iterdir())
     result = run_tool(
         'infer',
-        *(config, weights, *files, '--out-dir', 'labels', '--overlays', '--sheets'),
+        # The files of the folder, whatever their suffix.
+        *(config, weights, files[0].parent, '--out-dir', 'labels', '--overlays', '--sheets'),
         options=options,
     )
     assert result.status == 0, result.err

@@ -37,6 +37,7 @@ def prediction(
     maps: bool = True,
     presence: bool = True,
     name: str = 'class {}',
+    num_windows: int = 1,
 ) -> ContextPrediction:
     rng = np.random.default_rng(num_classes)
     scores = regions(rng, min(num_classes, 40), height, width)
@@ -55,11 +56,15 @@ def prediction(
         channels=np.array([500, 501, 502, 503, 504, 505]) if maps else None,
         channel_maps=regions(rng, 6, height, width) if maps else None,
         assignments=assignments / assignments.sum(axis=0) if maps else None,
+        num_windows=num_windows,
     )
 
 
 CASES = {
     'landscape': dict(),
+    'windows': dict(num_windows=12),
+    'windows in a panorama': dict(height=40, width=200, truth=False, num_windows=3),
+    'windows in a portrait': dict(height=160, width=110, truth=False, num_windows=3),
     'portrait': dict(height=160, width=110, num_classes=171, num_codes=64),
     'panorama': dict(height=20, width=200, num_classes=19, num_codes=32),
     'square': dict(height=100, width=100, num_classes=2, num_codes=1),
@@ -102,6 +107,8 @@ def test_sheet_is_legible_and_complete(case):
     shown = {text.get_text() for text in figure.findobj(Text)}
     parts = sheet_parts(context)
     assert {part.title for part in parts.values()} <= shown
+    seams = any('straight seams in the maps' in text for text in shown)
+    assert seams == (context.num_windows > 1)
     expected = {'image', 'prediction'}
     if context.truth is not None:
         expected |= {'truth', 'errors'}

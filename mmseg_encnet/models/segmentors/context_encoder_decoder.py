@@ -87,15 +87,26 @@ class ContextEncoderDecoder(EncoderDecoder):
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList = None) -> SampleList:
         """Predict a batch of images ``(B, 3, H, W)``; the class lists the added fields."""
-        metas: list[dict[str, Any] | None] = (
-            [None] * len(inputs)
-            if data_samples is None
-            else [data_sample.metainfo for data_sample in data_samples]
-        )
+        metas = _metas(inputs, data_samples)
         with_scores = [wants_scores(self, meta) for meta in metas]
-        encoding = isinstance(self.decode_head, EncodingHead)
-        if not encoding and all(with_scores):
+        if not isinstance(self.decode_head, EncodingHead) and all(with_scores):
             return super().predict(inputs, data_samples)
+        data_samples = self.predict_score_maps(inputs, data_samples)
+        for data_sample, with_score in zip(data_samples, with_scores):
+            self._label(data_sample, data_sample.score_map, with_score)
+            if 'gated_channels' not in data_sample:
+                del data_sample.score_map
+        return data_samples
+
+    def predict_score_maps(self, inputs: Tensor, data_samples: OptSampleList = None) -> SampleList:
+        """Predict a batch of images ``(B, 3, H, W)`` without labelling them.
+
+        Returns:
+            A sample for each image with the ``score_map``, the context and, on request, the context
+            maps, but neither ``pred_sem_seg`` nor ``seg_logits``.
+        """
+        metas = _metas(inputs, data_samples)
+        encoding = isinstance(self.decode_head, EncodingHead)
         by_default = self.test_cfg.get('context_maps', False)
         requested = [
             i
@@ -120,11 +131,9 @@ class ContextEncoderDecoder(EncoderDecoder):
                 self.align_corners,
                 getattr(self.decode_head, 'threshold', None),
             )
+            data_sample.set_data(dict(score_map=score_map))
             if self.out_channels == 1:
                 data_sample.set_metainfo(dict(score_threshold=self.decode_head.threshold))
-            if i in requested:
-                data_sample.set_data(dict(score_map=score_map))
-            self._label(data_sample, score_map, with_scores[i])
         for row, index in enumerate(requested):
             channels = _outer_channels(context['gate'][index])
             maps = average_maps(
@@ -216,6 +225,13 @@ class ContextEncoderDecoder(EncoderDecoder):
         num_channels = self.decode_head.channels
         maps = torch.cat([maps[:, channels], maps[:, num_channels:]], dim=1)
         return resize(maps, size, mode='bilinear', align_corners=self.align_corners, warning=False)
+
+
+def _metas(inputs: Tensor, data_samples: OptSampleList) -> list[dict[str, Any] | None]:
+    """Return the metainfo of each image, or None for images without samples."""
+    if data_samples is None:
+        return [None] * len(inputs)
+    return [data_sample.metainfo for data_sample in data_samples]
 
 
 def _outer_channels(gate: Tensor) -> Tensor:

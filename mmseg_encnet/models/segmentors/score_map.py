@@ -3,13 +3,16 @@
 The scores of all classes take gigabytes for a photograph: 7 GiB for 12 megapixels and 150 classes.
 Every step from the output of the head to the size of the image (upsampling, averaging over windows,
 cropping, mirroring, resizing) treats each class separately, so labels can be computed from a few
-classes at a time, and are the same, bit for bit.
+classes at a time, and are the same, bit for bit. The probabilities that test-time augmentation
+averages also need a sum over the classes, which is computed class by class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -39,6 +42,16 @@ def wants_scores(segmentor: BaseSegmentor, meta: Mapping[str, Any] | None) -> bo
     )
 
 
+def class_parts(num_classes: int, size: Sequence[int]) -> list[slice]:
+    """Divide classes into ranges whose scores ``(c, H, W)`` take ``PART_BYTES`` each."""
+    wanted = -(-num_classes * 4 * size[0] * size[1] // PART_BYTES)
+    count = max(min(wanted, num_classes // _FEWEST_CLASSES), 1)
+    return [
+        slice(int(classes[0]), int(classes[-1]) + 1)
+        for classes in torch.arange(num_classes).tensor_split(count)
+    ]
+
+
 def label_by_parts(
     scores: Callable[[slice], Tensor],
     num_classes: int,
@@ -56,17 +69,15 @@ def label_by_parts(
     Returns:
         ``(1, H, W)``, int64.
     """
-    wanted = -(-num_classes * 4 * size[0] * size[1] // PART_BYTES)
-    count = max(min(wanted, num_classes // _FEWEST_CLASSES), 1)
     best = labels = None
-    for classes in torch.arange(num_classes).tensor_split(count):
-        first, stop = int(classes[0]), int(classes[-1]) + 1
-        part = scores(slice(first, stop))
+    parts = class_parts(num_classes, size)
+    for classes in parts:
+        part = scores(classes)
         if absent is not None:
-            part = part.masked_fill(absent[first:stop, None, None], float('-inf'))
-        if count == 1:
+            part = part.masked_fill(absent[classes, None, None], float('-inf'))
+        if len(parts) == 1:
             return part.argmax(dim=0, keepdim=True)
-        for index, score in enumerate(part, first):
+        for index, score in enumerate(part, classes.start):
             if best is None or labels is None:
                 best, labels = score.clone(), torch.zeros_like(score, dtype=torch.int16)
                 continue
@@ -144,3 +155,62 @@ class ScoreMap:
         return resize(
             maps, size=size, mode='bilinear', align_corners=self.align_corners, warning=False
         )
+
+
+class MergedScoreMap:
+    """The logarithm of the mean of the class probabilities of several views of an image.
+
+    Logarithms prevent probabilities from underflowing to zero, where classes would tie.
+
+    Args:
+        views: At least one score map, all of the same size and number of classes, which is at
+            least 2.
+    """
+
+    def __init__(self, views: Sequence[ScoreMap]) -> None:
+        self.views = views
+        self.num_classes, self.size = views[0].num_classes, views[0].size
+        self._log_sums: list[Tensor] = []
+
+    def scores(self, classes: slice = _ALL) -> Tensor:
+        """Return the scores ``(c, H, W)`` of a range of classes, at least float32."""
+        merged = None
+        for index, view in enumerate(self.views):
+            part = view.scores(classes)
+            whole = len(part) == self.num_classes
+            log_sum = _log_sum(partial(iter, (part,))) if whole else self._log_sum(index)
+            part = part.to(log_sum.dtype).sub_(log_sum)
+            merged = part if merged is None else torch.logaddexp(merged, part, out=merged)
+            # Freed before the next part is computed.
+            del part
+        assert merged is not None, 'no views'
+        return merged.sub_(math.log(len(self.views)))
+
+    def labels(self, absent: Tensor | None = None) -> Tensor:
+        """Return the labels ``(1, H, W)``, int64; see :func:`label_by_parts`."""
+        return label_by_parts(self.scores, self.num_classes, self.size, absent)
+
+    def _log_sum(self, index: int) -> Tensor:
+        if not self._log_sums:
+            parts = class_parts(self.num_classes, self.size)
+            self._log_sums = [_log_sum(partial(map, view.scores, parts)) for view in self.views]
+        return self._log_sums[index]
+
+
+def _log_sum(parts: Callable[[], Iterable[Tensor]]) -> Tensor:
+    """Return the logarithm of the sum over the classes of the exponentials of their scores.
+
+    Args:
+        parts: Returns the scores of all classes in consecutive ranges ``(c, H, W)``.
+
+    Returns:
+        ``(H, W)``, at least float32; the same, bit for bit, for any division into parts.
+    """
+    peak = reduce(torch.maximum, (part.amax(dim=0) for part in parts()))
+    peak = peak.to(torch.promote_types(peak.dtype, torch.float32))
+    total = torch.zeros_like(peak)
+    for part in parts():
+        for score in part:
+            total += (score - peak).exp_()
+        del part, score
+    return total.log_().add_(peak)

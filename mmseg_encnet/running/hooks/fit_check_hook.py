@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmseg_encnet.checkpoints.fit import check_fits, leave_out_classifiers, plain_state_dict
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.running.score_needs import unwrapped
 
 # Entry of the config.
 STRICT = 'load_from_strict'
@@ -30,7 +32,7 @@ class FitCheckHook(Hook):
         Raises:
             UserError: A head has too few outputs.
         """
-        model = _segmentor(runner.model)
+        model = unwrapped(runner.model)
         loops = (runner._train_loop, runner._val_loop, runner._test_loop)
         for dataset in [loop.dataloader.dataset for loop in loops if isinstance(loop, BaseLoop)]:
             num_labels = len(dataset.metainfo.get('classes') or ())
@@ -49,7 +51,7 @@ class FitCheckHook(Hook):
         # Runner.train builds its loop before it loads; in a test it is still a config.
         training = isinstance(runner._train_loop, BaseLoop)
         strict = runner.cfg.get(STRICT, False)
-        model = _segmentor(runner.model)
+        model = unwrapped(runner.model)
         if training and not runner._resume and not strict and isinstance(checkpoint, dict):
             left_out = leave_out_classifiers(model, checkpoint)
             if left_out:
@@ -58,11 +60,24 @@ class FitCheckHook(Hook):
                     f'except {", ".join(left_out)}, which keep their initialisation; set '
                     f'{STRICT}=True to refuse such a checkpoint.'
                 )
+            else:
+                _warn_of_other_classes(runner, checkpoint)
         check_fits(model, plain_state_dict(checkpoint), whole=not training or strict)
 
 
-def _segmentor(model: nn.Module) -> nn.Module:
-    """Return the segmentor inside the wrappers of distributed runs and test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
+def _warn_of_other_classes(runner: Runner, checkpoint: dict) -> None:
+    """Warn if a checkpoint was trained for as many classes with other names."""
+    trained: Any = checkpoint
+    for key in ('meta', 'dataset_meta', 'classes'):
+        trained = trained.get(key) if isinstance(trained, dict) else None
+    names = runner.train_loop.dataloader.dataset.metainfo.get('classes')
+    if not isinstance(trained, (list, tuple)) or not names:
+        return
+    differing = [index for index, pair in enumerate(zip(trained, names)) if pair[0] != pair[1]]
+    if len(trained) == len(names) and differing:
+        index = differing[0]
+        runner.logger.warning(
+            f'{runner._load_from} has as many classes as the data with other names (class {index} '
+            f'is {trained[index]!r}, in the data {names[index]!r}): its classifiers are kept and '
+            'trained on.'
+        )

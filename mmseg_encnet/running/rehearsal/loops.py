@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import CheckpointHook
+from mmengine.optim.scheduler import ConstantParamScheduler, LinearParamScheduler
+from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import (
     BaseLoop,
     EpochBasedTrainLoop,
@@ -86,11 +88,54 @@ def check_schedule(runner: Runner) -> None:
         reason = 'has no epochs at whose end a scheduler or checkpoint hook could act'
     else:
         return
+    _warn_of_long_warm_up(runner)
     if changes:
         other = 'IterBasedTrainLoop' if isinstance(loop, EpochBasedTrainLoop) else _EPOCHS
         raise UserError(
             f'{type(loop).__name__} {reason}; set {" and ".join(changes)}, or use {other}.'
         )
+
+
+def check_scheduler_ranges(schedulers: Any, loop: BaseLoop) -> None:
+    """Check that every parameter scheduler begins before it ends, by default with training.
+
+    Args:
+        schedulers: The config of one or several schedulers.
+        loop: The training loop.
+
+    Raises:
+        UserError: One does not, as after a warm-up that is longer than the run.
+    """
+    for index, cfg in enumerate(_schedulers(schedulers)):
+        if not isinstance(cfg, dict):
+            continue
+        by_epoch = cfg.get('by_epoch', True)
+        length = loop.max_epochs if by_epoch else loop.max_iters
+        begin, end = cfg.get('begin', 0), cfg.get('end', length)
+        if isinstance(begin, int) and isinstance(end, int) and begin >= end:
+            unit = 'epoch' if by_epoch else 'iteration'
+            until = 'where training ends' if 'end' not in cfg else 'its end'
+            raise UserError(
+                f'param_scheduler.{index} ({cfg.get("type")}) begins at {unit} {begin}, expected '
+                f'a value below {end}, {until}; shorten the warm-up before it, or train longer.'
+            )
+
+
+def _warn_of_long_warm_up(runner: Runner) -> None:
+    """Warn of a warm-up that does not end before training does."""
+    for index, scheduler in enumerate(_schedulers(runner.param_schedulers)):
+        start = getattr(scheduler, 'start_factor', getattr(scheduler, 'factor', 1))
+        rises = isinstance(scheduler, (LinearParamScheduler, ConstantParamScheduler)) and (
+            start < getattr(scheduler, 'end_factor', 1)
+        )
+        length = runner.max_epochs if scheduler.by_epoch else runner.max_iters
+        if rises and scheduler.begin < length < scheduler.end < INF:
+            unit = 'epoch' if scheduler.by_epoch else 'iteration'
+            runner.logger.warning(
+                f'param_scheduler.{index} ({type(scheduler).__name__}) warms up until {unit} '
+                f'{scheduler.end}, but training ends at {length}: the {scheduler.param_name} never '
+                'reaches its full value; shorten the warm-up or train longer.'
+            )
 
 
 def _changes_for_epochs(runner: Runner) -> Iterator[str]:
@@ -114,6 +159,8 @@ def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
 
 
 def _schedulers(schedulers: Any) -> list[Any]:
+    if isinstance(schedulers, dict) and 'type' in schedulers:
+        return [schedulers]
     if isinstance(schedulers, dict):
         return [part for group in schedulers.values() for part in _schedulers(group)]
     return list(schedulers or ())

@@ -106,13 +106,20 @@ def _check_se_loss(key: str, head: nn.Module) -> None:
     scores = torch.randn(_BATCH, head.num_classes, generator=generator).to(device)
     presence = (torch.rand(scores.shape, generator=generator) < 0.5).float().to(device)
     try:
-        _check_scalar(loss(scores, presence))
+        value = loss(scores, presence)
+        _check_scalar(value)
     except _WHILE_COMPUTING as error:
         raise UserError(
             f'{type(loss).__name__} of model.{key}.loss_se_decode cannot be computed for '
             f'{head.num_classes} classes ({type_and_first_line(error)}); use a '
             'SemanticEncodingLoss.'
         ) from error
+    # Only a normalisation over the classes ignores a constant that all of them share.
+    if head.num_classes > 1 and torch.allclose(value, loss(scores + 4, presence), rtol=1e-4):
+        raise UserError(
+            f'{type(loss).__name__} of model.{key}.loss_se_decode lets the classes compete, but '
+            'an image can contain several; use a SemanticEncodingLoss, or set use_sigmoid=True.'
+        )
 
 
 def _check_scalar(loss: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmseg.structures import SegDataSample
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -35,7 +35,8 @@ def rehearse_validation(runner: Runner) -> None:
             scheduler monitors a metric that is not measured.
     """
     loop = runner.val_loop
-    if loop is None:
+    if loop is None or getattr(runner.train_loop, 'val_begin', 1) > _length(runner.train_loop):
+        _warn_of_no_validation(runner)
         return
     dataset = loop.dataloader.dataset
     index = next(iter(loop.dataloader.sampler), None)
@@ -156,21 +157,45 @@ def _check_monitored(runner: Runner, names: Sequence[str]) -> None:
     Raises:
         UserError: A monitored metric is not measured.
     """
+    for part, option, key in _monitored(runner):
+        if key != 'auto' or option != 'save_best':
+            _check_measured(f'{option}={key!r} of {type(part).__name__}', key, names)
+        else:
+            _check_rule(part, names)
+
+
+def _warn_of_no_validation(runner: Runner) -> None:
+    """Name the hooks and schedulers that wait for a validation, of which training has none."""
+    for part, option, key in _monitored(runner):
+        if runner.val_loop is None:
+            reason = 'the config has no validation; set val_cfg, val_dataloader and val_evaluator'
+        else:
+            begin = runner.train_loop.val_begin
+            reason = f'training ends before train_cfg.val_begin={begin}; reduce it'
+        kind = type(part).__name__
+        remedy = 'set save_best=None' if option == 'save_best' else f'remove the {kind}'
+        runner.logger.warning(
+            f'{option}={key!r} of {kind} has no effect, because {reason}, or {remedy}.'
+        )
+
+
+def _monitored(runner: Runner) -> Iterator[tuple[Any, str, str]]:
+    """Yield each hook or scheduler that monitors a metric, with its option and the metric."""
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best:
-            for key in hook.key_indicators:
-                if key == 'auto':
-                    _check_rule(hook, names)
-                else:
-                    _check_measured(f'save_best={key!r} of {type(hook).__name__}', key, names)
+            yield from ((hook, 'save_best', key) for key in hook.key_indicators)
         elif isinstance(hook, EarlyStoppingHook):
-            key = hook.monitor
-            _check_measured(f'monitor={key!r} of {type(hook).__name__}', key, names)
+            yield hook, 'monitor', hook.monitor
     schedulers = runner.param_schedulers
     for scheduler in schedulers if isinstance(schedulers, list) else ():
         key = getattr(scheduler, 'monitor', None)
         if key is not None:
-            _check_measured(f'monitor={key!r} of {type(scheduler).__name__}', key, names)
+            yield scheduler, 'monitor', key
+
+
+def _length(loop: BaseLoop) -> int:
+    """Return the length of training in the unit of its validation interval."""
+    return loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
 
 
 def _check_measured(monitored: str, key: str, names: Sequence[str]) -> None:

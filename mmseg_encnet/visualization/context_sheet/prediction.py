@@ -29,6 +29,7 @@ class ContextPrediction:
             strongest gates, the second half the weakest.
         channel_maps: Features ``(n, H, W)`` of these channels.
         assignments: Soft assignments ``(num_codes, H, W)`` of pixels to codewords.
+        num_windows: Number of windows in which the image was evaluated.
 
     Raises:
         UserError: The maps differ in size.
@@ -44,6 +45,7 @@ class ContextPrediction:
     channels: np.ndarray | None = None
     channel_maps: np.ndarray | None = None
     assignments: np.ndarray | None = None
+    num_windows: int = 1
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
@@ -87,7 +89,7 @@ class ContextPrediction:
             kept = value is None or isinstance(value, np.ndarray)
             return value if kept else value.detach().cpu().numpy()
 
-        truth = field('gt_sem_seg')
+        truth, score_map = field('gt_sem_seg'), data_sample.get('score_map')
         return cls(
             image,
             field('pred_sem_seg')[0],
@@ -99,6 +101,17 @@ class ContextPrediction:
             channels=field('gated_channels'),
             channel_maps=field('gated_features'),
             assignments=field('assignments'),
+            num_windows=len(score_map.windows) if score_map else 1,
+        )
+
+    @property
+    def seams(self) -> str:
+        """A sentence about the borders of windows in the maps; empty if there are none."""
+        if self.num_windows == 1 or self.channel_maps is None:
+            return ''
+        return (
+            f'Evaluated in {self.num_windows} windows: straight seams in the maps of channels and '
+            'codewords are borders of windows, not edges in the image.'
         )
 
     @cached_property

@@ -50,8 +50,9 @@ def draw_sheet(context: ContextPrediction, title: str = '') -> Figure:
     if 'presence' in parts:
         heights.append(PRESENCE_HEIGHT)
         rows.append(partial(_draw_tiles, parts=[parts['presence']], columns=1))
-    note = _note(parts)
-    figure = style.new_figure(width, sum(heights) + TITLE * bool(title) + NOTE * bool(note))
+    notes = [line for line in (_note(parts), context.seams) if line]
+    note = '\n'.join(notes)
+    figure = style.new_figure(width, sum(heights) + TITLE * bool(title) + NOTE * len(notes))
     style.add_title(figure, title, note)
     for place, draw in zip(figure.subfigures(len(rows), 1, height_ratios=heights), rows):
         draw(place)

@@ -128,7 +128,7 @@ def channels_panel(context: ContextPrediction) -> str:
     ]
     if not maps:
         return _template().note('This model does not gate its channels.')
-    return _template().channels(maps, _ratio(context.image))
+    return _template().channels(maps, _ratio(context.image), context.seams)
 
 
 def message_panel(sentence: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmseg.registry import MODELS
@@ -17,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mmseg_encnet.datasets.checked import build_checked_dataset
+from mmseg_encnet.datasets.checked import build_checked_dataset, leaf_configs
 from mmseg_encnet.datasets.loading import displayable, in_rgb_order
 from mmseg_encnet.datasets.occurrence import LOADS_LABELS, Occurrence, count_pixels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
@@ -88,6 +89,10 @@ class InspectedSplit:
             UserError: The data set cannot be opened, defines no classes or loads no labels.
         """
         dataset = build_checked_dataset(self._labels_alone(self.dataset_cfg))
+        # The size of a label is compared with that of its image.
+        for leaf, part in zip(leaf_datasets(dataset), leaf_configs(self.dataset_cfg)):
+            steps = [step for step in part['pipeline'] if 'LoadImage' in str(step['type'])]
+            leaf.pipeline.loaders = Compose(steps).transforms
         return LabelCounts(dataset, self.split)
 
     def _labels_alone(self, dataset_cfg: dict[str, Any]) -> dict[str, Any]:

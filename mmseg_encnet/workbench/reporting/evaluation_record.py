@@ -128,6 +128,8 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
     cfg.resume = False
     cfg.launcher = 'none'
     cfg.log_level = 'ERROR'
+    # ContextConsistency reads the scores.
+    cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or {}, keep_seg_logits=True)
     # The run's own backends would write to its log or to a tracking service.
     cfg.get('default_hooks', {}).pop('visualization', None)
     cfg.visualizer = dict(type='SegLocalVisualizer', name=f'report {os.urandom(8).hex()}')

@@ -196,6 +196,20 @@ REFUSED = {
         'train_dataloader has no batch: got 4 images for batch_size=5 with drop_last=True; reduce '
         'the batch size or set drop_last=False.',
     ),
+    'warm-up longer than the run': (
+        {
+            'param_scheduler': [
+                dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5),
+                dict(type='PolyLR', by_epoch=False, begin=5),
+            ]
+        },
+        'param_scheduler.1 (PolyLR) begins at iteration 5, expected a value below 2, where '
+        'training ends; shorten the warm-up before it, or train longer.',
+    ),
+    'schedule that ends before it begins': (
+        {'param_scheduler': dict(_delete_=True, type='PolyLR', by_epoch=False, begin=5, end=4)},
+        'param_scheduler.0 (PolyLR) begins at iteration 5, expected a value below 4, its end',
+    ),
     'scaling without a base': (
         {'auto_scale_lr': dict(_delete_=True, enable=True)},
         'base_batch_size',
@@ -211,6 +225,16 @@ def test_other_combinations_are_refused_before_training(name, tiny_config, tmp_p
     message = str(refused.value)
     assert message.endswith(words) if words.endswith('.') else words in message
     assert not list((tmp_path / 'work').rglob('scalars.json'))
+
+
+def test_a_warm_up_that_does_not_end_is_named(tiny_config, tmp_path):
+    warm_up = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5)
+    run_training(configured(tiny_config, {'param_scheduler': [warm_up]}, 'work'))
+    log = ' '.join(next((tmp_path / 'work').glob('*/*.log')).read_text().split())
+    assert (
+        'param_scheduler.0 (LinearLR) warms up until iteration 5, but training ends at 2: the lr '
+        'never reaches its full value; shorten the warm-up or train longer.'
+    ) in log
 
 
 def test_the_table_has_all_loops_of_the_toolbox():

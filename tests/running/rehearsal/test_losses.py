@@ -132,3 +132,8 @@ def test_losses_of_the_se_branch():
     check_losses(Segmentor(plain, loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)))
     with pytest.raises(UserError, match=r'DiceLoss of model\.decode_head\.loss_se_decode cannot'):
         check_losses(Segmentor(plain, loss_se_decode=dict(type='DiceLoss')))
+    for loss in (dict(type='CrossEntropyLoss'), dict(type='SyncCrossEntropyLoss')):
+        with pytest.raises(UserError, match='SemanticEncodingLoss'):
+            check_losses(Segmentor(plain, loss_se_decode=loss))
+    with pytest.raises(UserError, match='lets the classes compete, but an image can contain'):
+        check_losses(Segmentor(plain, loss_se_decode=dict(type='CrossEntropyLoss')))

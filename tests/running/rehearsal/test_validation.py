@@ -207,6 +207,32 @@ def test_what_works_is_not_refused(name, tiny_config, tmp_path, monkeypatch):
     assert not list(tmp_path.glob('predictions/*'))
 
 
+NOTHING = {
+    'no validation': (
+        {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None},
+        'the config has no validation; set val_cfg, val_dataloader and val_evaluator',
+    ),
+    'validation too late': (
+        {'train_cfg.val_begin': 3},
+        'training ends before train_cfg.val_begin=3; reduce it',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', NOTHING)
+def test_a_monitor_without_validation_is_named(name, tiny_config, tmp_path):
+    options, reason = NOTHING[name]
+    cfg = tiny_config(options)
+    monitoring(monitor='mDice')(cfg)
+    reaches_training(cfg)
+    log = ' '.join(next((tmp_path / 'work').glob('*/*.log')).read_text().split())
+    assert (
+        f"save_best='mIoU' of ResumableCheckpointHook has no effect, because {reason}, or set "
+        'save_best=None.'
+    ) in log
+    assert f"monitor='mDice' of EarlyStoppingHook has no effect, because {reason}" in log
+
+
 def test_later_batches_are_checked(tiny_config, tiny_data):
     for folder, suffix in (('images', 'jpg'), ('labels', 'png')):
         for index in range(6):

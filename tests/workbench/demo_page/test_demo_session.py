@@ -158,9 +158,17 @@ NO_GATE = 'does not gate'
     [
         ({}, []),
         ({'model.decode_head.use_se_loss': False}, [NO_PRESENCE]),
+        (
+            {
+                'model.test_cfg.mode': 'slide',
+                'model.test_cfg.crop_size': (32, 32),
+                'model.test_cfg.stride': (24, 24),
+            },
+            [],
+        ),
         ({'model.type': 'EncoderDecoder'}, [NO_PRESENCE, NO_CODEWORDS, NO_GATE]),
     ],
-    ids=['everything', 'no SE loss', 'stock segmentor'],
+    ids=['everything', 'no SE loss', 'windows', 'stock segmentor'],
 )
 def test_what_a_model_does_not_tell_is_a_sentence(options, sentences, tiny_config, tmp_path):
     cfg = tiny_config(options)
@@ -178,6 +186,7 @@ def test_what_a_model_does_not_tell_is_a_sentence(options, sentences, tiny_confi
     )
     found = [sentence for sentence in (NO_PRESENCE, NO_CODEWORDS, NO_GATE) if sentence in shown]
     assert found == sentences
+    assert ('straight seams in the maps' in shown) == ('model.test_cfg.mode' in options)
     assert shown.count('em-map') == 0 if NO_GATE in sentences else 7
     if one.can_remove:
         # One class remains.

@@ -1,0 +1,33 @@
+"""Evaluate without the scores of all classes where no metric reads them."""
+
+from __future__ import annotations
+
+from mmengine.config import ConfigDict
+from mmengine.evaluator import Evaluator
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
+
+# Metrics that do not read ``seg_logits``.
+_METRICS_OF_LABELS = ('CityscapesMetric', 'IoUMetric', 'PresenceMetric', 'TwinPixelAccuracy')
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the segmentor inside the wrappers of distributed runs and test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def drop_scores(model: nn.Module, evaluator: Evaluator) -> None:
+    """Let a model predict labels without the scores of all classes, unless a metric may read them.
+
+    An explicit ``test_cfg.keep_seg_logits`` of the segmentor is kept.
+
+    Args:
+        model: The model of an evaluation, changed in place.
+        evaluator: Its metrics.
+    """
+    if all(type(metric).__name__ in _METRICS_OF_LABELS for metric in evaluator.metrics):
+        segmentor = unwrapped(model)
+        given = getattr(segmentor, 'test_cfg', None) or {}
+        segmentor.test_cfg = ConfigDict(dict(keep_seg_logits=False), **given)
