@@ -62,6 +62,8 @@ def save_predictions(cfg: Config, out_dir: str) -> None:
         )
     for evaluator in writing:
         evaluator['output_dir'] = out_dir
+        if evaluator['type'] == 'IoUMetric':
+            evaluator['type'] = 'LabelImageIoUMetric'
 
 
 def _test_evaluators(cfg: Config) -> list[dict[str, Any]]:

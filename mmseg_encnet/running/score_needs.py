@@ -8,7 +8,13 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 # Metrics that do not read ``seg_logits``.
-_METRICS_OF_LABELS = ('CityscapesMetric', 'IoUMetric', 'PresenceMetric', 'TwinPixelAccuracy')
+_METRICS_OF_LABELS = (
+    'CityscapesMetric',
+    'IoUMetric',
+    'LabelImageIoUMetric',
+    'PresenceMetric',
+    'TwinPixelAccuracy',
+)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

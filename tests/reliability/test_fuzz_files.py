@@ -23,6 +23,7 @@ from mmseg_encnet.checkpoints.files import read_checkpoint
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters import coco21, pascal_context
+from mmseg_encnet.workbench.converters.coco_format import read_annotations
 from mmseg_encnet.workbench.reporting.run_record import read_run
 
 TRANSFORMS = [
@@ -196,11 +197,13 @@ def changed(draw: st.DrawFn, content: Any) -> Any:
 
 
 def read_coco(path: Path) -> list[np.ndarray]:
-    return [coco21.draw_label(source) for source in coco21._read_instances(path)]
+    sources = read_annotations(path, coco21._sources, 'COCO', 'replace it.')
+    return [coco21.draw_label(source) for source in sources]
 
 
 def read_pascal(path: Path) -> list[np.ndarray]:
-    images, segments = pascal_context._read_annotations(path)
+    parse = pascal_context._images_and_segments
+    images, segments = read_annotations(path, parse, 'Pascal Context', 'replace it.')
     return [pascal_context.draw_label((image, segments[image['image_id']])) for image in images]
 
 

@@ -99,6 +99,8 @@ class Input:
         size: Height and width in pixels.
         refused: Word of the sentence that names the file, or None if it is labelled.
         exact: Whether the stored pixels are the drawn ones, to the bit.
+        ambiguous: Word of the sentence if a data set cannot use the image, because it is unknown
+            whether its label is rotated as well; None if it can.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Input:
     size: tuple[int, int] = (56, 72)
     refused: str | None = None
     exact: bool = True
+    ambiguous: str | None = None
 
     @property
     def file(self) -> str:
@@ -164,7 +167,7 @@ INPUTS = [
     Input('16-bit RGB', '.png', _three_times_16_bits),
     Input('TIFF', '.tif', _file('TIFF', 'RGB')),
     Input('rotated by 90 degrees in EXIF', '.jpg', _turned(6), exact=False),
-    Input('rotated by 180 degrees in EXIF', '.jpg', _turned(3), exact=False),
+    Input('rotated by 180 degrees in EXIF', '.jpg', _turned(3), exact=False, ambiguous='EXIF orientation 3'),
     Input('1x1', '.png', _file('PNG', 'RGB'), size=(1, 1)),
     Input('8000x200', '.png', _file('PNG', 'RGB'), size=(200, 8000)),
     Input('empty', '.png', lambda pixels: b'', refused='decoded'),

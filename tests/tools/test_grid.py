@@ -93,8 +93,8 @@ def case(request, tmp_path, tiny_options) -> Case:
 
 
 def same_labels(found: np.ndarray, expected: np.ndarray, exact: bool) -> bool:
-    # JPEG decoders differ by a grey level.
-    return found.shape == expected.shape and (found == expected).mean() >= (1 if exact else 0.98)
+    # Decoders of JPEG, and conversions from CMYK, differ by a few grey levels.
+    return found.shape == expected.shape and (found == expected).mean() >= (1 if exact else 0.9)
 
 
 def readable(entry: Input, model: Model) -> bool:
@@ -214,9 +214,10 @@ def test_data_set(entry, run_tool, tmp_path, tiny_options):
     trained = run_tool('train', case.config, '--work-dir', 'work', options=options)
     tested = run_tool('test', case.config, case.checkpoint, '--out', 'out', options=options)
     drawn = run_tool('analysis_tools/browse_dataset', case.config, options=options)
-    if entry.refused:
+    refused = entry.refused or entry.ambiguous
+    if refused:
         for result in (trained, tested, drawn):
-            assert entry.refused in result.sentence and f'a{entry.suffix}' in result.sentence
+            assert refused in result.sentence and f'a{entry.suffix}' in result.sentence
         return
     assert (trained.status, tested.status, drawn.status) == (0, 0, 0), trained.err + tested.err
     labels = np.asarray(Image.open(tmp_path / 'out' / 'a.png'))

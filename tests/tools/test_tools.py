@@ -300,8 +300,7 @@ def test_several_nodes(recorded, tmp_path):
         PYTHON='fake-python',
     )
     assert result.stdout.splitlines() == [
-        '-m',
-        'torch.distributed.run',
+        str(TOOLS / 'torchrun.py'),
         '--nnodes=2',
         '--node_rank=1',
         '--master_addr=10.0.0.1',
