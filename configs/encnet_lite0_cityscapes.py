@@ -5,7 +5,7 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 
-# Enough images and, on a GPU, memory to train the whole backbone.
+# A schedule for GPUs that trains the whole backbone.
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(frozen_stages=-1, norm_eval=False),
