@@ -36,7 +36,7 @@ _VALIDATIONS = 10
 _LOGGED = 50
 _PATIENCE = 3
 _SHEETS = 8
-# Warnings of the toolbox about its own names and frozen parameters: sixty lines that need no action.
+# Warnings of the toolbox that need no action, one of them for each frozen parameter.
 _NOISE = re.compile(r'requires_grad=False|prefix is not set|will be deprecated')
 _CONFIG = """\
 # Written by tools/finetune.py. Classes whose names the shipped network has keep its classifier.
