@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import warnings
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,10 @@ def finetune(
 
     set_random_seed(0)
     progress = _ProgressHook()
-    runner = EncNetRunner.from_cfg(cfg)
+    with warnings.catch_warnings():
+        # The hook that draws validation images is off, as in every config.
+        warnings.filterwarnings('ignore', 'The draw is False')
+        runner = EncNetRunner.from_cfg(cfg)
     runner.register_hook(progress, priority='VERY_LOW')
     runner.logger.addFilter(_without_noise)
     runner.train()

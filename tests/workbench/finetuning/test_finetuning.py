@@ -127,6 +127,7 @@ def test_the_whole_tool(tmp_path, run_tool):
     assert result.status == 0, result.err
     assert f'started from {START}, stopped after iteration 1' in result.out
     assert 'missing' not in result.err
+    assert 'requires_grad' not in result.out + result.err
     out = Path('out')
     assert {'finetuned.py', 'model.pth', 'report.html', 'predictions'} <= {
         path.name for path in out.iterdir()
