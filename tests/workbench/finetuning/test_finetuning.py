@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import draw_photographs
 from PIL import Image
+from tiny_setup import draw_photographs
 
 from mmseg_encnet.checkpoints.shipped_weights import load_shipped_weights
 from mmseg_encnet.errors import UserError
