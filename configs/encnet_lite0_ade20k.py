@@ -5,7 +5,7 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 
-# The data set is large enough to train the whole backbone.
+# A schedule for GPUs that trains the whole backbone.
 model = dict(
     backbone=dict(frozen_stages=-1, norm_eval=False),
     decode_head=dict(num_classes=_base_.num_classes),

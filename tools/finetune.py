@@ -53,7 +53,7 @@ def main() -> None:
         print(f'missing: {sentence}', file=sys.stderr)
     print(
         f'best mIoU on the validation images: {outcome.best:.1f} % (started from {outcome.start}, '
-        f'{outcome.iterations} iterations)'
+        f'stopped after iteration {outcome.iterations})'
     )
     print(f'report: {outcome.report}')
     print(f'predictions and context sheets: {outcome.sheets}')

@@ -131,7 +131,7 @@ def train_and_predict(
     total.backward()
     optimizer.step()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    assert trained and all(parameter.grad is not None for parameter in trained)
+    assert all(parameter.grad is not None for parameter in trained)
     model.eval()
     with torch.no_grad():
         predictions = model.predict(**inputs[1])

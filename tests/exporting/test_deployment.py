@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
+from torch import nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting import FoldedEncNet, onnx
@@ -189,12 +190,19 @@ def test_a_failed_export_leaves_no_file(tmp_path, monkeypatch):
 def test_efficientnet_lite_exports(tmp_path):
     pytest.importorskip('onnxruntime')
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/encnet_lite0.py').model
-    cfg.decode_head.update(channels=16, num_codes=8, num_classes=NUM_CLASSES)
+    # Each stride nests the expressions of the output size, which slows the export.
+    cfg.backbone.output_stride = 8
+    cfg.decode_head.update(channels=16, num_codes=8, num_classes=NUM_CLASSES, add_lateral=False)
     cfg.auxiliary_head.num_classes = NUM_CLASSES
     torch.manual_seed(0)
-    onnx.export_onnx(model := FoldedEncNet(MODELS.build(cfg).eval()), tmp_path / 'encnet.onnx')
-    for result in onnx.compare_with_pytorch(model, tmp_path / 'encnet.onnx', [(65, 98), (64, 96)]):
-        assert result.difference < 1e-4
+    model = MODELS.build(cfg)
+    # One block of each kind exports like several; only stage 1 keeps a block with a shortcut.
+    for index, stage in enumerate(model.backbone.stages):
+        if index != 1:
+            model.backbone.stages[index] = nn.Sequential(*(b for b in stage if not b.shortcut))
+    onnx.export_onnx(folded := FoldedEncNet(model.eval()), tmp_path / 'encnet.onnx')
+    (result,) = onnx.compare_with_pytorch(folded, tmp_path / 'encnet.onnx', [(65, 98)])
+    assert result.difference < 1e-4
 
 
 def test_export_tool(tmp_path):

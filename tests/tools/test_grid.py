@@ -47,7 +47,9 @@ def as_read(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Return pixels in the channels that OpenCV reads for a model."""
     bgr = np.ascontiguousarray(pixels[..., 2::-1])
     if channels == 1:
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
+        # The decoder's own conversion differs from cvtColor by a grey level.
+        encoded = cv2.imencode('.png', bgr)[1]
+        return cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
     return np.dstack([bgr, pixels[..., 3:]]) if channels == 4 else bgr
 
 

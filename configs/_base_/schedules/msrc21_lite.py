@@ -3,7 +3,6 @@ _base_ = './msrc21.py'
 epochs = 14
 max_iters = epochs * (_base_.num_images // _base_.batch_size)
 
-# AdamW converges faster than SGD in such a short training. auto_scale_lr halves the rate for a
-# batch of 8.
+# auto_scale_lr halves the rates for a batch of 8.
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=4e-4, weight_decay=0.01))
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)

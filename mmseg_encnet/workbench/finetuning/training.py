@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
+import warnings
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
@@ -29,8 +33,12 @@ from mmseg_encnet.workbench.reporting import write_report
 
 BATCH_SIZE = 4
 _VALIDATIONS = 10
+# Points of the curves in the report.
+_LOGGED = 50
 _PATIENCE = 3
 _SHEETS = 8
+# Warnings of the toolbox that need no action, one of them for each frozen parameter.
+_NOISE = re.compile(r'requires_grad=False|prefix is not set|will be deprecated')
 _CONFIG = """\
 # Written by tools/finetune.py. Classes that the shipped network has keep its classifier.
 _base_ = __import__('mmseg_encnet').config_file({base!r})
@@ -72,6 +80,7 @@ model = dict(
 load_from = {start!r}
 train_cfg = dict(max_iters={iterations}, val_interval={interval})
 default_hooks = dict(
+    logger=dict(interval={log_interval}),
     checkpoint=dict(interval={interval}, max_keep_ckpts=1, save_best='mIoU'),
     early_stopping=dict(
         type='EarlyStoppingHook', monitor='mIoU', rule='greater', min_delta=0.1, patience={patience}
@@ -131,8 +140,12 @@ def finetune(
 
     set_random_seed(0)
     progress = _ProgressHook()
-    runner = EncNetRunner.from_cfg(cfg)
+    with warnings.catch_warnings():
+        # The hook that draws validation images is off, as in every config.
+        warnings.filterwarnings('ignore', 'The draw is False')
+        runner = EncNetRunner.from_cfg(cfg)
     runner.register_hook(progress, priority='VERY_LOW')
+    runner.logger.addFilter(_without_noise)
     runner.train()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
@@ -153,14 +166,15 @@ def _write_config(data: OwnData, out: Path, start: str, iterations: int) -> Path
     for name, split in (('train', data.train), ('val', data.val)):
         lists[name] = (out / f'{name}.txt').resolve()
         lists[name].write_text(''.join(f'{stem}\n' for stem in split.names))
-    palette = np.random.default_rng(0).integers(0, 256, (len(data.classes), 3)).tolist()
     config = out / 'finetuned.py'
     config.write_text(
         _CONFIG.format(
             base=start,
             num_classes=len(data.classes),
             root=str(data.root.resolve()),
-            metainfo=pformat(dict(classes=tuple(data.classes), palette=palette)),
+            metainfo=pformat(
+                dict(classes=tuple(data.classes), palette=_palette(len(data.classes)))
+            ),
             suffix=data.suffix,
             batch_size=min(BATCH_SIZE, len(data.train.names)),
             train_folders=_folders(data.train, data.root),
@@ -170,10 +184,20 @@ def _write_config(data: OwnData, out: Path, start: str, iterations: int) -> Path
             start=str((out / 'start.pth').resolve()),
             iterations=iterations,
             interval=max(iterations // _VALIDATIONS, 1),
+            log_interval=max(iterations // _LOGGED, 1),
             patience=_PATIENCE,
         )
     )
     return config
+
+
+def _palette(count: int) -> list[list[int]]:
+    """Return RGB colours from 0 to 255 that are far from each other and from black."""
+    # Steps of the golden ratio spread any number of hues evenly.
+    colours = [
+        hsv_to_rgb(index * 0.618034 % 1, 0.75, (0.95, 0.7)[index % 2]) for index in range(count)
+    ]
+    return [[round(255 * value) for value in colour] for colour in colours]
 
 
 def _folders(split: Split, root: Path) -> dict[str, str]:
@@ -183,18 +207,24 @@ def _folders(split: Split, root: Path) -> dict[str, str]:
     )
 
 
+def _without_noise(record: logging.LogRecord) -> bool:
+    return not _NOISE.search(record.getMessage())
+
+
 class _ProgressHook(Hook):
-    """Shows iterations, time left, loss and the best mIoU, and keeps the last two."""
+    """Show iterations, time left, loss and the best mIoU; keep the iterations and the best mIoU."""
 
     def __init__(self) -> None:
         self.best, self.iterations = float('nan'), 0
 
     def before_train(self, runner) -> None:
-        self._bar = tqdm(total=runner.max_iters, unit='iteration')
+        # Averaging over all iterations, the estimate includes the time of the validations.
+        self._bar = tqdm(total=runner.max_iters, unit='iteration', smoothing=0)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.iterations = runner.iter + 1
-        self._bar.set_postfix(loss=f'{float(outputs["loss"]):.2f}', mIoU=self.best, refresh=False)
+        best = '-' if np.isnan(self.best) else f'{self.best:.1f}'
+        self._bar.set_postfix(loss=f'{outputs["loss"].item():.2f}', mIoU=best, refresh=False)
         self._bar.update()
 
     def after_val_epoch(self, runner, metrics=None) -> None:
