@@ -267,12 +267,13 @@ def page() -> str:
         'are reduced to 8. `infer.py` skips files that it cannot use, lists them and exits with\n'
         'status 1; the other tools name the file and exit with status 2.\n\n'
         + _table(
-            ['image', 'models for 3 or 1 channels', 'models for 4 channels'],
+            ['image', 'models for 3 or 1 channels', 'models for 4 channels', 'in a data set'],
             [
                 [
                     entry.name,
                     'refused' if entry.refused else 'labelled',
                     'labelled' if entry.name == 'RGBA' else 'refused',
+                    'refused' if entry.refused or entry.ambiguous else 'used',
                 ]
                 for entry in INPUTS
             ],
