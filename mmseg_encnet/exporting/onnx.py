@@ -28,8 +28,8 @@ class Agreement:
 
     Attributes:
         size: Height and width of the image in pixels.
-        difference: Maximum absolute difference of an output over its maximum absolute value, the
-            larger one of the outputs.
+        difference: Maximum absolute difference of an output, the larger one of the outputs: of
+            probabilities as it is, of class scores over their maximum absolute value.
         same_labels: Share of pixels with the same class.
     """
 
@@ -167,11 +167,19 @@ def compare_with_pytorch(
             expected = model(image)
         found = [torch.from_numpy(output) for output in session.run(None, {'image': image.numpy()})]
         difference = max(
-            float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected)
+            float((a - b).abs().max() / scale)
+            for a, b, scale in zip(found, expected, _scales(model, expected))
         )
         labels = [model.labels(scores) for scores in (found[0], expected[0])]
         same = float((labels[0] == labels[1]).float().mean())
         yield Agreement(size, difference, same)
+
+
+def _scales(model: FoldedEncNet, outputs: Sequence[torch.Tensor]) -> list[float]:
+    """Return what the differences of each output are compared with."""
+    # Saturated logits make the relative difference of a probability near 0 meaningless.
+    one_score = model.decode_head.out_channels == 1
+    return [1.0 if one_score else float(outputs[0].abs().max()), *[1.0] * (len(outputs) - 1)]
 
 
 def _image(size: tuple[int, int], channels: int) -> torch.Tensor:

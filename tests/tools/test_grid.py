@@ -99,6 +99,12 @@ def same_labels(found: np.ndarray, expected: np.ndarray, exact: bool) -> bool:
     return found.shape == expected.shape and (found == expected).mean() >= (1 if exact else 0.9)
 
 
+def exact(entry: Input, model: Model) -> bool:
+    """Return whether the network sees the same pixels, to the bit."""
+    # Each decoder converts colours to grey in its own way.
+    return entry.exact and model.channels != 1
+
+
 def readable(entry: Input, model: Model) -> bool:
     """Whether a model can read an input: four-channel models need a fourth channel."""
     return not entry.refused and (model.channels < 4 or entry.name == 'RGBA')
@@ -133,7 +139,9 @@ def test_infer(case, run_tool, tmp_path):
             continue
         labels = np.asarray(Image.open(written))
         if not same_labels(
-            labels, case.reference(pixels_of(entry, content, case.model)), entry.exact
+            labels,
+            case.reference(pixels_of(entry, content, case.model)),
+            exact(entry, case.model),
         ):
             wrong.append(f'{entry.name}: other labels')
     assert not wrong, '\n'.join(wrong)
@@ -195,7 +203,7 @@ def test_demo_page(case, tmp_path):
             wrong.append(f'{entry.name}: not refused')
         elif max(entry.size) < 1000:
             expected = case.reference(pixels_of(entry, content, case.model))
-            if not same_labels(session.labels(0), expected, entry.exact):
+            if not same_labels(session.labels(0), expected, exact(entry, case.model)):
                 wrong.append(f'{entry.name}: other labels')
     assert not wrong, '\n'.join(wrong)
 
@@ -223,7 +231,7 @@ def test_data_set(entry, run_tool, tmp_path, tiny_options):
         return
     assert (trained.status, tested.status, drawn.status) == (0, 0, 0), trained.err + tested.err
     labels = np.asarray(Image.open(tmp_path / 'out' / 'a.png'))
-    assert same_labels(labels, case.reference(entry.seen(content)), entry.exact)
+    assert same_labels(labels, case.reference(entry.seen(content)), exact(entry, case.model))
 
 
 @pytest.mark.parametrize('entry', LABELS, ids=lambda entry: entry.name.replace(' ', '-'))
