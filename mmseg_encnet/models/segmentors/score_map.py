@@ -24,7 +24,7 @@ from mmseg_encnet.models.labels import label_pixels
 from mmseg_encnet.models.segmentors.windows import Window, average_maps
 
 # Number of scores to hold at a time.
-PART_BYTES = 2**28
+PART_BYTES = 2**27
 # torch upsamples fewer channels with another kernel, which may round differently.
 _FEWEST_CLASSES = 4
 _ALL = slice(None)
