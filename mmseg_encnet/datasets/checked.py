@@ -18,7 +18,7 @@ from mmengine.dataset import BaseDataset, Compose
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
-from mmseg_encnet.datasets.loading import check_loader
+from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES, check_loader
 from mmseg_encnet.datasets.orientation import (
     check_orientation,
     loaded_size,
@@ -31,7 +31,6 @@ from mmseg_encnet.errors import UserError, first_line
 
 # Images whose values all fit in 14 bits look nearly black in 8.
 _DARK = 2**14
-_IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _CONVERTERS = {
     'ADE20KDataset': 'ade20k',
     'COCOStuffDataset': 'cocostuff164k',
@@ -239,7 +238,7 @@ def _check_suffixes(dataset: BaseDataset) -> None:
     suffix = Path(f'name{ending}').suffix
     others: dict[str, int] = {}
     for path in Path(images).rglob('*'):
-        if path.suffix == suffix or path.suffix.lower() not in _IMAGE_SUFFIXES:
+        if path.suffix == suffix or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if labels:
             name = path.relative_to(images).with_suffix(getattr(dataset, 'seg_map_suffix', '.png'))

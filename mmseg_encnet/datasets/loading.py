@@ -15,6 +15,8 @@ from mmseg_encnet.extras import require
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+
 
 def read_image(path: str, steps: Iterable[Step]) -> tuple[dict[str, Any], list[Step]]:
     """Run the steps of a pipeline that load an image.

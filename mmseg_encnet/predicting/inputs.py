@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES
 from mmseg_encnet.errors import UserError
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 
 

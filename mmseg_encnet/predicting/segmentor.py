@@ -27,14 +27,19 @@ from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.shipped_weights import SCHEME, checkpoint_name
 from mmseg_encnet.datasets.checked import too_dark, what_is_broken
-from mmseg_encnet.datasets.loading import check_loader, displayable, in_rgb_order, read_image
+from mmseg_encnet.datasets.loading import (
+    IMAGE_SUFFIXES,
+    check_loader,
+    displayable,
+    in_rgb_order,
+    read_image,
+)
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.errors import UserError, about, type_and_first_line
 from mmseg_encnet.models.decode_heads import EncodingHead
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
-from mmseg_encnet.predicting.inputs import IMAGE_SUFFIXES
 
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 

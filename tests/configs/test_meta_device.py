@@ -125,7 +125,7 @@ def batch(num_classes: int, size: tuple[int, int], device: str) -> dict:
 
 def train_and_predict(
     model: nn.Module, inputs: tuple[dict, dict], optimizer: torch.optim.Optimizer
-) -> None:
+) -> list[SegDataSample]:
     model.train()
     total, _ = model.parse_losses(model.loss(**inputs[0]))
     total.backward()
@@ -136,19 +136,24 @@ def train_and_predict(
     with torch.no_grad():
         predictions = model.predict(**inputs[1])
     assert all('pred_sem_seg' in prediction for prediction in predictions)
+    return predictions
 
 
 @functools.cache
-def run_on_meta(name: str) -> None:
+def run_on_meta(name: str) -> list[SegDataSample]:
     model = build(name, 'meta')
-    train_and_predict(
+    return train_and_predict(
         model, batches(model, 'meta'), torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     )
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_trains_and_predicts_without_reading_a_value(name):
-    run_on_meta(representatives()[name])
+    predictions = run_on_meta(representatives()[name])
+    assert [prediction.pred_sem_seg.data.device.type for prediction in predictions] == [
+        'meta',
+        'meta',
+    ]
 
 
 OPTIONS = {
@@ -174,7 +179,12 @@ def test_options_read_no_value(options):
         model.model.decode_head.num_codes = None
     with torch.device('meta'):
         network = MODELS.build(model.model).to('meta')
-    train_and_predict(network, batches(network, 'meta'), torch.optim.SGD(network.parameters(), 0.1))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    predictions = train_and_predict(network, batches(network, 'meta'), optimizer)
+    assert [prediction.pred_sem_seg.data.device.type for prediction in predictions] == [
+        'meta',
+        'meta',
+    ]
 
 
 @torch.no_grad()

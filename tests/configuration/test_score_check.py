@@ -53,7 +53,7 @@ def test_heads_that_cannot_learn_are_refused(head, options, words):
     ids=str,
 )
 def test_heads_that_can_learn_pass(options):
-    load_config(BINARY, options)
+    assert load_config(BINARY, options).model.decode_head.num_classes == 2
 
 
 def test_every_auxiliary_head_is_checked(tmp_path):

@@ -126,8 +126,8 @@ def test_later_processes_read_the_choice(tuner, tmp_path):
     assert dense.calls == triton.calls == 0
     # Another card is measured again, and so is a choice that no longer exists.
     assert automatic(tuner(card='Other'), dense=dense, triton=triton).run_for(*inputs()) is dense
-    mended = Fake(1.5)
-    assert automatic(tuner(), dense=Fake(2.0), other=mended).run_for(*inputs()) is mended
+    fixed = Fake(1.5)
+    assert automatic(tuner(), dense=Fake(2.0), other=fixed).run_for(*inputs()) is fixed
 
 
 @pytest.mark.parametrize(
