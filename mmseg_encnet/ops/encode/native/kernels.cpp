@@ -52,11 +52,11 @@ constexpr InstructionSet SETS[] = {EACH_SET(ENTRY)};
 
 extern "C" {
 
-int64_t scratch_floats(int64_t set, const Problem *problem, int64_t backward) {
+EXPORTED int64_t scratch_floats(int64_t set, const Problem *problem, int64_t backward) {
     return SETS[set].scratch_floats(*problem, backward != 0);
 }
 
-void encode_forward(int64_t set, const Problem *problem) { SETS[set].forward(*problem); }
+EXPORTED void encode_forward(int64_t set, const Problem *problem) { SETS[set].forward(*problem); }
 
-void encode_backward(int64_t set, const Problem *problem) { SETS[set].backward(*problem); }
+EXPORTED void encode_backward(int64_t set, const Problem *problem) { SETS[set].backward(*problem); }
 }

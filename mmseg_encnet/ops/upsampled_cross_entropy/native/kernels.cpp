@@ -39,4 +39,4 @@ namespace {
 constexpr void (*SETS[])(const Problem &) = {EACH_SET(ENTRY)};
 }
 
-extern "C" void cross_entropy(int64_t set, const Problem *problem) { SETS[set](*problem); }
+extern "C" EXPORTED void cross_entropy(int64_t set, const Problem *problem) { SETS[set](*problem); }
