@@ -9,6 +9,7 @@ overwrite each other's files, and the errors that follow name neither.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 
@@ -122,6 +123,13 @@ def import_toolbox() -> None:
             raise ImportError(
                 'the toolbox needs PyTorch, which is not installed; install it '
                 'with: pip install torch'
+            ) from error
+        library = re.match(r'(lib\S+): cannot open shared object file', str(error))
+        if library:
+            raise ImportError(
+                f'the toolbox needs the system library {library[1]}, which is not installed; on '
+                'Debian and Ubuntu, install those of OpenCV with: apt-get install libgl1 '
+                'libglib2.0-0'
             ) from error
         versions = installed_versions()
         prefix = MAINTAINED if MAINTAINED + PARTS[0] in versions else ''

@@ -284,13 +284,22 @@ def test_the_import_succeeds_without_a_toolbox(bare_run):
         ),
         (
             MAINTAINED,
+            {
+                'mmseg': 'raise ImportError("libGL.so.1: cannot open shared object file: No such '
+                'file or directory")'
+            },
+            'the toolbox needs the system library libGL.so.1, which is not installed; on Debian '
+            'and Ubuntu, install those of OpenCV with: apt-get install libgl1 libglib2.0-0',
+        ),
+        (
+            MAINTAINED,
             {'mmseg': 'assert False'},
             'the installed toolbox (onedl-mmcv 2.3.6, onedl-mmengine 0.10.12, '
             'onedl-mmsegmentation 1.4.2) cannot be imported (AssertionError); reinstall it with: '
             f'{UNINSTALL_MAINTAINED} && {INSTALL_MAINTAINED}',
         ),
     ],
-    ids=['both families', 'too new', 'mmcv without operators', 'no torch', 'broken'],
+    ids=['both families', 'too new', 'mmcv without operators', 'no torch', 'no libGL', 'broken'],
 )
 def test_the_import_ends_with_the_sentence(bare_run, tmp_path, versions, modules, sentence):
     link_distributions(tmp_path, 'packaging')

@@ -54,11 +54,7 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
     }
     package = {file for file in project_files if file.parts[0] == 'mmseg_encnet'}
     inside = {path for path in held if path.parts[0] == 'mmseg_encnet'}
-    kernels = {
-        path
-        for path in inside
-        if path.name.startswith('kernels.') and path.suffix in ('.so', '.pyd')
-    }
+    kernels = {path for path in inside if path.name in ('kernels.so', 'kernels.dll')}
     expected = package | {PurePosixPath('mmseg_encnet/.mim') / file for file in for_mim}
     assert inside - kernels == expected
     assert len(kernels) == (2 if shutil.which('c++') else 0)
@@ -67,6 +63,24 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
     assert all(script.external_attr >> 16 & 0o111 for script in scripts)
     # mim takes the folder of the first recorded file as that of the package.
     assert recorded[0][0].startswith('mmseg_encnet/')
+
+
+def test_the_wheel_serves_every_python_and_its_kernels_work(distributions, tmp_path):
+    (wheel,) = distributions.glob('*.whl')
+    assert '-py3-none-' in wheel.name
+    if not shutil.which('c++'):
+        pytest.skip('the kernels need a C++ compiler')
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    checked = subprocess.run(
+        [sys.executable, Path(__file__).parent / 'wheel_check.py'],
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(tmp_path)),
+        text=True,
+        capture_output=True,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert 'kernels work' in checked.stdout
 
 
 def test_a_wheel_without_a_compiler_lacks_the_kernels_alone(copy_project, tmp_path):
