@@ -60,11 +60,11 @@ class PlatformWheel(bdist_wheel):
 
 
 COMPILE_OPTIONS = ['-std=c++17', '-O3', '-g0', '-fno-math-errno']
-# Apple's compiler accepts the option only in this form. The OpenMP runtime is not linked: the kernels
-# use the one that torch has loaded (mmseg_encnet/ops/native/__init__.py).
+# Apple's compiler accepts the option only in this form. The OpenMP runtime is not linked: the
+# kernels use the one that torch has loaded (mmseg_encnet/ops/native/__init__.py).
 OPENMP = ['-Xpreprocessor', '-fopenmp'] if sys.platform == 'darwin' else ['-fopenmp']
-# Optional: without a compiler that accepts these options, the package still installs and computes in
-# plain PyTorch.
+# Optional: without a compiler that accepts these options, the package still installs and computes
+# in plain PyTorch.
 OPERATORS = Path('mmseg_encnet/ops')
 KERNELS = [
     Extension(
