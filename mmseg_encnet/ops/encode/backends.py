@@ -14,7 +14,7 @@ BACKENDS = BackendTable(
     (
         Backend('native', native.encode, native.refusal),
         Backend('dense', dense.encode, lambda *tensors: None),
-        Backend('triton', triton.encode, triton.refusal),
+        Backend('triton', triton.encode, triton.refusal, triton.operators),
         Backend('mmcv', mmcv.encode, mmcv.refusal),
         Backend('reference', reference.encode, lambda *tensors: None),
     ),

@@ -17,7 +17,7 @@ import torch
 
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.ops.encode import triton as backend
-from mmseg_encnet.ops.encode.triton.tiles import Variant, padded_codes
+from mmseg_encnet.ops.encode.triton.tiles import Variant, variants
 from mmseg_encnet.workbench.kernels.hardware import (
     ARCHITECTURES,
     REGISTER_UNIT,
@@ -86,14 +86,11 @@ def launches(
             x = torch.empty(batch, positions, channels, dtype=dtype).transpose(1, 2)
         codewords, scale = torch.empty(codes, channels), torch.empty(codes)
     recorder = _Recorder()
-    chosen = {} if variant is None else {(padded_codes(codes), dtype): variant}
-    with (
-        mock.patch.object(backend, 'load_kernels', lambda: recorder),
-        mock.patch.object(backend, 'preferred', chosen),
-    ):
-        encoded, distances = backend.forward(x, codewords, scale, backward)
+    variant = variant or variants(codes, dtype)[0]
+    with mock.patch.object(backend, 'load_kernels', lambda: recorder):
+        encoded, distances = backend.forward(x, codewords, scale, backward, variant)
         if backward:
-            backend.backward(encoded, x, codewords, scale, distances)
+            backend.backward(encoded, x, codewords, scale, distances, variant)
     return recorder.launches
 
 

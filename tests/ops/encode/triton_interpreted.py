@@ -79,23 +79,26 @@ def test_matches_the_equations(shape, channels_last, dtype, bound):
 @pytest.mark.parametrize(
     ('dtype', 'channels_last'), [(torch.float32, True), (torch.float16, False)]
 )
-def test_groups_of_images(dtype, channels_last, monkeypatch):
+def test_every_variant(dtype, channels_last, monkeypatch):
     x, *rest = problem(batch=3, channels=16, height=4, width=9, codes=5, smoothing=0.1)
     x = x.to(dtype)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
+    x = x.flatten(2)
 
-    def results():
+    def results(operator):
         inputs = [t.detach().requires_grad_() for t in (x, *rest[:2])]
-        encoded = encode(*inputs, backend='triton')
+        encoded = operator(*inputs)
         return encoded, *torch.autograd.grad(encoded, inputs, rest[2])
 
-    expected = results()
-    grouped = variants(16, dtype)[-1]
-    assert grouped.grouped
-    monkeypatch.setitem(triton.preferred, (16, dtype), grouped)
+    default, *others = triton.operators(x, *rest[:2]).values()
+    # Two images fit into this cache.
     monkeypatch.setattr(triton, '_cache_bytes', lambda device: 4 * x[0].nbytes)
-    torch.testing.assert_close(results(), expected)
+    with_groups = list(triton.operators(x, *rest[:2]).values())
+    assert len(with_groups) == len(others) + 2 == len(variants(5, dtype))
+    expected = results(default)
+    for operator in with_groups[1:]:
+        torch.testing.assert_close(results(operator), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_common_offset_costs_little():

@@ -33,7 +33,13 @@ import torch
 from torch import Tensor
 
 from mmseg_encnet.ops.encode.operator import make_encode
-from mmseg_encnet.ops.encode.triton.tiles import Tiles, Variant, padded_codes, variants
+from mmseg_encnet.ops.encode.triton.tiles import (
+    MOST_VARIANTS,
+    Tiles,
+    Variant,
+    padded_codes,
+    variants,
+)
 from mmseg_encnet.ops.numerics import NEGLIGIBLE, result_dtype
 
 # Channels, shares and tiles that the small kernels process at a time.
@@ -106,15 +112,6 @@ def _units(device: torch.device) -> int:
     if device.type != 'cuda':
         return 4
     return torch.cuda.get_device_properties(device).multi_processor_count
-
-
-# Variants that were faster than the default on this machine's GPU, by codewords and dtype.
-preferred: dict[tuple[int, torch.dtype], Variant] = {}
-
-
-def variant_for(codes: int, dtype: torch.dtype) -> Variant:
-    """Return the tile sizes in use for a class of shapes."""
-    return preferred.get((padded_codes(codes), dtype)) or variants(codes, dtype)[0]
 
 
 class _Prepared(NamedTuple):
@@ -231,14 +228,15 @@ def _on_its_device(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_on_its_device
-def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def forward(
+    x: Tensor, codewords: Tensor, scale: Tensor, keep: bool, variant: Variant
+) -> tuple[Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes, dtype = codewords.shape[0], result_dtype(x, codewords)
     distances = x.new_empty((batch, codes, positions) if keep else 0, dtype=torch.float32)
     if x.numel() == 0:
         return x.new_zeros((batch, codes, channels), dtype=dtype), distances
     x = _readable(x)
-    variant = variant_for(codes, x.dtype)
     options = _options(x, codes, variant.assign)
     dictionary = _prepare(codewords.contiguous(), x)
     scale = scale.contiguous()
@@ -265,14 +263,13 @@ def forward(x: Tensor, codewords: Tensor, scale: Tensor, keep: bool) -> tuple[Te
 
 @_on_its_device
 def backward(
-    grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
+    grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor, variant: Variant
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, positions = x.shape
     codes = codewords.shape[0]
     if x.numel() == 0:
         return torch.empty_like(x), torch.zeros_like(codewords), torch.zeros_like(scale)
     x = _readable(x)
-    variant = variant_for(codes, x.dtype)
     options = _options(x, codes, variant.differentiate)
     if options['LAST']:
         grad_x = x.new_empty(batch, positions, channels).transpose(1, 2)
@@ -308,4 +305,34 @@ def backward(
     return grad_x, grad_codewords, grad_scale
 
 
-encode = make_encode('encode_triton', forward, backward)
+def _operator(number: int) -> Callable[..., Tensor]:
+    """Build the operator with the variant of this number in :func:`variants`."""
+
+    def run_forward(
+        x: Tensor, codewords: Tensor, scale: Tensor, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        return forward(x, codewords, scale, keep, variants(len(codewords), x.dtype)[number])
+
+    def run_backward(
+        grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        variant = variants(len(codewords), x.dtype)[number]
+        return backward(grad, x, codewords, scale, distances, variant)
+
+    name = f'encode_triton_{number}' if number else 'encode_triton'
+    return make_encode(name, run_forward, run_backward)
+
+
+# One for each variant, so that forward and backward of a call use the same tiles.
+_OPERATORS = tuple(_operator(number) for number in range(MOST_VARIANTS))
+encode = _OPERATORS[0]
+
+
+def operators(x: Tensor, codewords: Tensor, scale: Tensor) -> dict[str, Callable[..., Tensor]]:
+    """Return the operators whose tile sizes may be the fastest for these tensors, by name."""
+    chosen = {}
+    for number, variant in enumerate(variants(len(codewords), x.dtype)):
+        # In one group, images pass the kernels as without groups.
+        if not variant.grouped or len(list(_groups(x, variant, tensors=2))) > 1:
+            chosen[f'tiles {number}'] = _OPERATORS[number]
+    return chosen

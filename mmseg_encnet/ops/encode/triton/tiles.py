@@ -94,3 +94,7 @@ def variants(codes: int, dtype: torch.dtype) -> tuple[Variant, ...]:
     if dtype == torch.float16:
         default = default._replace(gather=_FLOAT16_GATHER[size])
     return default, *others, default._replace(grouped=True)
+
+
+# Including the default with groups.
+MOST_VARIANTS = 1 + max(len(listed) for table in (_SINGLE, _HALF) for listed in table.values())
