@@ -1,8 +1,8 @@
 """Train a network on your own photographs, starting from one that ships.
 
-DATA_DIR contains images/ and labels/, or images/train, labels/train, images/val and labels/val. A
-label is a PNG file with the name of its image; its values are class indices, or 255 for ignored
-pixels. classes.txt lists the class names, one per line. Twenty labelled photographs are a start.
+DATA_DIR contains images and labels in any format that tools/dataset_converters/own.py reads, for
+example images/ and labels/ with class indices, masks, or LabelMe files. Twenty labelled photographs
+are a start.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from mmseg_encnet.configuration.command_line import add_options_argument
 from mmseg_encnet.extras import require
 from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.converters.own.options import add_arguments, from_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +33,7 @@ def parse_args() -> argparse.Namespace:
         help='maximum number of iterations; training stops when the validation no longer improves '
         '(default: %(default)s)',
     )
+    add_arguments(parser)
     add_options_argument(parser)
     return parser.parse_args()
 
@@ -41,14 +43,23 @@ def main() -> None:
     args = parse_args()
     # The report at the end needs it.
     require('jinja2', 'analysis')
-    from mmseg_encnet.workbench.finetuning import finetune, read_own_data
+    from mmseg_encnet.workbench.converters.own import Converted
+    from mmseg_encnet.workbench.converters.own.command import print_warnings, problems_listed
+    from mmseg_encnet.workbench.finetuning import finetune
 
-    data = read_own_data(args.data)
-    print(
-        f'{len(data.train.names)} images for training, {len(data.val.names)} for validation, '
-        f'{len(data.classes)} classes'
-    )
-    outcome = finetune(data, args.out_dir, args.iterations, args.cfg_options)
+    def report(data: Converted) -> None:
+        print(data.summary.text())
+        print_warnings(data.summary.warnings)
+
+    with problems_listed():
+        outcome = finetune(
+            args.data,
+            args.out_dir,
+            args.iterations,
+            args.cfg_options,
+            *from_arguments(args),
+            report,
+        )
     for sentence in outcome.missing:
         print(f'missing: {sentence}', file=sys.stderr)
     print(

@@ -16,7 +16,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.coco_format import (
-    decode_run_length,
+    decode_segmentation,
     read_annotations,
     read_image,
 )
@@ -131,27 +131,11 @@ def _sources(content: Any) -> list[Source]:
 
 def _decode(segmentation: Any, shape: tuple[int, int], name: str) -> np.ndarray:
     """Return the mask, ``(H, W)`` bool, given by polygons or run lengths."""
-    coco_mask = require('pycocotools.mask', 'data')
     try:
-        if isinstance(segmentation, dict):
-            return decode_run_length(segmentation, shape)
-        for polygon in segmentation:
-            _check_polygon(polygon, shape)
-        # pycocotools defines which pixels a polygon covers.
-        return coco_mask.decode(coco_mask.frPyObjects(segmentation, *shape)).any(axis=2)
+        return decode_segmentation(segmentation, shape)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
             f'{ANNOTATIONS.name} has an invalid mask for {name}.jpg of {shape[1]} x '
             f'{shape[0]} pixels, expected polygons or run lengths '
             f'({type(error).__name__}: {error}); {START_OVER}'
         ) from error
-
-
-def _check_polygon(polygon: Any, shape: tuple[int, int]) -> None:
-    """Refuse polygons that make pycocotools exhaust memory or read outside its buffers."""
-    corners = np.asarray(polygon, float)
-    if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
-        raise ValueError('a polygon is not a list of at least three corners')
-    # Written with `not` so that NaN is refused.
-    if not (np.abs(corners) <= 2 * max(shape)).all():
-        raise ValueError('a polygon extends far outside the image')

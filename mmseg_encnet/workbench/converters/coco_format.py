@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmseg_encnet.errors import UserError, type_and_first_line
+from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -68,3 +69,29 @@ def decode_run_length(mask: Mapping[str, Any], shape: tuple[int, int]) -> np.nda
     if (height, width) != shape:
         raise ValueError(f'{width} x {height} pixels in an image of {shape[1]} x {shape[0]}')
     return run_length.decode(mask['counts'], *shape)
+
+
+def decode_segmentation(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Return the mask, ``(H, W)`` bool, given by polygons or run lengths.
+
+    Raises:
+        UserError: There are polygons, and pycocotools is not installed.
+        ValueError: The mask is invalid; or KeyError, TypeError, IndexError.
+    """
+    if isinstance(segmentation, dict):
+        return decode_run_length(segmentation, shape)
+    for polygon in segmentation:
+        _check_polygon(polygon, shape)
+    # pycocotools defines which pixels a polygon covers.
+    coco_mask = require('pycocotools.mask', 'data')
+    return coco_mask.decode(coco_mask.frPyObjects(segmentation, *shape)).any(axis=2)
+
+
+def _check_polygon(polygon: Any, shape: tuple[int, int]) -> None:
+    """Refuse polygons that make pycocotools exhaust memory or read outside its buffers."""
+    corners = np.asarray(polygon, float)
+    if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
+        raise ValueError('a polygon is not a list of at least three corners')
+    # Written with `not` so that NaN is refused.
+    if not (np.abs(corners) <= 2 * max(shape)).all():
+        raise ValueError('a polygon extends far outside the image')

@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import warnings
-from colorsys import hsv_to_rgb
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
@@ -27,7 +27,7 @@ from mmseg_encnet.predicting import (
     write_predictions,
 )
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.workbench.finetuning.data import OwnData, Split
+from mmseg_encnet.workbench.converters.own import Converted, Reading, Splitting, convert_own
 from mmseg_encnet.workbench.finetuning.start import adapt_start, nearest_start
 from mmseg_encnet.workbench.reporting import write_report
 
@@ -59,16 +59,14 @@ train_dataloader = dict(
     batch_size={batch_size},
     dataset=dict(
         **__dataset,
-        data_prefix={train_folders},
-        ann_file={train_list!r},
+        data_prefix=dict(img_path='images/train', seg_map_path='labels/train'),
         pipeline=_base_.train_pipeline,
     ),
 )
 val_dataloader = dict(
     dataset=dict(
         **__dataset,
-        data_prefix={val_folders},
-        ann_file={val_list!r},
+        data_prefix=dict(img_path='images/val', seg_map_path='labels/val'),
         pipeline=_base_.test_pipeline,
     ),
 )
@@ -95,6 +93,7 @@ class Outcome:
     """Results of a training.
 
     Attributes:
+        data: The converted images and labels.
         start: Name of the shipped network that it started from.
         config, checkpoint, report, sheets: Files and folder.
         best: Best mIoU on the validation images, in percent.
@@ -102,6 +101,7 @@ class Outcome:
         missing: One sentence for each part of the report that is missing.
     """
 
+    data: Converted
     start: str
     config: Path
     checkpoint: Path
@@ -113,27 +113,38 @@ class Outcome:
 
 
 def finetune(
-    data: OwnData, out: Path, iterations: int, options: dict[str, Any] | None = None
+    src: Path,
+    out: Path,
+    iterations: int,
+    options: dict[str, Any] | None = None,
+    reading: Reading | None = None,
+    splitting: Splitting | None = None,
+    report: Callable[[Converted], None] = lambda data: None,
 ) -> Outcome:
     """Train the nearest shipped network on the user's data.
 
     Args:
-        data: The data.
+        src: Images and labels in any format of :func:`convert_own`.
         out: Folder to write; it must be empty or missing.
         iterations: Maximum number of iterations. Training ends earlier if three validations in a
             row do not improve the mIoU.
         options: Overrides of the config by dotted key.
+        reading: How to read images and labels.
+        splitting: How to divide them.
+        report: Called with the converted data before training.
 
     Raises:
-        UserError: The folder is not empty, or an option does not fit the config.
+        UserError: The folder is not empty, the data cannot be used, or an option does not fit the
+            config.
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f'output folder {out} is not empty; choose another one.')
+    data = convert_own(src, out / 'data', reading, splitting)
+    report(data)
     start = nearest_start(data.classes)
     weights = adapt_start(start, data.classes)
-    out.mkdir(parents=True, exist_ok=True)
     config = _write_config(data, out, start, iterations)
     write_checkpoint(out / 'start.pth', dict(state_dict=weights, meta={}))
     cfg = load_config(str(config), options, str(out))
@@ -149,38 +160,28 @@ def finetune(
     runner.train()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
-    checkpoint, report, sheets = out / 'model.pth', out / 'report.html', out / 'predictions'
+    checkpoint, page, sheets = out / 'model.pth', out / 'report.html', out / 'predictions'
     shutil.copyfile(best, checkpoint)
-    missing = write_report([out], report, which='best')
+    missing = write_report([out], page, which='best')
     segmentor = load_segmentor(cfg, str(checkpoint))
-    files = [str(data.val.images / f'{name}{data.suffix}') for name in data.val.names[:_SHEETS]]
+    files = sorted(map(str, (data.root / 'images' / 'val').rglob(f'*{data.suffix}')))[:_SHEETS]
     with PredictionWriter(sheets, segmentor, overlays=True, sheets=True) as writer:
         missing += filter(None, write_predictions(segmentor, find_inputs(files, sheets), writer))
     return Outcome(
-        start, config, checkpoint, report, sheets, progress.best, progress.iterations, missing
+        data, start, config, checkpoint, page, sheets, progress.best, progress.iterations, missing
     )
 
 
-def _write_config(data: OwnData, out: Path, start: str, iterations: int) -> Path:
-    lists = {}
-    for name, split in (('train', data.train), ('val', data.val)):
-        lists[name] = (out / f'{name}.txt').resolve()
-        lists[name].write_text(''.join(f'{stem}\n' for stem in split.names))
+def _write_config(data: Converted, out: Path, start: str, iterations: int) -> Path:
     config = out / 'finetuned.py'
     config.write_text(
         _CONFIG.format(
             base=start,
             num_classes=len(data.classes),
             root=str(data.root.resolve()),
-            metainfo=pformat(
-                dict(classes=tuple(data.classes), palette=_palette(len(data.classes)))
-            ),
+            metainfo=pformat(dict(classes=tuple(data.classes), palette=data.palette)),
             suffix=data.suffix,
-            batch_size=min(BATCH_SIZE, len(data.train.names)),
-            train_folders=_folders(data.train, data.root),
-            train_list=str(lists['train']),
-            val_folders=_folders(data.val, data.root),
-            val_list=str(lists['val']),
+            batch_size=min(BATCH_SIZE, data.summary.counts['train']),
             start=str((out / 'start.pth').resolve()),
             iterations=iterations,
             interval=max(iterations // _VALIDATIONS, 1),
@@ -189,22 +190,6 @@ def _write_config(data: OwnData, out: Path, start: str, iterations: int) -> Path
         )
     )
     return config
-
-
-def _palette(count: int) -> list[list[int]]:
-    """Return RGB colours from 0 to 255 that are far from each other and from black."""
-    # Steps of the golden ratio spread any number of hues evenly.
-    colours = [
-        hsv_to_rgb(index * 0.618034 % 1, 0.75, (0.95, 0.7)[index % 2]) for index in range(count)
-    ]
-    return [[round(255 * value) for value in colour] for colour in colours]
-
-
-def _folders(split: Split, root: Path) -> dict[str, str]:
-    return dict(
-        img_path=str(split.images.relative_to(root)),
-        seg_map_path=str(split.labels.relative_to(root)),
-    )
 
 
 def _without_noise(record: logging.LogRecord) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,16 @@ class LabelStatistics:
 
     def write(self, path: Path) -> None:
         """Write all statistics as JSON; probabilities given a class that never occurs are null."""
-        content = dict(
+        # One line per entry keeps a matrix of 171 x 171 numbers short.
+        lines = ',\n'.join(
+            f'{json.dumps(key)}: {strict_json(value)}' for key, value in self.content().items()
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{\n{lines}\n}}\n')
+
+    def content(self) -> dict[str, Any]:
+        """Return all statistics in plain types; undefined probabilities are NaN."""
+        return dict(
             images=self.images,
             labelled_pixels=int(self.pixels.sum()),
             ignored_pixels=self.ignored_pixels,
@@ -82,9 +92,3 @@ class LabelStatistics:
             images_with_both=self.images_with_both.tolist(),
             conditional_probability=self.conditional_probability.tolist(),
         )
-        # One line per entry keeps a matrix of 171 x 171 numbers short.
-        lines = ',\n'.join(
-            f'{json.dumps(key)}: {strict_json(value)}' for key, value in content.items()
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'{{\n{lines}\n}}\n')

@@ -1,0 +1,67 @@
+"""The command line of the conversion of own data."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmseg_encnet.workbench.converters.own.conversion import convert_own
+from mmseg_encnet.workbench.converters.own.options import add_arguments, from_arguments
+from mmseg_encnet.workbench.converters.own.problems import UnusableData
+
+_DESCRIPTION = """\
+Convert images and labels of your own into images/{train,val,test} and labels/{train,val,test}, with
+a data set config, training configs and statistics. Labels can be index, palette or RGB images,
+masks, COCO, LabelMe or CVAT files, or folders as in Pascal VOC. Nothing is written if a file cannot
+be used; all such files are listed.
+"""
+_SHOWN = 50
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Run the conversion from the command line.
+
+    Raises:
+        UserError: An argument or a file cannot be used.
+    """
+    parser = argparse.ArgumentParser(
+        description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('src', type=Path, metavar='SRC', help='folder of images and labels')
+    parser.add_argument('out', type=Path, metavar='OUT', help='folder to write, empty or missing')
+    parser.add_argument(
+        '--copy', action='store_true', help='copy images instead of making hard links'
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    reading, splitting = from_arguments(args)
+    with problems_listed():
+        converted = convert_own(args.src, args.out, reading, splitting, args.copy)
+    print(converted.summary.text())
+    print()
+    print_warnings(converted.summary.warnings)
+    print(f'the data set is complete in {args.out}; train on it with')
+    for config in converted.configs:
+        print(f'python tools/train.py {args.out / config}')
+
+
+@contextmanager
+def problems_listed() -> Iterator[None]:
+    """Print all problems of :class:`UnusableData` before it is raised."""
+    try:
+        yield
+    except UnusableData as error:
+        for problem in error.problems[:_SHOWN]:
+            print(problem, file=sys.stderr)
+        if len(error.problems) > _SHOWN:
+            print(f'and {len(error.problems) - _SHOWN} more files', file=sys.stderr)
+        raise
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings, one per line."""
+    for warning in warnings:
+        print(f'warning: {warning}', file=sys.stderr)

@@ -1,0 +1,178 @@
+"""COCO JSON: polygons and run lengths, crowds included."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmseg_encnet.errors import UserError, first_line, type_and_first_line
+from mmseg_encnet.workbench.converters.coco_format import decode_segmentation
+from mmseg_encnet.workbench.converters.own.classes import IGNORED, ClassEntry
+from mmseg_encnet.workbench.converters.own.files import place_of, split_of_name
+from mmseg_encnet.workbench.converters.own.found import (
+    Example,
+    FoundData,
+    ShapeClasses,
+    Source,
+    shape_classes,
+)
+from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
+from mmseg_encnet.workbench.converters.own.problems import FileProblem, UnusableData
+
+_KEYS = ('images', 'annotations', 'categories')
+# Category names by id, and (file, image, annotations).
+_Label = tuple[str, dict[str, Any], list[tuple[str, Any]]]
+
+
+def is_coco(content: Any) -> bool:
+    """Return whether the content of a JSON file has COCO's keys."""
+    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _KEYS)
+
+
+def read(source: Source, paths: list[Path]) -> FoundData:
+    """Read the annotations of COCO files.
+
+    Classes are in the order of their category ids. Crowds are drawn first, then all other
+    annotations in the order of the file, so that later ones cover earlier ones.
+
+    Raises:
+        UserError: A file is damaged or lists an image that is missing.
+    """
+    index = ImageIndex(source)
+    categories: dict[int, str] = {}
+    examples: list[Example] = []
+    problems: list[FileProblem] = []
+    # Roboflow lists the name of the project as a category, without annotations.
+    projects: set[str] = set()
+    for path in paths:
+        content = _load(path)
+        try:
+            names = _categories(path, content, categories)
+            projects |= {str(item.get('supercategory')) for item in content['categories']}
+            found = _examples(path, content, names, source, index)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f'{path} does not have the format of COCO ({type_and_first_line(error)}); export '
+                'it again.'
+            ) from error
+        for item in found:
+            if isinstance(item, FileProblem):
+                problems.append(item)
+            else:
+                examples.append(item)
+    labelled = {name for example in examples for name, _ in example.label[2]}
+    if problems:
+        raise UnusableData(problems, len(examples) + len(problems), 'images')
+    used = {example.image for example in examples}
+    ordered = [
+        ClassEntry(name)
+        for _, name in sorted(categories.items())
+        if name in labelled or name not in projects
+    ]
+    classes = shape_classes(list(dict.fromkeys(ordered)), source)
+    return FoundData(
+        'coco',
+        examples,
+        classes.entries,
+        partial(_draw, classes, source.reading.ignore_unknown),
+        [path for path in index.images if path not in used],
+        unlabelled_is_normal=True,
+    )
+
+
+def _load(path: Path) -> Any:
+    try:
+        with path.open(encoding='utf-8') as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'{path} is not a complete JSON file ({first_line(error)}); export it again.'
+        ) from error
+
+
+def _categories(path: Path, content: Any, known: dict[int, str]) -> dict[int, str]:
+    names = {category['id']: str(category['name']) for category in content['categories']}
+    for number, name in names.items():
+        if known.setdefault(number, name) != name:
+            raise UserError(
+                f'{path} names category {number} {name!r}, another file {known[number]!r}; convert '
+                'them separately.'
+            )
+    return names
+
+
+def _examples(
+    path: Path, content: Any, names: dict[int, str], source: Source, index: ImageIndex
+) -> list[Example | FileProblem]:
+    split = split_of_name(path.stem) or place_of(path, source.root).split
+    by_image: dict[Any, list[dict[str, Any]]] = {image['id']: [] for image in content['images']}
+    results: list[Example | FileProblem] = []
+    for annotation in content['annotations']:
+        where = f'annotation {annotation.get("id")}'
+        if annotation['image_id'] not in by_image:
+            results.append(
+                FileProblem(
+                    path, f'{where} is for image {annotation["image_id"]}, which is missing'
+                )
+            )
+        elif annotation['category_id'] not in names:
+            results.append(
+                FileProblem(path, f'{where} has the unknown category {annotation["category_id"]}')
+            )
+        else:
+            by_image[annotation['image_id']].append(annotation)
+    folder = path.stem.removeprefix('instances_').removeprefix('_annotations')
+    for image in content['images']:
+        name = str(image['file_name'])
+        found = index.find(name, path, folder)
+        if found is None:
+            results.append(FileProblem(path, f'lists the image {name}, which is missing'))
+            continue
+        # Sorting keeps the order of the file otherwise.
+        drawn = sorted(by_image[image['id']], key=lambda item: not item.get('iscrowd'))
+        label: _Label = (
+            str(path),
+            image,
+            [(names[item['category_id']], item.get('segmentation')) for item in drawn],
+        )
+        place = place_of(found, source.root)
+        results.append(
+            Example(found, replace(place, split=split or place.split), label, found.stem)
+        )
+    return results
+
+
+def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndarray:
+    path, image, annotations = label
+    name = image['file_name']
+    shape = image.get('height'), image.get('width')
+    for side in shape:
+        if type(side) is not int or not 0 < side < 100_000:
+            raise FileProblem(path, f'gives the size of {name} as {shape[1]} x {shape[0]}')
+    result = np.full(shape, classes.background, np.uint8)
+    for category, segmentation in annotations:
+        position = classes.position(category)
+        if position is None:
+            if not ignore_unknown:
+                raise FileProblem(path, f'{name} contains the unknown class {category!r}')
+            position = IGNORED
+        if not segmentation:
+            raise FileProblem(
+                path,
+                f'{name} contains a {category!r} without polygon or run lengths, expected masks '
+                'instead of boxes',
+            )
+        try:
+            result[decode_segmentation(segmentation, shape)] = position
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise FileProblem(
+                path, f'{name} contains an invalid mask of {category!r} ({first_line(error)})'
+            ) from error
+    return result

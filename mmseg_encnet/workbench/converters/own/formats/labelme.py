@@ -1,0 +1,151 @@
+"""LabelMe JSON: one file per image, with or without the image in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mmseg_encnet.errors import first_line
+from mmseg_encnet.workbench.converters.labels import run_parallel
+from mmseg_encnet.workbench.converters.own.classes import IGNORED, IGNORED_NAME, ClassEntry
+from mmseg_encnet.workbench.converters.own.files import place_of
+from mmseg_encnet.workbench.converters.own.formats.shapes import painted, paste
+from mmseg_encnet.workbench.converters.own.found import (
+    Example,
+    FoundData,
+    ShapeClasses,
+    Source,
+    shape_classes,
+)
+from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
+from mmseg_encnet.workbench.converters.own.problems import FileProblem, UnusableData
+
+
+def is_labelme(content: Any) -> bool:
+    """Return whether the content of a JSON file has LabelMe's keys."""
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get('shapes'), list)
+        and 'imagePath' in content
+    )
+
+
+def read(source: Source, paths: list[Path]) -> FoundData:
+    """Read LabelMe files.
+
+    Classes are sorted by name, unless a table lists them. Shapes are drawn in the order of the
+    file, so that later ones cover earlier ones.
+
+    Raises:
+        UserError: A file is damaged or its image is missing.
+    """
+    index = ImageIndex(source)
+    names: set[str] = set()
+    examples: list[Example] = []
+    problems: list[FileProblem] = []
+    results = run_parallel(_survey, paths, source.reading.jobs)
+    for result in tqdm(results, total=len(paths), desc='reading labels', unit='label'):
+        if isinstance(result, FileProblem):
+            problems.append(result)
+            continue
+        path, image_name, embedded, found = result
+        names |= found
+        image = index.find(image_name, path) or index.beside(path)
+        if image is None and not embedded:
+            problems.append(FileProblem(path, f'its image {image_name} is missing'))
+            continue
+        place = place_of(image or path, source.root)
+        examples.append(Example(image or path, place, path, (image or path).stem))
+    if problems:
+        raise UnusableData(problems, len(paths), 'labels')
+    # run_parallel returns results in order of completion.
+    examples.sort(key=lambda example: example.label)
+    classes = shape_classes([ClassEntry(name) for name in names], source, keep_order=False)
+    used = {example.image for example in examples}
+    return FoundData(
+        'labelme',
+        examples,
+        classes.entries,
+        partial(_draw, classes, source.reading.ignore_unknown),
+        [path for path in index.images if path not in used],
+        upright=True,
+    )
+
+
+def embedded_image(path: Path) -> Image.Image:
+    """Return the image in a LabelMe file.
+
+    Raises:
+        FileProblem: The image is damaged.
+    """
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(_load(path)['imageData'])))
+        image.load()
+    except (KeyError, TypeError, OSError, ValueError, SyntaxError) as error:
+        raise FileProblem(path, f'its imageData cannot be read ({first_line(error)})') from error
+    return image
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise FileProblem(path, f'is not a complete JSON file ({first_line(error)})') from error
+
+
+def _survey(path: Path) -> tuple[Path, str, bool, set[str]] | FileProblem:
+    """Return the file, the name of its image, whether it contains it, and its classes."""
+    try:
+        content = _load(path)
+        names = {str(shape['label']) for shape in content['shapes']}
+        return path, str(content['imagePath']), bool(content.get('imageData')), names
+    except FileProblem as problem:
+        return problem
+    except (KeyError, TypeError, AttributeError) as error:
+        return FileProblem(path, f'does not have the format of LabelMe (no {first_line(error)})')
+
+
+def _draw(classes: ShapeClasses, ignore_unknown: bool, path: Path) -> np.ndarray:
+    content = _load(path)
+    shape = content.get('imageHeight'), content.get('imageWidth')
+    for side in shape:
+        if type(side) is not int or not 0 < side < 100_000:
+            raise FileProblem(
+                path, f'gives the size of its image as {shape[1]} x {shape[0]}, expected pixels'
+            )
+    result = np.full(shape, classes.background, np.uint8)
+    for entry in content['shapes']:
+        name = str(entry['label'])
+        position = IGNORED if name == IGNORED_NAME else classes.position(name)
+        if position is None:
+            if not ignore_unknown:
+                raise FileProblem(path, f'contains the unknown class {name!r}')
+            position = IGNORED
+        try:
+            result[_mask(entry, shape)] = position
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise FileProblem(
+                path, f'contains an invalid shape of {name!r} ({first_line(error)})'
+            ) from error
+    return result
+
+
+def _mask(entry: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
+    kind = entry.get('shape_type') or 'polygon'
+    points = [(float(x), float(y)) for x, y in entry['points']]
+    if not np.isfinite(points).all():
+        raise ValueError('a point is not a number')
+    if kind == 'mask':
+        (left, top), _ = points
+        with Image.open(io.BytesIO(base64.b64decode(entry['mask']))) as file:
+            mask = np.asarray(file) > 0
+        return paste(shape, mask, round(left), round(top))
+    return painted(kind, points, shape)
