@@ -114,7 +114,7 @@ def write_configs(
     batch_size = min(_BATCH_SIZE, counts['train'])
     (folder / DATASET).write_text(
         _DATASET.format(
-            metainfo=pformat(metainfo, width=100, compact=True, sort_dicts=False),
+            metainfo=pformat(metainfo, width=84, compact=True, sort_dicts=False),
             num_classes=len(entries),
             num_images=counts['train'],
             suffix=suffix,

@@ -86,7 +86,10 @@ _SPLITS = {
     **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
     **dict.fromkeys(('test', 'testing'), 'test'),
 }
-_SPLIT_WORD = re.compile(rf'({"|".join(_SPLITS)})(?:[_-]?(.*))?', re.IGNORECASE)
+# The longest first: training, not train and ing.
+_SPLIT_WORD = re.compile(
+    rf'({"|".join(sorted(_SPLITS, key=len, reverse=True))})(?:[_-]?(.*))?', re.IGNORECASE
+)
 _TAG = re.compile(
     r'(?:[ _.-](?:color_mask|label_?ids?|label_?train_?ids|gtfine_labelids|gtfine_color|labels?|'
     r'masks?|gt|seg|segmentation|annotation|ground_?truth|l|leftimg8bit|images?|img|sat|rgb|orig|'

@@ -91,7 +91,7 @@ def pair_images(root: Path, files: Sequence[Path], reading: Reading) -> Pairing:
         schemes: list[_Scheme] = [_same_name]
     else:
         images, labels = _by_role(root, candidates, reading)
-        schemes = [_same_name, _same_core, _class_folders, _image_folders, _class_suffixes]
+        schemes = [_same_name, _same_core, _class_folders, _class_suffixes, _image_folders]
     if not images or not labels:
         missing = 'images' if not images else 'labels'
         raise UserError(

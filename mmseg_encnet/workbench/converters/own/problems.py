@@ -10,6 +10,10 @@ from PIL import Image
 
 from mmseg_encnet.errors import UserError, first_line
 
+CORRECT = 'correct them'
+# For values, colours and names that are not among the classes.
+UNKNOWN = 'add the classes with --colours FILE, or ignore unknown ones with --ignore-unknown'
+
 
 class FileProblem(Exception):
     """One file cannot be used.
@@ -17,11 +21,13 @@ class FileProblem(Exception):
     Args:
         path: The file.
         reason: What was found and what was expected, without a full stop.
+        remedy: What to do, if it is not to correct the file.
     """
 
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(str(path), reason)
-        self.path, self.reason = str(path), reason
+    def __init__(self, path: Path | str, reason: str, remedy: str = CORRECT) -> None:
+        # All arguments, because exceptions travel between processes by them.
+        super().__init__(str(path), reason, remedy)
+        self.path, self.reason, self.remedy = str(path), reason, remedy
 
     def __str__(self) -> str:
         return f'{self.path}: {self.reason}'
@@ -39,10 +45,10 @@ class UnusableData(UserError):
     def __init__(self, problems: Sequence[FileProblem], total: int, what: str) -> None:
         self.problems = sorted(problems, key=str)
         first = self.problems[0]
-        subject = f'{len(self.problems)} of {total} {what}' if total > 1 else what
+        remedies = ', or '.join(dict.fromkeys(problem.remedy for problem in self.problems))
         super().__init__(
-            f'{subject} cannot be used, first {first}; correct them and run again, nothing was '
-            'written.'
+            f'{len(self.problems)} of {total} {what} cannot be used, first {first}; nothing was '
+            f'written; {remedies}, and run again.'
         )
 
 

@@ -22,7 +22,7 @@ from mmseg_encnet.workbench.converters.own.found import (
     shape_classes,
 )
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
-from mmseg_encnet.workbench.converters.own.problems import FileProblem, UnusableData
+from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem, UnusableData
 
 _KEYS = ('images', 'annotations', 'categories')
 # Category names by id, and (file, image, annotations).
@@ -159,7 +159,7 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
         position = classes.position(category)
         if position is None:
             if not ignore_unknown:
-                raise FileProblem(path, f'{name} contains the unknown class {category!r}')
+                raise FileProblem(path, f'{name} contains the unknown class {category!r}', UNKNOWN)
             position = IGNORED
         if not segmentation:
             raise FileProblem(

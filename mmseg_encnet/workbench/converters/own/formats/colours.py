@@ -30,7 +30,8 @@ VOID = (224, 224, 192)
 _NEARLY = 10
 # Colours of regions have more inner pixels than this, those of smoothed edges fewer.
 _SOLID = 0.2
-_FEWEST_INNER = 9
+_FEWEST_INNER, _SMALLEST_SHARE = 9, 2e-5
+_SHOWN = 24
 
 
 def colour_classes(
@@ -95,12 +96,11 @@ def is_smoothed(survey: Survey) -> bool:
 
 def smoothed_error(survey: Survey, source: Source) -> UserError:
     """Return the error for labels whose classes cannot be told apart from smoothed edges."""
-    order = np.argsort(-survey.inner, kind='stable')
     share = survey.pixels / survey.pixels.sum()
-    main = _merged(survey, 40)
-    shown = ', '.join(
-        f'{_text(int(survey.keys[i]))} ({share[i]:.1%})' for i in order[: min(len(main), 12)]
-    )
+    main = _merged(survey, _NEARLY)
+    shares = dict(zip(survey.keys.tolist(), share.tolist()))
+    shown = ', '.join(f'{_text(key)} ({shares[key]:.1%})' for key in main[:_SHOWN])
+    shown += f' and {len(main) - _SHOWN} more' * (len(main) > _SHOWN)
     return UserError(
         f'the labels in {source.root} contain {len(survey.keys):,} colours, most of them only at '
         f'edges, as after JPEG compression or smoothing; main colours: {shown}; give them with '
@@ -124,7 +124,7 @@ def _of_table(survey: Survey, source: Source) -> list[ClassEntry]:
 
 def _found(survey: Survey, tolerance: int) -> list[ClassEntry]:
     if tolerance:
-        keys = sorted(_merged(survey, tolerance))
+        keys = sorted(_merged(survey, min(tolerance, _NEARLY)))
     else:
         keys = [key for key in survey.keys.tolist() if key != TRANSPARENT]
     if len(keys) > MAX_CLASSES:
@@ -137,7 +137,8 @@ def _found(survey: Survey, tolerance: int) -> list[ClassEntry]:
 
 def _merged(survey: Survey, tolerance: int) -> list[int]:
     """Return colours of regions that differ by more than the tolerance, most frequent first."""
-    wanted = solid(survey) & (survey.inner >= _FEWEST_INNER) & (survey.keys != TRANSPARENT)
+    fewest = max(_FEWEST_INNER, _SMALLEST_SHARE * survey.pixels.sum())
+    wanted = solid(survey) & (survey.inner >= fewest) & (survey.keys != TRANSPARENT)
     order = np.argsort(-survey.inner[wanted], kind='stable')
     keys = survey.keys[wanted][order]
     rgb = np.stack([keys >> shift & 255 for shift in (16, 8, 0)], axis=1)

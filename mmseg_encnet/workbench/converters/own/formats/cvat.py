@@ -28,7 +28,7 @@ from mmseg_encnet.workbench.converters.own.found import (
     shape_classes,
 )
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
-from mmseg_encnet.workbench.converters.own.problems import FileProblem, UnusableData
+from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem, UnusableData
 
 _DRAWN = ('polygon', 'box', 'ellipse', 'mask')
 _NOT_DRAWN = ('polyline', 'points', 'cuboid', 'skeleton')
@@ -149,7 +149,7 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
         position = IGNORED if name == IGNORED_NAME else classes.position(name)
         if position is None:
             if not ignore_unknown:
-                raise FileProblem(path, f'{image} contains the unknown class {name!r}')
+                raise FileProblem(path, f'{image} contains the unknown class {name!r}', UNKNOWN)
             position = IGNORED
         try:
             result[_mask(kind, entry, shape)] = position

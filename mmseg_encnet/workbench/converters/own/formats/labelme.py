@@ -26,7 +26,7 @@ from mmseg_encnet.workbench.converters.own.found import (
     shape_classes,
 )
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
-from mmseg_encnet.workbench.converters.own.problems import FileProblem, UnusableData
+from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem, UnusableData
 
 
 def is_labelme(content: Any) -> bool:
@@ -127,7 +127,7 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, path: Path) -> np.ndarray
         position = IGNORED if name == IGNORED_NAME else classes.position(name)
         if position is None:
             if not ignore_unknown:
-                raise FileProblem(path, f'contains the unknown class {name!r}')
+                raise FileProblem(path, f'contains the unknown class {name!r}', UNKNOWN)
             position = IGNORED
         try:
             result[_mask(entry, shape)] = position

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from mmseg_encnet.workbench.converters.own.classes import IGNORED, hex_colour
-from mmseg_encnet.workbench.converters.own.problems import FileProblem
+from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem
 from mmseg_encnet.workbench.converters.own.survey import TRANSPARENT, colour_of, load_label
 
 _UNKNOWN = -1
-_SHOWN = 4
+_REMEDY = f'assign them to the nearest class with --tolerance N, {UNKNOWN}'
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Lookup:
             positions = np.array(self.positions)[nearest]
             far = distance > self.tolerance
             if far.any() and not self.ignore_unknown:
-                raise FileProblem(path, self._unknown(found, counts, nearest, distance))
+                reason = self._unknown(found, counts, nearest, distance)
+                raise FileProblem(path, reason, _REMEDY if self.coloured else UNKNOWN)
             result[unknown] = np.where(far, IGNORED, positions)[inverse.ravel()]
         return result.astype(np.uint8)
 
@@ -80,16 +82,10 @@ class Lookup:
         far = far[np.argsort(-counts[far], kind='stable')]
         shown = []
         for index in far[:_SHOWN]:
-            what = self.text(int(found[index]))
-            near = nearest[index]
-            gap = int(distance[index])
-            closest = (
-                f'; nearest: {self.names[near]!r} {self.text(self.keys[near])}, which differs by '
-                f'{gap}'
-                if self.coloured and found[index] != TRANSPARENT
-                else ''
-            )
-            shown.append(f'{what} ({counts[index]:,} pixels{closest})')
+            text = f'{self.text(int(found[index]))} ({counts[index]:,} px'
+            if self.coloured and found[index] != TRANSPARENT:
+                text += f', {distance[index]} from {self.names[nearest[index]]!r}'
+            shown.append(f'{text})')
         more = f' and {len(far) - _SHOWN:,} more' * (len(far) > _SHOWN)
         kind = 'colour' if self.coloured else 'value'
         return f'contains the unknown {kind}{"s" * (len(far) > 1)} {", ".join(shown)}{more}'

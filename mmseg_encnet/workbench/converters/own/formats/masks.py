@@ -11,7 +11,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.classes import BACKGROUND, ClassEntry
 from mmseg_encnet.workbench.converters.own.formats.lookup import Lookup
 from mmseg_encnet.workbench.converters.own.found import ShapeClasses, Source, shape_classes
-from mmseg_encnet.workbench.converters.own.problems import FileProblem
+from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem
 from mmseg_encnet.workbench.converters.own.survey import TRANSPARENT, Survey, load_label
 
 _OBJECT = 'object'
@@ -71,7 +71,7 @@ def draw_masks(
             if ignore_unknown:
                 position = 255
             else:
-                raise FileProblem(path, f'contains the unknown class {name!r}')
+                raise FileProblem(path, f'contains the unknown class {name!r}', UNKNOWN)
         masks.append((position, path, _load_mask(path, tolerance)))
     result = np.full(masks[0][2].shape, classes.background, np.uint8)
     for position, path, mask in sorted(masks, key=lambda item: item[0]):
