@@ -262,7 +262,8 @@ WANTED = {
 
 def test_every_converter_is_tried():
     tools = {path.stem for path in (ROOT / 'tools' / 'dataset_converters').glob('*.py')}
-    assert tools == set(WANTED)
+    # own.py unpacks no archives.
+    assert tools - {'own'} == set(WANTED)
     for name, archives in WANTED.items():
         files = {file.name for file in converter(name).files}
         assert set(archives) == {file for file in files if not file.endswith('.json')}

@@ -157,9 +157,9 @@ def place_of(path: Path, root: Path) -> Place:
             role = role or 'image'
         else:
             match = _SPLIT_WORD.fullmatch(part)
-            word = match and (match[2] or '').lower().rstrip('s')
+            word = (match[2] or '').lower() if match else ''
             # As in trainannot, val_masks or train2017.
-            if match and (word in ('', 'annot') or _is_role(word) or word.isdigit()):
+            if match and (word in ('', 'annot', 'annots') or _is_role(word) or word.isdigit()):
                 split = _SPLITS[match[1].lower()]
                 if word and not word.isdigit():
                     role = role or ('image' if _singular(word, _IMAGE_WORDS) else 'label')
