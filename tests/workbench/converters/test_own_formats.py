@@ -376,3 +376,51 @@ def test_images_are_linked_or_copied(tmp_path: Path) -> None:
         convert_own(tmp_path / 'in', out, Reading(jobs=1), copy=copy)
         (path,) = out.glob('images/**/img_000.jpg')
         assert (path.stat().st_ino == source.st_ino) != copy
+
+
+def test_renaming_classes_through_the_written_table(tmp_path: Path) -> None:
+    data = draw_set()
+    for name, (image, label) in data.items():
+        save(tmp_path / f'in/images/{name}.jpg', image)
+        save(tmp_path / f'in/labels/{name}.png', label + 1)
+    first = convert(tmp_path)
+    table = (first.root / 'colours.csv').read_text()
+    for number, name in enumerate(NAMES, 1):
+        table = table.replace(f'class {number}', name)
+    (tmp_path / 'named.csv').write_text(table)
+    again = convert_own(
+        tmp_path / 'in', tmp_path / 'again', Reading(table=tmp_path / 'named.csv', jobs=1)
+    )
+    assert again.classes == list(NAMES)
+    assert again.palette == first.palette
+    check(again, data)
+
+
+def test_values_that_are_no_indices(tmp_path: Path) -> None:
+    for name, (image, label) in draw_set().items():
+        save(tmp_path / f'in/images/{name}.jpg', image)
+        noise = np.arange(label.size).reshape(label.shape) % 3
+        save(
+            tmp_path / f'in/labels/{name}.png', np.where(label, 255 - noise, noise).astype(np.uint8)
+        )
+        save(tmp_path / f'high/images/{name}.jpg', image)
+        save(tmp_path / f'high/labels/{name}.png', label.astype(np.uint16) * 1000)
+    with pytest.raises(UserError, match=r'6 values, 0, 1, 2 to 255, too scattered'):
+        convert(tmp_path)
+    assert convert(tmp_path, format='masks', tolerance=127).classes == ['background', 'object']
+    converted = convert_own(tmp_path / 'high', tmp_path / 'high out', Reading(jobs=1))
+    assert converted.classes == ['value 0', 'value 1000', 'value 2000', 'value 3000']
+
+
+def test_instances_of_one_class(tmp_path: Path) -> None:
+    data = draw_set()
+    for index, (name, (image, label)) in enumerate(data.items()):
+        save(tmp_path / f'in/{name}/images/{name}.png', image)
+        for value in (1, 2, 3):
+            save(
+                tmp_path / f'in/{name}/masks/{index}{value}a.png', np.uint8(255) * (label == value)
+            )
+    converted = convert(tmp_path)
+    assert converted.classes == ['background', 'object']
+    for name, label in labels_of(converted.root).items():
+        np.testing.assert_array_equal(label, data[name][1] > 0)

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from mmseg_encnet.workbench.converters.own.classes import (
     write_table,
 )
 from mmseg_encnet.workbench.converters.own.configs import write_configs
-from mmseg_encnet.workbench.converters.own.files import list_files
+from mmseg_encnet.workbench.converters.own.files import list_files, place_of
 from mmseg_encnet.workbench.converters.own.formats import read_source
 from mmseg_encnet.workbench.converters.own.found import Example, FoundData, Source
 from mmseg_encnet.workbench.converters.own.images import (
@@ -123,12 +123,12 @@ def convert_own(
         rewritten = _place_files(names, drawn, split_of, suffix, folder, copy, reading.jobs)
         if rewritten:
             notes.append(
-                f'{rewritten:,} images were written anew as {suffix}, because of their format or '
-                'their EXIF orientation'
+                f'{rewritten:,} of {len(names):,} images were written anew as {suffix}, because of '
+                'their format or EXIF orientation'
             )
         summary = _summarise(found.format, source, entries, drawn, split_of, notes)
         summary.write(folder / STATISTICS)
-        write_table(folder / TABLE, [replace(entry, value=i) for i, entry in enumerate(entries)])
+        write_table(folder / TABLE, entries)
         configs = write_configs(folder, entries, summary.counts, suffix)
     return Converted(
         out,
@@ -161,7 +161,7 @@ def _check_unlabelled(found: FoundData, source: Source) -> list[str]:
         return []
     total = len(images) + len(found.examples)
     shown = f'{len(images):,} of {total:,} images have no label, such as {images[0]}'
-    tested = all('test' in path.relative_to(source.root).as_posix().lower() for path in images)
+    tested = all(place_of(path, source.root).split == 'test' for path in images)
     if not (found.unlabelled_is_normal or tested or source.reading.skip_unlabelled):
         raise UserError(f'{shown}; label them, or leave them out with --skip-unlabelled.')
     return [f'{shown}; they are left out']
@@ -198,7 +198,8 @@ def _names(examples: Sequence[Example], root: Path) -> dict[str, Example]:
     Raises:
         UnusableData: Two images have the same name.
     """
-    plain = [_join(example.place.folder, example.stem) for example in examples]
+    folders = _without_common_parents([example.place.folder for example in examples])
+    plain = [_join(folder, example.stem) for folder, example in zip(folders, examples)]
     twice = (
         {name for name in plain if plain.count(name) > 1} if len(set(plain)) < len(plain) else ()
     )
@@ -215,6 +216,17 @@ def _names(examples: Sequence[Example], root: Path) -> dict[str, Example]:
     if problems:
         raise UnusableData(problems, len(examples), 'images')
     return dict(sorted(names.items()))
+
+
+def _without_common_parents(folders: Sequence[str]) -> list[str]:
+    parts = [folder.split('/') if folder else [] for folder in folders]
+    common = 0
+    # Ends with the shortest.
+    for level in zip(*parts):
+        if len(set(level)) > 1:
+            break
+        common += 1
+    return ['/'.join(part[common:]) for part in parts]
 
 
 def _join(folder: str, name: str) -> str:
@@ -420,5 +432,6 @@ def _complete_or_missing(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         for parent in missing:
-            parent.rmdir()
+            with suppress(OSError):
+                parent.rmdir()
         raise

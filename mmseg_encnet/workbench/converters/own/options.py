@@ -70,8 +70,8 @@ class Splitting:
     Args:
         lists: Lists of names: a folder of ``train.txt``, ``val.txt`` and ``test.txt``, or such
             files. None to use lists and folders of the source, or else to draw.
-        groups: Regular expression; images with the same match in their path, or the same groups
-            of the match, stay together in a draw.
+        groups: Regular expression for file names, or for paths if it contains ``/``; images with
+            the same match, or the same groups of the match, stay together in a draw.
         shares: Shares of the three splits in a draw.
         seed: Seed of the draw.
         draw: Draw even if lists or folders exist.
@@ -181,8 +181,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--groups',
         metavar='REGEX',
-        help='images with the same match in their path stay in one split, such as '
-        r"'^[^_]+' for frames VIDEO_FRAME.jpg",
+        help='images with the same match in their name stay in one split, such as '
+        r"'^[^_]+' for frames VIDEO_FRAME.jpg and '.*/' for a folder per video",
     )
     group.add_argument(
         '--shares',

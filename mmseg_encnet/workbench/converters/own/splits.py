@@ -150,11 +150,11 @@ def _without_suffix(path: str) -> str:
 
 
 def groups_of(names: Mapping[str, str], pattern: str | None) -> dict[str, str]:
-    """Return the group of each image: what a pattern finds in its path, or the image itself.
+    """Return the group of each image: what a pattern finds in its name, or the image itself.
 
     Args:
         names: Relative path of each image.
-        pattern: Regular expression.
+        pattern: Regular expression for the file name, or for the path if it contains ``/``.
 
     Raises:
         UserError: The pattern matches no image, or not all of them.
@@ -163,7 +163,7 @@ def groups_of(names: Mapping[str, str], pattern: str | None) -> dict[str, str]:
         return {name: name for name in names}
     groups, missing = {}, []
     for name, path in names.items():
-        match = re.search(pattern, path) or re.search(pattern, path.rpartition('/')[2])
+        match = re.search(pattern, path if '/' in pattern else path.rpartition('/')[2])
         if match is None:
             missing.append(path)
         else:

@@ -51,6 +51,8 @@ def index_classes(survey: Survey, source: Source) -> tuple[list[ClassEntry], Loo
 
 def _numbered(survey: Survey, values: np.ndarray) -> list[ClassEntry]:
     largest = int(values.max(initial=-1))
+    if largest >= MAX_CLASSES and len(values) <= MAX_CLASSES // 4:
+        return [ClassEntry(f'value {value}', int(value)) for value in values]
     if largest >= MAX_CLASSES:
         raise UserError(
             f'label {survey.example(largest)} contains the value {largest}, expected class indices '

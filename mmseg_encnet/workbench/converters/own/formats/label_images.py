@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,11 +20,12 @@ from mmseg_encnet.workbench.converters.own.formats.index_png import index_classe
 from mmseg_encnet.workbench.converters.own.found import Example, FoundData, Source
 from mmseg_encnet.workbench.converters.own.pairing import Pairing, pair_images
 from mmseg_encnet.workbench.converters.own.problems import UnusableData
-from mmseg_encnet.workbench.converters.own.survey import FileSurvey, combine, key_of, survey
+from mmseg_encnet.workbench.converters.own.survey import FileSurvey, Survey, combine, key_of, survey
 
 # Smallest value and smallest step of grey levels; class indices are smaller and closer.
 _SMALLEST_LEVEL, _SMALLEST_STEP = 16, 8
 _MOST_LEVELS = 32
+_SCATTERED = 64
 
 
 def read(source: Source, void: Colour | None = None) -> FoundData:
@@ -94,14 +96,25 @@ def _masks_per_class(source: Source, pairing: Pairing) -> FoundData:
     if pairing.problems:
         raise UnusableData(pairing.problems, len(pairing.pairs), 'labels')
     names = [name for pair in pairing.pairs for name, _ in pair.labels if name is not None]
+    examples, notes = _examples(pairing), []
+    if source.table is None and len(pairing.pairs) > 1 and len(set(names)) == len(names):
+        # No name occurs twice: they number instances.
+        names = [masks.OBJECT]
+        examples = [
+            replace(item, label=tuple((masks.OBJECT, path) for _, path in item.label))
+            for item in examples
+        ]
+        notes.append(
+            f'no two masks have the same class name, so all are instances of {masks.OBJECT!r}'
+        )
     classes = masks.classes_of_masks(names, source)
     draw = partial(
         masks.draw_masks, classes, source.reading.tolerance, source.reading.ignore_unknown
     )
-    return FoundData('masks', _examples(pairing), classes.entries, draw, pairing.unlabelled)
+    return FoundData('masks', examples, classes.entries, draw, pairing.unlabelled, notes=notes)
 
 
-def _kind(files: list[FileSurvey], source: Source):
+def _kind(files: list[FileSurvey], source: Source) -> tuple[str, Survey]:
     """Return ``'index'``, ``'palette'``, ``'colours'`` or ``'masks'``, and the values."""
     found = combine(files, as_colours=False)
     wanted = source.reading.format
@@ -125,15 +138,36 @@ def _kind(files: list[FileSurvey], source: Source):
         return 'colours', found
     if found.palette:
         return 'palette', found
+    if any(entry.value is not None for entry in source.table or ()):
+        return 'index', found
     values = found.keys
     if is_smoothed(found):
         values = values[solid(found)]
     if _are_grey_levels(values):
-        return ('masks' if len(values) == 2 and values[0] == 0 else 'colours'), found
+        if len(values) == 2 and values[0] == 0:
+            return 'masks', found
+        return ('colours' if values.max() < 256 else 'index'), found
+    if source.table is None:
+        _check_values(found, source)
     return 'index', found
 
 
-def _values(files: list[FileSurvey]):
+def _check_values(found: Survey, source: Source) -> None:
+    """Refuse values that are too scattered for class indices."""
+    values = found.keys[found.keys != IGNORED]
+    largest = int(values.max(initial=0))
+    if largest < _SCATTERED or 4 * len(values) > largest:
+        return
+    shown = ', '.join(map(str, found.keys[:3])) + ' to ' + str(found.keys[-1])
+    raise UserError(
+        f'the labels in {source.root} contain {len(found.keys)} values, {shown}, too scattered for '
+        'class indices; use --format masks --tolerance 127 for black and white masks that were '
+        'saved as JPEG or smoothed, --format index if they are indices, or give a table of the '
+        'values with --colours FILE.'
+    )
+
+
+def _values(files: list[FileSurvey]) -> Survey:
     stripped = [
         FileSurvey(file.path, False, file.keys, file.pixels, file.inner, None) for file in files
     ]

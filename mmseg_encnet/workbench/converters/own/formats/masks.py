@@ -14,7 +14,7 @@ from mmseg_encnet.workbench.converters.own.found import ShapeClasses, Source, sh
 from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem
 from mmseg_encnet.workbench.converters.own.survey import TRANSPARENT, Survey, load_label
 
-_OBJECT = 'object'
+OBJECT = 'object'
 
 
 def mask_classes(survey: Survey, source: Source) -> tuple[list[ClassEntry], Lookup, list[str]]:
@@ -27,7 +27,7 @@ def mask_classes(survey: Survey, source: Source) -> tuple[list[ClassEntry], Look
     """
     reading = source.reading
     largest = int(survey.keys.max(initial=0)) or 255
-    names = [BACKGROUND, _OBJECT]
+    names = [BACKGROUND, OBJECT]
     if source.table is not None:
         names = [entry.name for entry in source.table]
         if len(names) == 1:
@@ -97,7 +97,8 @@ def _load_mask(path: Path, tolerance: int) -> np.ndarray:
     if len(between):
         raise FileProblem(
             path,
-            f'contains {len(between)} values between black and white, such as {between[0]}; '
-            f'--tolerance {largest // 2} assigns each to the nearer one',
+            f'contains {len(between)} values between 0 and {largest}, such as {between[0]}, '
+            'expected a mask of one class',
+            'choose other labels with --labels or --pattern, or assign them with --tolerance N',
         )
     return keys > largest // 2 if largest else np.zeros(keys.shape, bool)
