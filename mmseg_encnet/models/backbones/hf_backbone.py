@@ -113,10 +113,10 @@ class HFBackbone(BaseModule):
             raise UserError(
                 f'HFBackbone cannot build {architecture.model_type}: {" ".join(str(error).split())}'
             ) from error
-        self.channels = tuple(self.model.channels)
+        # Not those that Transformers states, which are wrong for FocalNet.
         geometry = _geometry(self.model)
-        self.strides, self.multiple = geometry.strides, geometry.multiple
-        self.fixed_size = geometry.fixed_size
+        self.channels, self.strides = geometry.channels, geometry.strides
+        self.multiple, self.fixed_size = geometry.multiple, geometry.fixed_size
         for unused in geometry.unused:
             self.model.get_parameter(unused).requires_grad_(False)
         self.frozen = frozen
@@ -171,7 +171,9 @@ class HFBackbone(BaseModule):
             raise UserError(
                 f'{type(self.model).__name__} does not support with_cp=True; omit it.'
             )
-        self.model.gradient_checkpointing_enable(dict(use_reentrant=False))
+        enable = getattr(self.model, 'activation_checkpointing_enable', None)
+        # The name in the first releases of Transformers 5.
+        (enable or self.model.gradient_checkpointing_enable)(dict(use_reentrant=False))
 
 
 def _choose_outputs(architecture: Any, out_indices: Sequence[int] | None) -> None:

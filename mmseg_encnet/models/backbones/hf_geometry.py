@@ -22,12 +22,14 @@ class Geometry:
     """What a feature extractor does with an image.
 
     Attributes:
+        channels: Channels of each output.
         strides: Vertical and horizontal stride of each output.
         multiple: Height and width of an image must be multiples of these numbers.
         fixed_size: The only size of an image, or None for any multiple.
         unused: Names of the parameters on which no output depends.
     """
 
+    channels: tuple[int, ...]
     strides: tuple[tuple[int, int], ...]
     multiple: tuple[int, int]
     fixed_size: tuple[int, int] | None
@@ -61,6 +63,7 @@ def find_geometry(
 
     usual = math.lcm(_SIZE, patch_size)
     size, outputs = _first_success(run, [(usual, usual), image_size])
+    widths = tuple(output.shape[1] for output in outputs)
     strides = tuple(
         (round(size[0] / output.shape[2]), round(size[1] / output.shape[3])) for output in outputs
     )
@@ -72,8 +75,8 @@ def find_geometry(
             run((3 * multiple[0], 5 * multiple[1]))
         except (RuntimeError, ValueError):
             continue
-        return Geometry(strides, multiple, None, unused)
-    return Geometry(strides, largest, size, unused)
+        return Geometry(widths, strides, multiple, None, unused)
+    return Geometry(widths, strides, largest, size, unused)
 
 
 def _first_success(
