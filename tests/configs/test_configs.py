@@ -177,9 +177,7 @@ def shrink(cfg: Config) -> Config:
     if 'embed_dims' in model.backbone:
         widths = model.backbone.embed_dims
         options['model.backbone.embed_dims'] = (
-            widths // SHRINK
-            if isinstance(widths, int)
-            else [width // SHRINK for width in widths]
+            widths // SHRINK if isinstance(widths, int) else [width // SHRINK for width in widths]
         )
     elif model.backbone.type == 'HFBackbone':
         pytest.importorskip('transformers')

@@ -6,9 +6,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='HFBackbone',
-        config=dict(
-            model_type='dinov2', hidden_size=384, num_attention_heads=6, image_size=518
-        ),
+        config=dict(model_type='dinov2', hidden_size=384, num_attention_heads=6, image_size=518),
         out_indices=(4, 8, 12),
         init_cfg=dict(type='Pretrained', checkpoint='huggingface://facebook/dinov2-small'),
     ),

@@ -168,9 +168,7 @@ class HFBackbone(BaseModule):
 
     def _recompute(self) -> None:
         if not self.model.supports_gradient_checkpointing:
-            raise UserError(
-                f'{type(self.model).__name__} does not support with_cp=True; omit it.'
-            )
+            raise UserError(f'{type(self.model).__name__} does not support with_cp=True; omit it.')
         enable = getattr(self.model, 'activation_checkpointing_enable', None)
         # The name in the first releases of Transformers 5.
         (enable or self.model.gradient_checkpointing_enable)(dict(use_reentrant=False))
@@ -192,7 +190,7 @@ def _choose_outputs(architecture: Any, out_indices: Sequence[int] | None) -> Non
     # The features of plain vision transformers are sequences otherwise.
     if hasattr(architecture, 'reshape_hidden_states'):
         architecture.reshape_hidden_states = True
-    architecture.set_output_features_output_indices(None, indices)
+    architecture.out_indices = indices
 
 
 def _extract(model: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
@@ -236,7 +234,5 @@ def _crop(
     ).expand(len(features), 2, 3)
     # Half precision is too coarse for positions.
     positions = F.affine_grid(to_padded, [len(features), 1, *grid], align_corners=False)
-    sampled = F.grid_sample(
-        features.float(), positions, padding_mode='border', align_corners=False
-    )
+    sampled = F.grid_sample(features.float(), positions, padding_mode='border', align_corners=False)
     return sampled.to(features.dtype)

@@ -62,18 +62,18 @@ def described_architecture(entries: Mapping[str, Any]) -> Any:
     Raises:
         UserError: The type has no backbone, or an entry is unknown or does not fit.
     """
-    entries = _plain(entries)
-    model_type = entries.pop('model_type', None)
+    given = _plain(entries)
+    model_type = given.pop('model_type', None)
     _check_has_backbone(model_type)
     known = transformers().AutoConfig.for_model(model_type)
-    unknown = [key for key in entries if not hasattr(known, key)]
+    unknown = [key for key in given if not hasattr(known, key)]
     if unknown:
         raise UserError(
             f'unknown entry {unknown[0]!r} in the config of HFBackbone for model_type '
             f'{model_type!r}; choose among the arguments of {type(known).__name__}.'
         )
     try:
-        config = transformers().AutoConfig.for_model(model_type, **entries)
+        config = transformers().AutoConfig.for_model(model_type, **given)
         # As read from a file: some networks concatenate lists, but have tuples as defaults.
         return type(config).from_dict(json.loads(config.to_json_string(use_diff=False)))
     except Exception as error:
@@ -119,10 +119,11 @@ def load_weights(name: str, model: Any) -> dict[str, Tensor]:
             **options,
         ),
     )
-    for key, stored, expected in found['mismatched_keys']:
+    for entry in found['mismatched_keys']:
+        key = entry if isinstance(entry, str) else entry[0]
         raise UserError(
-            f'{key} of {name} has shape {tuple(stored)}, expected {tuple(expected)}; use weights '
-            'of the same architecture.'
+            f'{key} of {name} has another shape than {tuple(model.state_dict()[key].shape)}, which '
+            'the config of HFBackbone requires; use weights of the same architecture.'
         )
     missing = sorted(found['missing_keys'])
     needed = [key for key in missing if not _MAY_BE_MISSING.search(key)]
@@ -187,7 +188,8 @@ def _check_has_backbone(model_type: str | None) -> None:
     if model_type not in known:
         raise UserError(
             f'model_type {model_type!r} has no backbone in transformers '
-            f'{transformers().__version__}; choose one of {", ".join(known)}.'
+            f'{transformers().__version__}; install a newer version or choose one of '
+            f'{", ".join(known)}.'
         )
 
 

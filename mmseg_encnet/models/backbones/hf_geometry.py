@@ -1,4 +1,4 @@
-"""Strides, admissible image sizes and unused parameters of a feature extractor, found by running it."""
+"""Strides, image sizes and unused parameters of a feature extractor, found by running it."""
 
 from __future__ import annotations
 

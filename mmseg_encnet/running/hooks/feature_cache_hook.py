@@ -143,7 +143,9 @@ def check_frozen(backbone: nn.Module) -> None:
                 f'{type(backbone).__name__} is trained; {how}'
             )
     for name, module in backbone.named_modules():
-        changes = isinstance(module, (_BatchNorm, _DropoutNd)) or 'DropPath' in type(module).__name__
+        changes = (
+            isinstance(module, (_BatchNorm, _DropoutNd)) or 'DropPath' in type(module).__name__
+        )
         if changes and module.training:
             raise UserError(
                 f'FeatureCacheHook needs a frozen backbone, but {name} of '
