@@ -13,11 +13,13 @@ RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
 ADD = @[ -f $(VENV)/extra-$(1) ] || { $(BIN)/pip install --editable '.[toolbox,$(1)]' && \
 	touch $(VENV)/extra-$(1); }
 
-.PHONY: help setup demo test docs lint reliability compat clean
+.PHONY: help setup demo test toolbox-tests docs lint reliability compat clean
 
 help:
 	@echo 'make demo         train FCN and EncNet on the embedded data set and compare them'
 	@echo 'make test         run the test suite'
+	@echo 'make toolbox-tests SRC=CLONE'
+	@echo '                  run the tests of a clone of MMSegmentation with and without mmseg_encnet'
 	@echo 'make lint         check format, style, import directions and types'
 	@echo 'make docs         build the documentation into site/ and check its links'
 	@echo 'make reliability  run the long checks and write docs/reliability.md (2 hours)'
@@ -45,6 +47,10 @@ demo: setup
 test: setup
 	$(call ADD,test)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
+
+toolbox-tests: setup
+	$(call ADD,test)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/toolbox_tests.py $(SRC)
 
 lint: setup
 	$(call ADD,lint)

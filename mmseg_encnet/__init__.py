@@ -75,7 +75,7 @@ if not toolbox_missing():
         shipped_weights,
         toolbox_hosts,
     )
-    from mmseg_encnet.running import hooks  # noqa: F401
+    from mmseg_encnet.running import hooks, layer_decay  # noqa: F401
 
     toolbox_changes.apply()
 

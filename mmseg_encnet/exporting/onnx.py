@@ -19,7 +19,7 @@ from mmseg_encnet.extras import require
 
 _EXAMPLE_SIZE = (96, 128)
 # Backbones that torch.export can only trace for the size of the example.
-_FIXED_SIZE = ('MixVisionTransformer', 'SwinTransformer')
+_FIXED_SIZE = ('HFBackbone', 'MixVisionTransformer', 'SwinTransformer')
 
 
 @dataclass(frozen=True)

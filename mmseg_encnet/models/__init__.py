@@ -5,7 +5,7 @@ from mmseg_encnet.toolbox import require_toolbox
 require_toolbox()
 
 from mmseg_encnet.models import encoders  # noqa: F401  (registers them)
-from mmseg_encnet.models.backbones import EfficientNetLite, ResNetV1s
+from mmseg_encnet.models.backbones import EfficientNetLite, HFBackbone, ResNetV1s
 from mmseg_encnet.models.channels_preprocessor import ChannelsPreProcessor
 from mmseg_encnet.models.decode_heads import (
     AuxEncodingHead,
@@ -26,6 +26,7 @@ __all__ = [
     'ContextTTAModel',
     'EfficientNetLite',
     'EncodingHead',
+    'HFBackbone',
     'PublishedTTAModel',
     'PyTorchDefaultInit',
     'ResNetV1s',

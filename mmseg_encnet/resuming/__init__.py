@@ -11,6 +11,8 @@ Its parts, in the order in which they act:
 4. The hook then restores the state of each process, continues the order of the samples and repeats
    a validation that the interruption cut off.
 
+:mod:`.repeated_views` uses the same seeding for a fixed number of random views of each image.
+
 Resuming is exact on the CPU with the same number of threads, on which the order of summation in
 PyTorch's convolutions depends; with another number, a warning is logged.
 """
@@ -19,7 +21,13 @@ from mmseg_encnet.toolbox import require_toolbox
 
 require_toolbox()
 
+from mmseg_encnet.resuming.repeated_views import RepeatedViews
 from mmseg_encnet.resuming.resumable_checkpoint_hook import ResumableCheckpointHook
 from mmseg_encnet.resuming.seeded_samplers import SeededDefaultSampler, SeededInfiniteSampler
 
-__all__ = ['ResumableCheckpointHook', 'SeededDefaultSampler', 'SeededInfiniteSampler']
+__all__ = [
+    'RepeatedViews',
+    'ResumableCheckpointHook',
+    'SeededDefaultSampler',
+    'SeededInfiniteSampler',
+]

@@ -39,6 +39,13 @@ NAMES = [
     'deeplabv3_r18_narrow_msrc21',
     'deeplabv3_r50_msrc21',
     'deeplabv3_r50_pcontext',
+    'encnet_convnext-t_ade20k',
+    'encnet_dinov2-b_ade20k',
+    'encnet_dinov2-b_pcontext',
+    'encnet_dinov2-s_ade20k',
+    'encnet_dinov2-s_pcontext',
+    'encnet_dinov3-b_ade20k',
+    'encnet_dinov3-s_ade20k',
     'encnet_lite0_ade20k',
     'encnet_lite0_camvid',
     'encnet_lite0_cityscapes',
@@ -95,6 +102,7 @@ NAMES = [
     'encnet_r50v1c_jpu_ade20k',
     'encnet_r50v1c_jpu_cityscapes',
     'encnet_resnest50_ade20k',
+    'encnet_segnext-t_ade20k',
     'encnet_swin-t_ade20k',
     'fcn_lite0_camvid',
     'fcn_lite0_clothing',
@@ -167,7 +175,16 @@ def shrink(cfg: Config) -> Config:
     # EfficientNet-Lite has no width to set.
     fixed = model.backbone.type == 'EfficientNetLite'
     if 'embed_dims' in model.backbone:
-        options['model.backbone.embed_dims'] = model.backbone.embed_dims // SHRINK
+        widths = model.backbone.embed_dims
+        options['model.backbone.embed_dims'] = (
+            widths // SHRINK if isinstance(widths, int) else [width // SHRINK for width in widths]
+        )
+    elif model.backbone.type == 'HFBackbone':
+        pytest.importorskip('transformers')
+        options |= {
+            f'model.backbone.config.{key}': value
+            for key, value in narrow(model.backbone.config).items()
+        }
     elif not fixed:
         width = model.backbone.get('base_channels', 64)
         options['model.backbone.base_channels'] = width // SHRINK
@@ -185,6 +202,17 @@ def shrink(cfg: Config) -> Config:
         options |= {'model.test_cfg.crop_size': (48, 48), 'model.test_cfg.stride': (32, 32)}
     cfg.merge_from_dict(options)
     return cfg
+
+
+def narrow(config: dict) -> dict:
+    """Return the entries of an architecture of Transformers at an eighth of the width."""
+    if config['model_type'] == 'convnext':
+        return dict(hidden_sizes=[width // SHRINK for width in (96, 192, 384, 768)])
+    heads = config['num_attention_heads'] // 3
+    widths = ('hidden_size', 'intermediate_size')
+    return dict(
+        {key: config[key] // SHRINK for key in widths if key in config}, num_attention_heads=heads
+    )
 
 
 def batch(num_classes: int) -> dict:

@@ -56,8 +56,8 @@ def model_of(name: str) -> dict:
 def representatives() -> dict[str, str]:
     """Return for each config the first whose network has the same kinds of layers.
 
-    It may differ in the number of classes, the size of the crop and, between 50, 101 and 152
-    layers, the depth.
+    It may differ in the number of classes, the size of the crop, the depth between 50, 101 and 152
+    layers and, for networks of Transformers, the width.
     """
     first: dict[str, str] = {}
     models = {name: model_of(name) for name in NAMES}
@@ -74,6 +74,9 @@ def kind_of(model: dict) -> str:
     kind.model.test_cfg = dict(mode=kind.model.test_cfg.mode)
     if kind.model.backbone.get('depth') in (101, 152):
         kind.model.backbone.depth = 50
+    if kind.model.backbone.type == 'HFBackbone':
+        kind.model.backbone.config = dict(model_type=kind.model.backbone.config.model_type)
+        kind.model.decode_head.in_channels = kind.model.auxiliary_head.in_channels = None
     return repr(kind.model)
 
 
@@ -88,6 +91,8 @@ def _scope() -> None:
 
 def build(name: str, device: str) -> nn.Module:
     model = copy.deepcopy(model_of(name))
+    if model['backbone']['type'] == 'HFBackbone':
+        pytest.importorskip('transformers')
     try:
         with torch.device(device):
             return MODELS.build(model).to(device)

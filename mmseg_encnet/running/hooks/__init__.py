@@ -3,6 +3,7 @@
 from mmseg_encnet.running.hooks.codebook_init_hook import CodebookInitHook
 from mmseg_encnet.running.hooks.context_sheet_hook import ContextSheetHook
 from mmseg_encnet.running.hooks.dictionary_health_hook import DictionaryHealthHook
+from mmseg_encnet.running.hooks.feature_cache_hook import FeatureCacheHook
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
@@ -12,6 +13,7 @@ __all__ = [
     'CodebookInitHook',
     'ContextSheetHook',
     'DictionaryHealthHook',
+    'FeatureCacheHook',
     'FitCheckHook',
     'LabelCheckHook',
     'LoadedImageVisualizationHook',
