@@ -32,6 +32,13 @@ def parse_args() -> argparse.Namespace:
         help='maximum number of iterations; training stops when the validation no longer improves '
         '(default: %(default)s)',
     )
+    parser.add_argument(
+        '--weights',
+        default='model.pth',
+        metavar='NAME',
+        help='name of the best checkpoint in the output folder; with the ending .safetensors it '
+        'contains the weights and classes alone (default: %(default)s)',
+    )
     add_options_argument(parser)
     return parser.parse_args()
 
@@ -48,7 +55,7 @@ def main() -> None:
         f'{len(data.train.names)} images for training, {len(data.val.names)} for validation, '
         f'{len(data.classes)} classes'
     )
-    outcome = finetune(data, args.out_dir, args.iterations, args.cfg_options)
+    outcome = finetune(data, args.out_dir, args.iterations, args.cfg_options, args.weights)
     for sentence in outcome.missing:
         print(f'missing: {sentence}', file=sys.stderr)
     print(

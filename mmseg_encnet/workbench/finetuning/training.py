@@ -18,6 +18,8 @@ from mmengine.runner import set_random_seed
 from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.files import write_checkpoint
+from mmseg_encnet.checkpoints.publishing import publish_checkpoint
+from mmseg_encnet.checkpoints.tensor_files import SUFFIX
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.predicting import (
@@ -113,7 +115,11 @@ class Outcome:
 
 
 def finetune(
-    data: OwnData, out: Path, iterations: int, options: dict[str, Any] | None = None
+    data: OwnData,
+    out: Path,
+    iterations: int,
+    options: dict[str, Any] | None = None,
+    weights: str = 'model.pth',
 ) -> Outcome:
     """Train the nearest shipped network on the user's data.
 
@@ -123,6 +129,8 @@ def finetune(
         iterations: Maximum number of iterations. Training ends earlier if three validations in a
             row do not improve the mIoU.
         options: Overrides of the config by dotted key.
+        weights: File name in the folder for the best checkpoint. One that ends in
+            ``.safetensors`` contains the weights and classes alone.
 
     Raises:
         UserError: The folder is not empty, or an option does not fit the config.
@@ -149,8 +157,11 @@ def finetune(
     runner.train()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
-    checkpoint, report, sheets = out / 'model.pth', out / 'report.html', out / 'predictions'
-    shutil.copyfile(best, checkpoint)
+    checkpoint, report, sheets = out / weights, out / 'report.html', out / 'predictions'
+    if checkpoint.suffix == SUFFIX:
+        publish_checkpoint(best, checkpoint)
+    else:
+        shutil.copyfile(best, checkpoint)
     missing = write_report([out], report, which='best')
     segmentor = load_segmentor(cfg, str(checkpoint))
     files = [str(data.val.images / f'{name}{data.suffix}') for name in data.val.names[:_SHEETS]]
