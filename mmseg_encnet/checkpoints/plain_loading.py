@@ -70,7 +70,7 @@ def is_trusted(path: str | Path) -> bool:
     return _resolved(path) in {*_trusted, *map(_resolved, listed)}
 
 
-# Whatever loads local files otherwise cannot read these.
+# Other loaders of local files read the weights at best, not the classes.
 @CheckpointLoader.register_scheme(prefixes=f'(?!.*://).*{re.escape(SUFFIX)}$')
 def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
     """Load a local checkpoint: plain data, or anything if the file is trusted.
@@ -89,11 +89,12 @@ def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
         return _load_tensors(path, map_location)
     check_undamaged(path)
     if is_trusted(path):
-        with environment(FORCED, None):
-            return torch.load(path, map_location=map_location, weights_only=False)
+        with environment(FORCED, None), path.open('rb') as file:
+            return torch.load(file, map_location=map_location, weights_only=False)
     try:
-        with plain_data():
-            return torch.load(path, map_location=map_location, weights_only=True)
+        # Given a path, torch chooses the format by the suffix.
+        with plain_data(), path.open('rb') as file:
+            return torch.load(file, map_location=map_location, weights_only=True)
     except (PermissionError, MemoryError):
         raise
     except UnpicklingError as error:

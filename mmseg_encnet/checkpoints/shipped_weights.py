@@ -160,4 +160,3 @@ def _check_ships(name: str) -> None:
             f'no trained network ships for {name!r}; choose one of {", ".join(names)}, or pass a '
             'checkpoint file.'
         )
-

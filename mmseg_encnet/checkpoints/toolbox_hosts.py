@@ -19,7 +19,7 @@ from mmengine.dist import barrier, get_rank
 from mmengine.runner import CheckpointLoader
 
 from mmseg_encnet.checkpoints.downloads import download
-from mmseg_encnet.checkpoints.tensor_files import SUFFIX, is_tensor_file
+from mmseg_encnet.checkpoints.tensor_files import is_tensor_file
 from mmseg_encnet.checkpoints.whole_files import ZIP_MAGIC
 from mmseg_encnet.errors import UserError
 

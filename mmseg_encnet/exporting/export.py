@@ -124,7 +124,7 @@ def read_description(path: str | Path, format: str | None = None) -> dict[str, A
     Returns:
         ``inputs`` and ``outputs`` by name with a sentence for each under its name, ``layout``,
         ``colour_order``, ``range``, ``mean`` and ``std`` of the normalisation in the graph,
-        ``sizes`` and ``resize``, ``classes``, ``palette`` and more, see ``docs/howto/export.md``.
+        ``sizes`` and ``resize``, ``classes``, ``palette`` and more, see ``docs/howto/onnx.md``.
 
     Raises:
         UserError: The file does not exist, is damaged or contains no description.

@@ -42,9 +42,7 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    'onnx': Format(
-        '.onnx', onnx.write, onnx.run, onnx.read, onnx.SMALLEST, onnx.check_installed
-    ),
+    'onnx': Format('.onnx', onnx.write, onnx.run, onnx.read, onnx.SMALLEST, onnx.check_installed),
     'openvino': Format(
         '.xml',
         openvino.write,
@@ -60,7 +58,7 @@ FORMATS: Mapping[str, Format] = {
 # Files that other programs make from an exported one.
 _MADE_ELSEWHERE = {
     suffix: 'TensorRT builds its engines on the machine that runs them: export to .onnx, then '
-    f'trtexec --onnx=FILE.onnx --saveEngine=FILE{suffix} as docs/howto/export.md describes'
+    f'trtexec --onnx=FILE.onnx --saveEngine=FILE{suffix} as docs/howto/onnx.md describes'
     for suffix in ('.engine', '.plan', '.trt')
 }
 

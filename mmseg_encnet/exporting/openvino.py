@@ -1,4 +1,4 @@
-"""OpenVINO's intermediate representation: an ``.xml`` with the graph, a ``.bin`` with the weights."""
+"""OpenVINO's intermediate representation: the graph in ``.xml``, the weights in ``.bin``."""
 
 from __future__ import annotations
 

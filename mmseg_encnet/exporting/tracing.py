@@ -49,7 +49,10 @@ def trace(model: FoldedEncNet, size: Size | None = None) -> torch.export.Exporte
     Raises:
         UserError: The network cannot be traced.
     """
-    sizes = {2: torch.export.Dim('height', min=SMALLEST), 3: torch.export.Dim('width', min=SMALLEST)}
+    sizes = {
+        2: torch.export.Dim('height', min=SMALLEST),
+        3: torch.export.Dim('width', min=SMALLEST),
+    }
     with resizing_without_warning(), explaining(model, size):
         return torch.export.export(
             model,

@@ -82,6 +82,10 @@ def describe_network(model: BaseSegmentor, classes: Sequence[str]) -> dict[str, 
     names = ', '.join(classes)
     return {
         'Network': f'{" ".join(parts)}\n\n{len(classes)} classes: {names}.',
+        'Intended use': (
+            'Semantic segmentation of images like those it was trained on, for research and as a '
+            'start for fine-tuning. It is not meant for decisions about people or their safety.'
+        ),
         'Limits': (
             'Every pixel gets one of the classes above; other things are labelled as the class '
             'that looks most alike. Results on images of another kind than the training images '

@@ -79,9 +79,7 @@ def to_plain(cfg: Config) -> dict[str, Any]:
 
 def tuples(cfg: Mapping[str, Any]) -> list[str]:
     """Return the paths of the tuples in a config, which JSON stores as lists."""
-    return [
-        path for path, value in _walk(cfg, '') if isinstance(value, tuple)
-    ]
+    return [path for path, value in _walk(cfg, '') if isinstance(value, tuple)]
 
 
 def with_tuples(node: Any, paths: Sequence[str], path: str = '') -> Any:
@@ -89,9 +87,7 @@ def with_tuples(node: Any, paths: Sequence[str], path: str = '') -> Any:
     if isinstance(node, dict):
         return {key: with_tuples(value, paths, _join(path, key)) for key, value in node.items()}
     if isinstance(node, list):
-        values = [
-            with_tuples(value, paths, _join(path, index)) for index, value in enumerate(node)
-        ]
+        values = [with_tuples(value, paths, _join(path, index)) for index, value in enumerate(node)]
         return tuple(values) if path in paths else values
     return node
 

@@ -108,12 +108,15 @@ def save_pretrained(
     written = [folder / CONFIG, weights]
     if card is None and not (folder / CARD).exists():
         card = Card(name=folder.name, sections=describe_network(model, classes))
-    if card is not None:
-        for name, figure in card.figures.items():
-            write_whole(folder / name, figure)
-            written.append(folder / name)
-        write_whole(folder / CARD, render(card).encode())
-    return [*written, folder / CARD]
+    return [*written, *(write_card(folder, card) if card is not None else ())]
+
+
+def write_card(folder: Path, card: Card) -> list[Path]:
+    """Write a model card and its figures into a folder and return the files."""
+    for name, figure in card.figures.items():
+        write_whole(folder / name, figure)
+    write_whole(folder / CARD, render(card).encode())
+    return [folder / CARD, *(folder / name for name in card.figures)]
 
 
 def read_folder(folder: Path, name: str | None = None) -> PretrainedFolder:
@@ -147,8 +150,8 @@ def read_folder(folder: Path, name: str | None = None) -> PretrainedFolder:
     size = file.stat().st_size
     if size != weights['size']:
         raise UserError(
-            f'{WEIGHTS} of {name} has {size} bytes, expected {weights["size"]}; save or download it '
-            'again.'
+            f'{WEIGHTS} of {name} has {size} bytes, expected {weights["size"]}; save or download '
+            'it again.'
         )
     if _sha256(file) != weights['sha256']:
         raise UserError(

@@ -80,14 +80,16 @@ def test_a_saved_network_predicts_the_same(segmentor, folder):
     before = (folder / 'config.json').read_bytes()
     save_pretrained(loaded.model, folder)
     assert (folder / 'README.md').read_text() == 'mine'
-    assert json.loads(before)['weights'] == json.loads((folder / 'config.json').read_text())[
-        'weights'
-    ]
+    assert (
+        json.loads(before)['weights'] == json.loads((folder / 'config.json').read_text())['weights']
+    )
 
 
 def test_encnet_comes_back_as_encnet(tmp_path):
     torch.manual_seed(0)
-    model = get_encnet('camvid', 'lite0', crop_size=96, base_size=128, decode_head=dict(channels=16))
+    model = get_encnet(
+        'camvid', 'lite0', crop_size=96, base_size=128, decode_head=dict(channels=16)
+    )
     model.crop_size = 64
     model.eval().save_pretrained(tmp_path / 'saved')
     loaded = EncNet.from_pretrained(tmp_path / 'saved')
