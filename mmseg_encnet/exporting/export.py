@@ -38,7 +38,7 @@ class Agreement:
 
 def export(
     model: FoldedEncNet,
-    path: Path,
+    path: str | Path,
     classes: Sequence[str] = (),
     palette: Sequence[Sequence[int]] = (),
     *,
@@ -72,6 +72,7 @@ def export(
         UserError: The format is unknown, a package that it needs is not installed, or the network
             cannot be exported.
     """
+    path = Path(path)
     chosen = format_of(path, format)
     chosen.check_installed()
     description = describe(

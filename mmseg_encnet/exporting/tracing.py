@@ -31,9 +31,15 @@ def refusal(model: Mapping[str, Any], size: Size | None = None) -> str | None:
     """
     head, backbone = (_type_name(model[part]) for part in ('decode_head', 'backbone'))
     if head != 'EncodingHead':
-        return f'only EncNet can be exported, got the decode_head {head}'
+        return (
+            f'only EncNet can be exported, got the decode_head {head}; choose a config that '
+            'docs/model_zoo.md lists as exportable'
+        )
     if backbone in _FIXED_SIZE and size is None:
-        return f'{backbone} computes with the size of the image in Python, which fixes it'
+        return (
+            f'{backbone} computes with the size of the image in Python, which fixes it; export for '
+            'one size with --size HEIGHT WIDTH, or choose a config that docs/model_zoo.md lists'
+        )
     return None
 
 

@@ -43,6 +43,8 @@ _LEFT_OUT = (
 _READS_FILES = {
     'init_cfg': (None,),
     'pretrained': (None, False),
+    'checkpoint': (None,),
+    'diffusion_cfg': (None,),
     'checkpoint_path': (None, ''),
     'trust_remote_code': (None, False),
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmseg.models import BaseSegmentor
+from torch import nn
 
 from mmseg_encnet.checkpoints.fit import check_finite
 from mmseg_encnet.checkpoints.tensor_files import write_tensor_checkpoint
@@ -75,6 +76,10 @@ def save_pretrained(
         raise UserError(
             'the model has no cfg or no dataset_meta; save one that get_encnet, init_model or '
             'load_segmentor returned.'
+        )
+    if isinstance(model.decode_head, nn.ModuleList):
+        raise UserError(
+            'the model has a cascade of decode heads, which cannot be saved; save a model with one.'
         )
     classes, palette = list(meta['classes']), [list(map(int, c)) for c in meta.get('palette') or ()]
     with about('the model'):

@@ -170,6 +170,25 @@ def test_a_failed_download_is_one_sentence(status, words, file, folder, hub):
     assert all(word in sentence for word in words), sentence
 
 
+@pytest.mark.parametrize(
+    'path, status, words',
+    [
+        ('/api/repos/create', 403, ['403', 'permission']),
+        ('/api/models/me/tiny/preupload/main', 500, ['500', 'try again later']),
+        ('/me/tiny.git/info/lfs/objects/batch', 429, ['429', 'wait']),
+        ('/api/models/me/tiny/commit/main', 503, ['503', 'try again later']),
+    ],
+)
+def test_a_failed_upload_is_one_sentence(path, status, words, folder, hub):
+    hub.status[path] = status
+    with pytest.raises(UserError) as caught:
+        push_folder(folder, 'me/tiny', endpoint=hub.address, token=TOKEN)
+    sentence = str(caught.value)
+    assert sentence.startswith('repository me/tiny cannot be written: ')
+    assert all(word in sentence for word in words), sentence
+    assert not hub.commits.get('me/tiny', [{}])[-1]
+
+
 def test_an_interrupted_download_is_one_sentence_and_continues(segmentor, folder, hub):
     hub.commits['me/tiny'] = [{path.name: path.read_bytes() for path in folder.iterdir()}]
     hub.cut.add('model.safetensors')

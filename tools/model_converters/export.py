@@ -48,11 +48,7 @@ def main() -> int:
     cfg = load_config(args.config, args.cfg_options)
     reason = refusal(cfg.model, size)
     if reason:
-        raise UserError(
-            f'{args.config} cannot be exported{"" if size else " for images of any size"}: '
-            f'{reason}; choose a config that docs/model_zoo.md lists as exportable'
-            f'{"" if size or "EncNet" in reason else ", or a size with --size"}.'
-        )
+        raise UserError(f'{args.config} cannot be exported: {reason}.')
     segmentor = predicting.load_segmentor(cfg, args.checkpoint, 'cpu')
     differences = []
 
