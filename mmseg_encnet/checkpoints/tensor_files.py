@@ -69,7 +69,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     save = require('safetensors.torch', 'hub').save
     # Tensors that share memory are refused, so they become copies.
     stored = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    write_whole(path, save(stored, metadata=dict(facts, **{_CHECKSUM: checksum(stored)})))
+    data = save(stored, metadata=dict(facts, **{_CHECKSUM: checksum(stored)}))
+    write_whole(path, _with_sorted_metadata(data))
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """Return a file with its metadata in a fixed order, so that equal weights are equal files."""
+    end = _SIZE_BYTES + int.from_bytes(data[:_SIZE_BYTES], 'little')
+    header = json.loads(data[_SIZE_BYTES:end])
+    header = dict(__metadata__=dict(sorted(header.pop('__metadata__').items())), **header)
+    text = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
+    # The data starts at a multiple of eight bytes.
+    text += b' ' * (-len(text) % _SIZE_BYTES)
+    return len(text).to_bytes(_SIZE_BYTES, 'little') + text + data[end:]
 
 
 def plain_meta(path: Path, facts: Mapping[str, str]) -> dict[str, Any]:

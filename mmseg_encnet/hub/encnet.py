@@ -38,7 +38,7 @@ from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 from mmseg_encnet.predicting import load_segmentor
 
 ROOT = '~/.encoding/models'
-_BASE_SIZE = 520
+_BASE_SIZE, _CROP_SIZE = 520, 480
 _STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LITE_STATISTICS = (127 / 255,) * 3, (128 / 255,) * 3
 _UP_KWARGS = dict(mode='bilinear', align_corners=True)
@@ -109,7 +109,7 @@ class EncNet(ContextEncoderDecoder):
         *,
         dilated: bool = True,
         base_size: int = _BASE_SIZE,
-        crop_size: int = 480,
+        crop_size: int = _CROP_SIZE,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         root: str | PathLike[str] = ROOT,
@@ -328,7 +328,11 @@ def load_pretrained(kind: type[EncNet], source: str | PathLike[str], **options: 
         [value / 255 for value in statistics.flatten().tolist()]
         for statistics in (preprocessor.mean, preprocessor.std)
     )
-    model.base_size = cfg.get('base_size', _BASE_SIZE)
+    # Configs with the toolbox's augmentation have two sides, or predict the whole image.
+    base_size, crop_size = cfg.get('base_size'), cfg.get('crop_size')
+    model.base_size = base_size if isinstance(base_size, int) else _BASE_SIZE
+    if 'crop_size' not in model.test_cfg:
+        model.crop_size = crop_size[0] if crop_size else _CROP_SIZE
     model.cfg, model.dataset_meta = cfg, trained.dataset_meta
     # A runner's init_weights would reinitialise the heads.
     model.is_init = True

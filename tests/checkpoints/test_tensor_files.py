@@ -111,6 +111,17 @@ def test_every_reader(weights, run_tool, tiny_options, tmp_path):
     assert result.status == 0, result.err
 
 
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+def test_weights_alone_cannot_be_resumed(suffix, weights, run_tool, tiny_options, tmp_path):
+    path = tmp_path / f'tiny{suffix}'
+    write_checkpoint(path, dict(state_dict=weights, meta={}))
+    options = dict(tiny_options, load_from=str(path), resume=True)
+    assert (
+        'no state from which a training resumes'
+        in run_tool('train', MSRC21, options=options).sentence
+    )
+
+
 @pytest.mark.parametrize('reverted', [False, True])
 def test_the_toolbox_reads_them(reverted, weights, tiny_config, tmp_path):
     path = tmp_path / 'tiny.safetensors'
