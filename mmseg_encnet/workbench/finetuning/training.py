@@ -119,7 +119,7 @@ def finetune(
     out: Path,
     iterations: int,
     options: dict[str, Any] | None = None,
-    weights: str = 'model.pth',
+    file: str = 'model.pth',
 ) -> Outcome:
     """Train the nearest shipped network on the user's data.
 
@@ -129,7 +129,7 @@ def finetune(
         iterations: Maximum number of iterations. Training ends earlier if three validations in a
             row do not improve the mIoU.
         options: Overrides of the config by dotted key.
-        weights: File name in the folder for the best checkpoint. One that ends in
+        file: Name in the folder for the best checkpoint. One that ends in
             ``.safetensors`` contains the weights and classes alone.
 
     Raises:
@@ -137,6 +137,8 @@ def finetune(
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
+    if Path(file).name != file:
+        raise UserError(f'got the checkpoint {file!r}, expected a file name without a folder.')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f'output folder {out} is not empty; choose another one.')
     start = nearest_start(data.classes)
@@ -157,7 +159,7 @@ def finetune(
     runner.train()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
-    checkpoint, report, sheets = out / weights, out / 'report.html', out / 'predictions'
+    checkpoint, report, sheets = out / file, out / 'report.html', out / 'predictions'
     if checkpoint.suffix == SUFFIX:
         publish_checkpoint(best, checkpoint)
     else:

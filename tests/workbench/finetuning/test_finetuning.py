@@ -123,17 +123,19 @@ def test_classes_with_known_names_keep_their_classifiers():
 
 def test_the_whole_tool(tmp_path, run_tool):
     data = flat(tmp_path / 'data', 6)
-    result = run_tool('finetune', data, '--iterations', 1, '--out-dir', 'out', options=OPTIONS)
+    arguments = (data, '--iterations', 1, '--out-dir', 'out', '--weights')
+    assert 'without a folder' in run_tool('finetune', *arguments, 'a/b.pth').sentence
+    result = run_tool('finetune', *arguments, 'model.safetensors', options=OPTIONS)
     assert result.status == 0, result.err
     assert f'started from {START}, stopped after iteration 1' in result.out
     assert 'missing' not in result.err
     assert 'requires_grad' not in result.out + result.err
     out = Path('out')
-    assert {'finetuned.py', 'model.pth', 'report.html', 'predictions'} <= {
+    assert {'finetuned.py', 'model.safetensors', 'report.html', 'predictions'} <= {
         path.name for path in out.iterdir()
     }
     assert len(list((out / 'predictions' / 'sheets').iterdir())) == 1
-    result = run_tool('infer', out / 'finetuned.py', out / 'model.pth', data / 'images' / '0.jpg')
+    result = run_tool('infer', out / 'finetuned.py', out / 'model.safetensors', data / 'images' / '0.jpg')
     assert result.status == 0, result.err
     assert np.asarray(Image.open('predictions/0.png')).max() < 3
     result = run_tool('finetune', data, '--out-dir', 'out')
