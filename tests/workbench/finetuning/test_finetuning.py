@@ -135,7 +135,8 @@ def test_the_whole_tool(tmp_path, run_tool):
         path.name for path in out.iterdir()
     }
     assert len(list((out / 'predictions' / 'sheets').iterdir())) == 1
-    result = run_tool('infer', out / 'finetuned.py', out / 'model.safetensors', data / 'images' / '0.jpg')
+    weights = out / 'model.safetensors'
+    result = run_tool('infer', out / 'finetuned.py', weights, data / 'images' / '0.jpg')
     assert result.status == 0, result.err
     assert np.asarray(Image.open('predictions/0.png')).max() < 3
     result = run_tool('finetune', data, '--out-dir', 'out')
