@@ -16,7 +16,7 @@ def require(module: str, extra: str) -> ModuleType:
     Args:
         module: Name of the module, for example ``'scipy.io'``.
         extra: Extra of the distribution that installs it: ``'data'``, ``'analysis'``, ``'demo'``,
-            ``'hf'``, ``'lite'``, ``'onnx'`` or ``'tiff'``.
+            ``'hf'``, ``'hub'``, ``'lite'``, ``'onnx'``, ``'openvino'`` or ``'tiff'``.
 
     Raises:
         UserError: The package is not installed.

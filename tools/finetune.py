@@ -34,6 +34,13 @@ def parse_args() -> argparse.Namespace:
         '(default: %(default)s)',
     )
     add_arguments(parser)
+    parser.add_argument(
+        '--weights',
+        default='model.pth',
+        metavar='NAME',
+        help='name of the best checkpoint in the output folder; with the ending .safetensors it '
+        'contains the weights and classes alone (default: %(default)s)',
+    )
     add_options_argument(parser)
     return parser.parse_args()
 
@@ -58,6 +65,7 @@ def main() -> None:
             args.iterations,
             args.cfg_options,
             *from_arguments(args),
+            args.weights,
             report,
         )
     for sentence in outcome.missing:

@@ -1,6 +1,7 @@
 """Train a config."""
 
 import argparse
+from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_config_arguments, add_run_arguments
 from mmseg_encnet.configuration.loading import load_config
@@ -17,6 +18,13 @@ def parse_args() -> argparse.Namespace:
         '--resume', action='store_true', help='continue from the last checkpoint in the work dir'
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='FILE',
+        help='after training, write the weights of the best checkpoint, or of the last one without '
+        'save_best, to this file, ending in .safetensors or .pth',
+    )
     add_run_arguments(parser)
     return parser.parse_args()
 
@@ -29,7 +37,7 @@ def main() -> None:
         resume_training(cfg)
     if args.amp:
         use_mixed_precision(cfg)
-    run_training(cfg)
+    run_training(cfg, args.out)
 
 
 if __name__ == '__main__':

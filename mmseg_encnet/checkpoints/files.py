@@ -16,6 +16,7 @@ from torch import Tensor
 from mmseg_encnet.checkpoints.fit import check_finite, plain_state_dict
 from mmseg_encnet.checkpoints.plain_loading import load_from_local
 from mmseg_encnet.checkpoints.remote import local_file
+from mmseg_encnet.checkpoints.tensor_files import SUFFIX, write_tensor_checkpoint
 from mmseg_encnet.checkpoints.whole_files import holds_other_files, write_whole
 from mmseg_encnet.errors import UserError, about, first_line
 
@@ -25,8 +26,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 
     Args:
         path: File that ``torch.save`` wrote: a state dict, or a dict with one at ``state_dict``;
-            a zip file with one such ``.pth``, as PyTorch-Encoding publishes; or the address of
-            either.
+            a zip file with one such ``.pth``, as PyTorch-Encoding publishes; a safetensors file;
+            or the address of any of these.
 
     Returns:
         The state dict, with the names of an unwrapped model, and the entry ``meta`` of OpenMMLab's
@@ -80,7 +81,14 @@ def _load(path: Path) -> Any:
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint as ``torch.save`` does, completely or not at all."""
+    """Write a checkpoint, completely or not at all: as safetensors if its suffix says so.
+
+    Raises:
+        UserError: A safetensors file was asked for, and the content is more than weights.
+    """
+    if path.suffix == SUFFIX:
+        write_tensor_checkpoint(path, content)
+        return
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_whole(path, buffer.getbuffer())

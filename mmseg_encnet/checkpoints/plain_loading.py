@@ -22,7 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
 
+from mmseg_encnet.checkpoints.shipped_weights import is_packed, unpack
+from mmseg_encnet.checkpoints.tensor_files import SUFFIX, is_tensor_file, plain_meta, read_tensors
 from mmseg_encnet.checkpoints.whole_files import check_undamaged
 from mmseg_encnet.errors import UserError, type_and_first_line
 
@@ -67,8 +70,12 @@ def is_trusted(path: str | Path) -> bool:
     return _resolved(path) in {*_trusted, *map(_resolved, listed)}
 
 
+# Other loaders of local files read the weights at best, not the classes.
+@CheckpointLoader.register_scheme(prefixes=f'(?!.*://).*{re.escape(SUFFIX)}$')
 def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
     """Load a local checkpoint: plain data, or anything if the file is trusted.
+
+    A safetensors file becomes a dict with ``state_dict`` and ``meta``, like the toolbox's files.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -78,13 +85,16 @@ def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'{filename} does not exist.')
+    if is_tensor_file(path):
+        return _load_tensors(path, map_location)
     check_undamaged(path)
     if is_trusted(path):
-        with environment(FORCED, None):
-            return torch.load(path, map_location=map_location, weights_only=False)
+        with environment(FORCED, None), path.open('rb') as file:
+            return torch.load(file, map_location=map_location, weights_only=False)
     try:
-        with plain_data():
-            return torch.load(path, map_location=map_location, weights_only=True)
+        # Given a path, torch chooses the format by the suffix.
+        with plain_data(), path.open('rb') as file:
+            return torch.load(file, map_location=map_location, weights_only=True)
     except (PermissionError, MemoryError):
         raise
     except UnpicklingError as error:
@@ -95,6 +105,17 @@ def load_from_local(filename: str | Path, map_location: Any = None) -> Any:
             path,
             f'cannot be read ({type_and_first_line(error)}); it is truncated or not a checkpoint.',
         ) from error
+
+
+def _load_tensors(path: Path, map_location: Any) -> dict[str, Any]:
+    tensors, facts = read_tensors(path)
+    meta = plain_meta(path, facts)
+    if is_packed(facts):
+        tensors, classes = unpack(tensors, facts)
+        meta = dict(dataset_meta=classes)
+    if map_location is not None:
+        tensors = {key: value.to(map_location) for key, value in tensors.items()}
+    return dict(state_dict=tensors, meta=meta)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ takes a checkpoint, the word ``pretrained`` means the shipped network of its con
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,8 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmseg_encnet.checkpoints.packages import load_packaged_weights
-from mmseg_encnet.checkpoints.whole_files import write_whole
+from mmseg_encnet.checkpoints.tensor_files import read_tensors, write_tensors
+from mmseg_encnet.checkpoints.whole_files import DamagedFileError
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 
@@ -29,6 +29,8 @@ PRETRAINED = 'pretrained'
 FOLDER = Path(__file__).resolve().parents[1] / 'weights'
 _BACKBONE = 'backbone.'
 _DIFFERENCE, _SCALE = '#difference', '#scale'
+# Keys of the metadata.
+_BASE, _CLASSES = 'backbone', 'dataset_meta'
 _LEVELS = 127
 
 
@@ -69,21 +71,28 @@ def load_shipped_weights(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             weights of its backbone is not installed.
     """
     _check_ships(name)
-    return read_packed(FOLDER / f'{name}.safetensors')
+    require('safetensors', 'lite')
+    try:
+        return read_packed(FOLDER / f'{name}.safetensors')
+    except DamagedFileError as error:
+        raise UserError(f'{str(error).rpartition(";")[0]}; reinstall mmseg_encnet.') from error
 
 
 def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file that :func:`write_packed` wrote; see :func:`load_shipped_weights`."""
-    safetensors = require('safetensors', 'lite')
-    try:
-        with safetensors.safe_open(path, framework='pt') as file:
-            facts = file.metadata() or {}
-            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f'{path} cannot be read ({error}); reinstall mmseg_encnet.') from error
-    if _digest(stored) != facts.get('sha1'):
-        raise UserError(f'{path} does not match its checksum; reinstall mmseg_encnet.')
-    base = load_packaged_weights(facts['backbone'])
+    return unpack(*read_tensors(path))
+
+
+def is_packed(facts: Mapping[str, str]) -> bool:
+    """Return whether the metadata of a file are those of :func:`write_packed`."""
+    return {_BASE, _CLASSES} <= facts.keys()
+
+
+def unpack(
+    stored: Mapping[str, Tensor], facts: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return state dict and classes from the content of a packed file."""
+    base = load_packaged_weights(facts[_BASE])
     state_dict = {f'{_BACKBONE}{key}': value for key, value in base.items()}
     for key, value in stored.items():
         if key.endswith(_SCALE):
@@ -94,7 +103,7 @@ def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         else:
             scale = stored.get(name + _SCALE)
             state_dict[name] += value.float() if scale is None else value * scale
-    return state_dict, json.loads(facts['dataset_meta'])
+    return state_dict, json.loads(facts[_CLASSES])
 
 
 def write_packed(
@@ -111,7 +120,6 @@ def write_packed(
         backbone: Name of the packaged weights from which the backbone was trained.
         dataset_meta: Names and colours of the classes.
     """
-    save = require('safetensors.torch', 'lite').save
     base = load_packaged_weights(backbone)
     stored: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -133,8 +141,7 @@ def write_packed(
         stored[key + _DIFFERENCE] = levels.to(torch.int8).contiguous()
         stored[key + _SCALE] = scale.contiguous()
     meta = {key: list(dataset_meta[key]) for key in ('classes', 'palette')}
-    facts = dict(backbone=backbone, dataset_meta=json.dumps(meta), sha1=_digest(stored))
-    write_whole(path, save(stored, metadata=facts))
+    write_tensors(path, stored, {_BASE: backbone, _CLASSES: json.dumps(meta)})
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
@@ -153,11 +160,3 @@ def _check_ships(name: str) -> None:
             f'no trained network ships for {name!r}; choose one of {", ".join(names)}, or pass a '
             'checkpoint file.'
         )
-
-
-def _digest(stored: Mapping[str, Tensor]) -> str:
-    sha1 = hashlib.sha1()
-    for key in sorted(stored):
-        sha1.update(key.encode())
-        sha1.update(stored[key].contiguous().numpy().tobytes())
-    return sha1.hexdigest()

@@ -28,6 +28,10 @@ class FoldedEncNet(nn.Module):
 
     Args:
         segmentor: Trained segmentor with an :class:`EncodingHead`; it is not modified.
+        gate: Whether the gate is an output, too.
+
+    Attributes:
+        output_names: Names of the outputs: ``scores``, ``presence`` with an SE branch, ``gate``.
 
     Raises:
         UserError: The head is not an :class:`EncodingHead`, or its features can be negative.
@@ -36,7 +40,7 @@ class FoldedEncNet(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, segmentor: BaseSegmentor) -> None:
+    def __init__(self, segmentor: BaseSegmentor, gate: bool = False) -> None:
         super().__init__()
         head = segmentor.decode_head
         if not isinstance(head, EncodingHead):
@@ -63,12 +67,17 @@ class FoldedEncNet(nn.Module):
         self.register_buffer('pixel_mean', torch.zeros(1, 1, 1) if mean is None else mean.clone())
         self.register_buffer('pixel_std', torch.ones(1, 1, 1) if std is None else std.clone())
         self.in_channels = input_channels(self.backbone)
+        self.output_names = (
+            'scores',
+            *('presence',) * self.decode_head.use_se_loss,
+            *('gate',) * gate,
+        )
 
     def labels(self, scores: Tensor) -> Tensor:
         """Return the labels ``(B, 1, H, W)``, int64, of the scores of :meth:`forward`."""
         return label_pixels(scores, self.decode_head.threshold)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor] | tuple[Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Segment images whose channels are in the order of the network.
 
         Args:
@@ -76,8 +85,9 @@ class FoldedEncNet(nn.Module):
 
         Returns:
             Class scores ``(B, num_classes, H, W)``, or the probability ``(B, 1, H, W)`` of class 1
-            if the head has a single score for two classes; and, if the head has the SE branch,
-            the probability ``(B, num_classes)`` that each class is present.
+            if the head has a single score for two classes; if the head has the SE branch, the
+            probability ``(B, num_classes)`` that each class is present; and, if asked for, the gate
+            ``(B, channels)``.
         """
         head = self.decode_head
         features = head.fuse(self.neck(self.backbone((image - self.pixel_mean) / self.pixel_std)))
@@ -91,6 +101,9 @@ class FoldedEncNet(nn.Module):
         )
         if scores.shape[1] == 1:
             scores = scores.sigmoid()
-        if not head.use_se_loss:
-            return (scores,)
-        return scores, head.se_layer(vector).sigmoid()
+        outputs = [scores]
+        if head.use_se_loss:
+            outputs.append(head.se_layer(vector).sigmoid())
+        if 'gate' in self.output_names:
+            outputs.append(gate)
+        return tuple(outputs)

@@ -30,10 +30,15 @@ from mmseg_encnet.configuration.shipped import config_dir
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.hub import arguments
 from mmseg_encnet.hub.catalogue import BACKBONES, backbone_name
+from mmseg_encnet.hub.huggingface import pretrained_folder, push_to_hub
+from mmseg_encnet.hub.model_card import Card
+from mmseg_encnet.hub.pretrained import save_pretrained
 from mmseg_encnet.models.labels import both_scores, label_pixels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
+from mmseg_encnet.predicting import load_segmentor
 
 ROOT = '~/.encoding/models'
+_BASE_SIZE, _CROP_SIZE = 520, 480
 _STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LITE_STATISTICS = (127 / 255,) * 3, (128 / 255,) * 3
 _UP_KWARGS = dict(mode='bilinear', align_corners=True)
@@ -103,8 +108,8 @@ class EncNet(ContextEncoderDecoder):
         norm_layer: type[nn.Module] = nn.SyncBatchNorm,
         *,
         dilated: bool = True,
-        base_size: int = 520,
-        crop_size: int = 480,
+        base_size: int = _BASE_SIZE,
+        crop_size: int = _CROP_SIZE,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         root: str | PathLike[str] = ROOT,
@@ -168,6 +173,31 @@ class EncNet(ContextEncoderDecoder):
             shipped_data_config('published.py'), model, base_size, self.crop_size
         )
         self.dataset_meta = _anonymous_classes(nclass)
+
+    @classmethod
+    def from_pretrained(cls, source: str | PathLike[str], **options: Any) -> EncNet:
+        """Load an EncNet from the Hugging Face Hub or a folder; nothing in it is run.
+
+        Args:
+            source: Name of a repository, or a folder.
+            **options: ``revision``, ``token``, ``endpoint`` and ``cache_dir`` of
+                :func:`mmseg_encnet.hub.from_pretrained`.
+
+        Returns:
+            The network in evaluation mode, on the CPU.
+
+        Raises:
+            UserError: The source cannot be read, or is another network.
+        """
+        return load_pretrained(cls, source, **options)
+
+    def save_pretrained(self, folder: str | PathLike[str], card: Card | None = None) -> None:
+        """Write config, weights and model card; see :func:`mmseg_encnet.hub.save_pretrained`."""
+        save_pretrained(self, folder, card)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Publish the network; see :func:`mmseg_encnet.hub.push_to_hub`."""
+        return push_to_hub(self, repo_id, **options)
 
     @property
     def nclass(self) -> int:
@@ -269,6 +299,44 @@ class EncNet(ContextEncoderDecoder):
             align_corners=self.align_corners,
             warning=False,
         )
+
+
+def load_pretrained(kind: type[EncNet], source: str | PathLike[str], **options: Any) -> EncNet:
+    """Return the network of a folder or repository as an :class:`EncNet`.
+
+    Raises:
+        UserError: The source cannot be read, or is another network.
+    """
+    found = pretrained_folder(source, **options)
+    cfg = found.cfg
+    names = [cfg.model.type, cfg.model.decode_head.get('type')]
+    plain = [str(name).removeprefix('mmseg.') for name in names]
+    if plain[0] not in ('EncoderDecoder', 'ContextEncoderDecoder') or plain[1] != 'EncodingHead':
+        raise UserError(
+            f'{source} is a {names[0]} with {names[1]}, not an EncNet; load it with '
+            'mmseg_encnet.hub.from_pretrained.'
+        )
+    trained = load_segmentor(cfg, str(found.weights), 'cpu').model
+    model = kind.__new__(kind)
+    # The class differs from what a config builds in its methods only.
+    ContextEncoderDecoder.__init__(
+        model, **{key: value for key, value in cfg.model.items() if key != 'type'}
+    )
+    model.load_state_dict(trained.state_dict())
+    preprocessor = model.data_preprocessor
+    model.mean, model.std = (
+        [value / 255 for value in statistics.flatten().tolist()]
+        for statistics in (preprocessor.mean, preprocessor.std)
+    )
+    # Configs with the toolbox's augmentation have two sides, or predict the whole image.
+    base_size, crop_size = cfg.get('base_size'), cfg.get('crop_size')
+    model.base_size = base_size if isinstance(base_size, int) else _BASE_SIZE
+    if 'crop_size' not in model.test_cfg:
+        model.crop_size = crop_size[0] if crop_size else _CROP_SIZE
+    model.cfg, model.dataset_meta = cfg, trained.dataset_meta
+    # A runner's init_weights would reinitialise the heads.
+    model.is_init = True
+    return model.eval()
 
 
 def shipped_data_config(base: str) -> Config:

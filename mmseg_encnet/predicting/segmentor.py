@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import LoadImageFromFile, Resize
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -86,6 +86,14 @@ class Segmentor:
     pipeline: Compose
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
+
+    @property
+    def resize(self) -> dict[str, Any] | None:
+        """Arguments ``scale`` and ``keep_ratio`` of the pipeline's ``Resize``; None without one."""
+        step = next((step for step in self.pipeline.transforms if isinstance(step, Resize)), None)
+        if step is None or step.scale is None:
+            return None
+        return dict(scale=list(step.scale), keep_ratio=step.keep_ratio)
 
     def load(self, image: str | Path | np.ndarray) -> LoadedImage:
         """Decode an image the way the pipeline does.
@@ -205,6 +213,8 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
     meta = content.get('meta', {}).get('dataset_meta') or {}
     classes, palette = _classes(dataset_cfg, meta, checkpoint, model)
     pipeline = Compose([step for step in dataset_cfg.pipeline if step.type != 'LoadAnnotations'])
+    # As the toolbox's init_model does, for whatever saves or evaluates the model afterwards.
+    model.cfg, model.dataset_meta = cfg, dict(classes=classes, palette=palette)
     return Segmentor(model.to(device).eval(), pipeline, classes, palette)
 
 

@@ -8,11 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from torch import distributed
 
+from mmseg_encnet.checkpoints.publishing import publish_checkpoint
 from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
@@ -69,10 +72,33 @@ def _check_number_of_gpus() -> None:
         )
 
 
-def run_training(cfg: Config) -> None:
-    """Train a config."""
+def run_training(cfg: Config, weights: Path | None = None) -> None:
+    """Train a config.
+
+    Args:
+        cfg: The config.
+        weights: File for the weights of the best checkpoint, or of the last one if none is kept as
+            the best; see :func:`~mmseg_encnet.checkpoints.publishing.publish_checkpoint`.
+
+    Raises:
+        UserError: Weights were asked for, and the config saves no checkpoint.
+    """
     with _process_group(cfg):
-        EncNetRunner.from_cfg(cfg).train()
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.train()
+        if weights is not None and is_main_process():
+            publish_checkpoint(_final_checkpoint(runner), weights)
+
+
+def _final_checkpoint(runner: EncNetRunner) -> str:
+    info = runner.message_hub.runtime_info
+    for key in ('best_ckpt', 'last_ckpt'):
+        if info.get(key):
+            return info[key]
+    raise UserError(
+        f'the training in {runner.work_dir} saved no checkpoint; set '
+        'default_hooks.checkpoint.interval.'
+    )
 
 
 def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:

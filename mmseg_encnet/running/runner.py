@@ -51,6 +51,8 @@ from mmseg_encnet.running.tracking import check_backend
 
 # In PyTorch's message if a parameter has no gradient in a process group.
 _UNUSED = 'Expected to have finished reduction in the prior iteration'
+# Entries that mmengine reads while resuming.
+_TRAINING_STATE = ('epoch', 'iter', 'message_hub', 'meta', 'optimizer')
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WHILE_BUILDING = (
     ArithmeticError,
@@ -243,6 +245,17 @@ class EncNetRunner(Runner):
         if isinstance(checkpoint.get('meta'), dict):
             checkpoint['meta'].pop('config', None)
         return checkpoint
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        try:
+            super().resume(filename, *args, **kwargs)
+        except KeyError as error:
+            if error.args[0] not in _TRAINING_STATE:
+                raise
+            raise UserError(
+                f'checkpoint {filename} contains weights, but no state from which a training '
+                'resumes; start a training from them with load_from and without resume.'
+            ) from error
 
     def _init_model_weights(self) -> None:
         if self._resume:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmseg_encnet.checkpoints.pytorch_encoding import BASE_URLS, ENCNET_SHA1
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
-from mmseg_encnet.exporting.onnx import refusal
+from mmseg_encnet.exporting import refusal
 from mmseg_encnet.workbench.formatting import markdown_table
 
 _HEAD = """\

@@ -15,6 +15,7 @@ from mmseg_encnet import get_encnet
 from mmseg_encnet.checkpoints import shipped_weights
 from mmseg_encnet.checkpoints.shipped_weights import (
     checkpoint_name,
+    load_shipped_weights,
     read_packed,
     shipped_networks,
     write_packed,
@@ -56,16 +57,24 @@ def test_packed_weights_are_close_to_the_originals(packed):
             torch.testing.assert_close(found[key], value, rtol=1e-3, atol=3e-4)
 
 
-def test_a_damaged_file(packed):
+def test_a_damaged_file(packed, monkeypatch):
     _, path = packed
+    monkeypatch.setattr(shipped_weights, 'FOLDER', path.parent)
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match='does not match its checksum; reinstall'):
-        read_packed(path)
+        load_shipped_weights('encnet')
     path.write_bytes(data[:1000])
-    with pytest.raises(UserError, match='cannot be read'):
-        read_packed(path)
+    with pytest.raises(UserError, match=r'cannot be read .*; reinstall'):
+        load_shipped_weights('encnet')
+
+
+def test_a_packed_file_is_a_checkpoint(packed):
+    state_dict, path = packed
+    content = CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    assert content['meta']['dataset_meta']['classes'] == list(META['classes'])
+    assert content['state_dict'].keys() == state_dict.keys()
 
 
 @pytest.mark.parametrize('name', shipped_networks())

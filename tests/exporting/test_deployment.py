@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.exporting import FoldedEncNet, onnx
+from mmseg_encnet.exporting import (
+    FoldedEncNet,
+    compare_with_pytorch,
+    export,
+    formats,
+    program,
+    read_description,
+)
 
 ROOT = Path(__file__).parents[2]
 NUM_CLASSES = 5
@@ -130,36 +138,146 @@ def small_jpu():
     return MODELS.build(cfg.model).eval()
 
 
-@pytest.mark.parametrize(
-    'build',
-    [
-        lambda: small_encnet(add_lateral=True),
-        lambda: small_encnet(use_se_loss=False),
-        small_jpu,
-    ],
-    ids=['lateral', 'no SE', 'JPU'],
-)
-def test_onnx_agrees_with_pytorch_on_every_size(build, tmp_path):
-    runtime = pytest.importorskip('onnxruntime')
-    model = FoldedEncNet(build())
+FILES = ['encnet.onnx', 'encnet.xml', 'encnet.pt2', 'encnet.torchscript']
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_exports_agree_with_pytorch_and_describe_themselves(file, tmp_path):
+    if file.endswith(('.onnx', '.xml')):
+        pytest.importorskip('onnxscript')
+    if file.endswith('.xml'):
+        pytest.importorskip('openvino')
+    model = FoldedEncNet(small_encnet(add_lateral=True), gate=True)
     classes = [f'class {index}' for index in range(NUM_CLASSES)]
-    onnx.export_onnx(model, tmp_path / 'encnet.onnx', classes, [[1, 2, 3]] * NUM_CLASSES)
-    assert [path.name for path in tmp_path.iterdir()] == ['encnet.onnx']
-    described = runtime.InferenceSession(tmp_path / 'encnet.onnx').get_modelmeta()
-    entries = {key: json.loads(value) for key, value in described.custom_metadata_map.items()}
+    results = []
+    palette = [[1, 2, 3]] * NUM_CLASSES
+    resize = dict(scale=[520, 520], keep_ratio=True)
+    written = export(
+        model, tmp_path / file, classes, palette, resize=resize, progress=results.append
+    )
+    assert written
+    companion = {'encnet.bin'} if file.endswith('.xml') else set()
+    assert {path.name for path in tmp_path.iterdir()} == {file} | companion
+    assert len({result.size for result in results}) == 5
+    assert all(result.same_labels > 0.999 for result in results)
+
+    entries = read_description(tmp_path / file)
     assert entries['classes'] == classes
-    assert entries['palette'] == [[1, 2, 3]] * NUM_CLASSES
+    assert entries['palette'] == palette
     assert entries['colour_order'] == 'RGB'
+    assert entries['layout'] == 'NCHW'
     assert entries['range'] == [0, 255]
     assert entries['mean'] == pytest.approx([123.675, 116.28, 103.53])
     assert entries['std'] == pytest.approx([58.395, 57.12, 57.375])
-    assert ('presence' in entries) == model.decode_head.use_se_loss
-    assert {'image', 'scores'} <= entries.keys()
-    for result in onnx.compare_with_pytorch(
-        model, tmp_path / 'encnet.onnx', [(32, 32), (65, 97), (128, 64)]
-    ):
-        assert result.difference < 1e-4
-        assert result.same_labels > 0.999
+    assert entries['inputs'] == ['image']
+    assert entries['outputs'] == ['scores', 'presence', 'gate']
+    assert {'image', *entries['outputs']} <= entries.keys()
+    assert entries['resize'] == resize
+    smallest = entries['sizes']['smallest']
+    (result,) = compare_with_pytorch(model, tmp_path / file, [tuple(smallest)])
+    assert result.difference < 1e-4
+
+
+@pytest.mark.parametrize(
+    'build',
+    [lambda: small_encnet(use_se_loss=False), small_jpu],
+    ids=['no SE', 'JPU'],
+)
+def test_onnx_without_a_branch_or_with_a_neck(build, tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    model = FoldedEncNet(build())
+    path = tmp_path / 'encnet.onnx'
+    assert export(model, path)
+    session = runtime.InferenceSession(path)
+    assert [output.name for output in session.get_outputs()] == list(model.output_names)
+    described = session.get_modelmeta().custom_metadata_map
+    assert ('presence' in described) == model.decode_head.use_se_loss
+    assert json.loads(described['gate']).startswith('folded')
+
+
+# What TensorRT 10's parser of ONNX supports.
+# fmt: off
+TENSORRT = {
+    'Add', 'BatchNormalization', 'Cast', 'Clip', 'Concat', 'Constant', 'ConstantOfShape', 'Conv',
+    'Div', 'Equal', 'Exp', 'Expand', 'Flatten', 'Floor', 'Gather', 'Gemm', 'GlobalAveragePool',
+    'Identity', 'MatMul', 'MaxPool', 'Mul', 'Pow', 'Range', 'ReduceMean', 'ReduceSum', 'Relu',
+    'Reshape', 'Resize', 'Shape', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze',
+    'Sub', 'Tanh', 'Transpose', 'Unsqueeze', 'Where',
+}
+# fmt: on
+
+
+def test_onnx_of_one_size_has_what_tensorrt_needs(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    model = FoldedEncNet(small_encnet(add_lateral=True))
+    path = tmp_path / 'encnet.onnx'
+    assert export(model, path, size=(64, 96))
+    assert read_description(path)['sizes'] == dict(fixed=[64, 96])
+    content = onnx.load(path)
+    onnx.checker.check_model(content)
+    (image,) = content.graph.input
+    assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [1, 3, 64, 96]
+    assert [(entry.domain, entry.version <= 20) for entry in content.opset_import] == [('', True)]
+    assert {node.op_type for node in content.graph.node} <= TENSORRT
+
+
+def test_swin_exports_for_one_size(tmp_path):
+    pytest.importorskip('onnxscript')
+    cfg = Config.fromfile(ROOT / 'configs/encnet_swin-t_ade20k.py').model
+    cfg.backbone.update(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=2)
+    cfg.neck.update(in_channels=(16, 32, 64), mid_channels=8)
+    cfg.decode_head.update(in_channels=[16, 32, 32], channels=16, num_codes=4)
+    cfg.auxiliary_head.in_channels = 32
+    model = FoldedEncNet(MODELS.build(cfg).eval())
+    assert export(model, tmp_path / 'swin.pt2', size=(64, 96))
+
+
+@pytest.mark.parametrize(
+    'out, options, words',
+    [
+        ('model.h5', (), ["the suffix '.h5'", '.onnx, .xml, .pt2, .torchscript']),
+        ('model.engine', (), ['TensorRT', 'trtexec --onnx=FILE.onnx --saveEngine=FILE.engine']),
+        ('model.bin', ('--format', 'openvino'), ['ends in .xml']),
+        ('model.onnx', ('--size', '16', '64'), ['--size 16 64', 'at least 32']),
+    ],
+)
+def test_wrong_files_and_sizes_are_refused(out, options, words, run_tool, tmp_path):
+    tool = 'model_converters/export'
+    sentence = run_tool(tool, 'encnet_r18_msrc21', 'none.pth', out, *options).sentence
+    assert all(word in sentence for word in words), sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
+    path = tmp_path / 'encnet.pt2'
+    path.write_bytes(b'before')
+    model = FoldedEncNet(small_encnet())
+    run = program.run
+    monkeypatch.setitem(
+        formats.FORMATS,
+        'torch',
+        replace(
+            formats.FORMATS['torch'],
+            run=lambda path: lambda image: [1.01 * output for output in run(path)(image)],
+        ),
+    )
+    assert not export(model, path, size=(64, 64))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == b'before'
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml', '.pt2', '.torchscript'])
+def test_files_without_a_description(suffix, tmp_path):
+    path = tmp_path / f'model{suffix}'
+    with pytest.raises(UserError, match='does not exist'):
+        read_description(path)
+    path.write_bytes(b'\x00nothing')
+    with pytest.raises(UserError, match=r'damaged or not|contains no description'):
+        read_description(path)
+    if suffix in ('.pt2', '.torchscript'):
+        torch.save({}, path)
+        with pytest.raises(UserError, match='contains no description'):
+            read_description(path)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +301,7 @@ def test_a_failed_export_leaves_no_file(tmp_path, monkeypatch):
     size = lambda module, args: (args[0][..., : int(args[0].shape[2])],)  # noqa: E731
     model.backbone.register_forward_pre_hook(size)
     with pytest.raises(UserError, match='cannot be exported for images of any size'):
-        onnx.export_onnx(model, tmp_path / 'encnet.onnx')
+        export(model, tmp_path / 'encnet.onnx')
     assert not list(tmp_path.iterdir())
 
 
@@ -200,9 +318,7 @@ def test_efficientnet_lite_exports(tmp_path):
     for index, stage in enumerate(model.backbone.stages):
         if index != 1:
             model.backbone.stages[index] = nn.Sequential(*(b for b in stage if not b.shortcut))
-    onnx.export_onnx(folded := FoldedEncNet(model.eval()), tmp_path / 'encnet.onnx')
-    (result,) = onnx.compare_with_pytorch(folded, tmp_path / 'encnet.onnx', [(65, 98)])
-    assert result.difference < 1e-4
+    assert export(FoldedEncNet(model.eval()), tmp_path / 'encnet.onnx')
 
 
 def test_export_tool(tmp_path):

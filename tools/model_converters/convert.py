@@ -15,7 +15,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'src', help='checkpoint to read, the zip file in which it was published, or its address'
     )
-    parser.add_argument('dst', type=Path, help='checkpoint to write')
+    parser.add_argument(
+        'dst', type=Path, help='checkpoint to write, ending in .pth or .safetensors'
+    )
     parser.add_argument('--verbose', action='store_true', help='list every entry')
     return parser.parse_args()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmseg_encnet.checkpoints.files import read_checkpoint
 from mmseg_encnet.checkpoints.packages import SCHEME
 from mmseg_encnet.checkpoints.shipped_weights import write_packed
+from mmseg_encnet.checkpoints.tensor_files import SUFFIX
 from mmseg_encnet.configuration.command_line import add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
@@ -29,6 +30,8 @@ def parse_args() -> argparse.Namespace:
 @exit_with_one_sentence
 def main() -> None:
     args = parse_args()
+    if args.out.suffix != SUFFIX:
+        raise UserError(f'got the file {args.out} to write, expected one that ends in {SUFFIX}.')
     cfg = load_config(args.config, args.cfg_options)
     weights = (cfg.model.backbone.get('init_cfg') or {}).get('checkpoint', '')
     if not weights.startswith(SCHEME):

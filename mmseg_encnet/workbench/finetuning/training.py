@@ -18,6 +18,8 @@ from mmengine.runner import set_random_seed
 from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.files import write_checkpoint
+from mmseg_encnet.checkpoints.publishing import publish_checkpoint
+from mmseg_encnet.checkpoints.tensor_files import SUFFIX
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.predicting import (
@@ -119,6 +121,7 @@ def finetune(
     options: dict[str, Any] | None = None,
     reading: Reading | None = None,
     splitting: Splitting | None = None,
+    file: str = 'model.pth',
     report: Callable[[Converted], None] = lambda data: None,
 ) -> Outcome:
     """Train the nearest shipped network on the user's data.
@@ -131,6 +134,8 @@ def finetune(
         options: Overrides of the config by dotted key.
         reading: How to read images and labels.
         splitting: How to divide them.
+        file: Name in the folder for the best checkpoint. One that ends in
+            ``.safetensors`` contains the weights and classes alone.
         report: Called with the converted data before training.
 
     Raises:
@@ -139,6 +144,8 @@ def finetune(
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
+    if Path(file).name != file:
+        raise UserError(f'got the checkpoint {file!r}, expected a file name without a folder.')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f'output folder {out} is not empty; choose another one.')
     data = convert_own(src, out / 'data', reading, splitting)
@@ -160,8 +167,11 @@ def finetune(
     runner.train()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
-    checkpoint, page, sheets = out / 'model.pth', out / 'report.html', out / 'predictions'
-    shutil.copyfile(best, checkpoint)
+    checkpoint, page, sheets = out / file, out / 'report.html', out / 'predictions'
+    if checkpoint.suffix == SUFFIX:
+        publish_checkpoint(best, checkpoint)
+    else:
+        shutil.copyfile(best, checkpoint)
     missing = write_report([out], page, which='best')
     segmentor = load_segmentor(cfg, str(checkpoint))
     files = sorted(map(str, (data.root / 'images' / 'val').rglob(f'*{data.suffix}')))[:_SHEETS]

@@ -35,7 +35,7 @@ from mmseg_encnet.workbench.machine import describe_machine, machine_text
 from mmseg_encnet.workbench.reporting.confusion import count_pixels
 
 # Increase it when the content of the cache changes, to invalidate older caches.
-FORMAT = 1
+FORMAT = 2
 NUM_SHEETS = 4
 
 
@@ -59,6 +59,8 @@ class EvaluationRecord:
         parameters_at_inference: Number of parameters without auxiliary heads.
         machine: Description of the machine.
         sheets: Context sheets as PNG, by the name of the image.
+        areas: Intersection, predicted and true pixels of each class in each image, integers
+            ``(images, 3, C)``.
     """
 
     checkpoint: str
@@ -75,6 +77,7 @@ class EvaluationRecord:
     parameters_at_inference: int
     machine: str
     sheets: Mapping[str, bytes]
+    areas: np.ndarray | None = None
 
     @property
     def presence(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -85,7 +88,7 @@ class EvaluationRecord:
         return self.probabilities[labelled], self.present[labelled]
 
 
-_ARRAYS = ('confusion', 'probabilities', 'present')
+_ARRAYS = ('confusion', 'probabilities', 'present', 'areas')
 
 
 def evaluation_record(cfg: Config, checkpoint: Path, folder: Path, title: str) -> EvaluationRecord:
@@ -168,6 +171,7 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
         parameters_at_inference=sum(sizes.values()) - of_auxiliary,
         machine=machine_text(describe_machine(torch.device(get_device()))),
         sheets=collected.sheets,
+        areas=np.stack(collected.areas),
     )
 
 
@@ -177,6 +181,7 @@ class _CollectHook(Hook):
     def __init__(self, title: str) -> None:
         self.title = title
         self.present: list[np.ndarray] = []
+        self.areas: list[np.ndarray] = []
         self.probabilities: list[np.ndarray] = []
         self.sheets: dict[str, bytes] = {}
         self.context_metrics = [PresenceMetric(), ContextConsistency()]
@@ -213,6 +218,7 @@ class _CollectHook(Hook):
                 sample.gt_sem_seg.data, sample.pred_sem_seg.data, self.num_classes
             )
             self.confusion += counts
+            self.areas.append(np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)]))
             if len(self.present) in self.shown:
                 start = time.perf_counter()
                 self.sheets[Path(sample.img_path).stem] = _sheet(sample, self.dataset)

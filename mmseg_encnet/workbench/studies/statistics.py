@@ -130,13 +130,31 @@ def paired_interval(
     Returns:
         The 2.5th and the 97.5th percentile.
     """
-    images = len(areas[0])
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
     difference = np.zeros(resamples)
     for ours, theirs in zip(areas, baseline):
         for sign, part in ((1, ours), (-1, theirs)):
-            sums = (draws @ part.reshape(images, -1)).reshape(resamples, *part.shape[1:])
-            difference += sign * metric(sums) / len(areas)
+            difference += sign * _resampled(part, metric, resamples, seed) / len(areas)
     low, high = np.percentile(difference, [2.5, 97.5])
     return float(low), float(high)
+
+
+def bootstrap_interval(
+    areas: np.ndarray, metric: AreaMetric = mean_iou, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a metric; see :func:`paired_interval`.
+
+    Args:
+        areas: Integers ``(images, 3, classes)`` of :class:`ImageAreas`.
+        metric, resamples, seed: As of :func:`paired_interval`.
+    """
+    low, high = np.percentile(_resampled(areas, metric, resamples, seed), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _resampled(areas: np.ndarray, metric: AreaMetric, resamples: int, seed: int) -> np.ndarray:
+    """Return the metric of images drawn with replacement, the same ones for each seed."""
+    images = len(areas)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
+    sums = (draws @ areas.reshape(images, -1)).reshape(resamples, *areas.shape[1:])
+    return metric(sums)

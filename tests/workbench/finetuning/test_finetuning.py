@@ -79,20 +79,22 @@ def masks(root: Path) -> list[str]:
 
 def test_the_whole_tool(tmp_path, run_tool):
     data = tmp_path / 'data'
-    arguments = [data, *masks(data), '--out-dir', 'out']
-    result = run_tool('finetune', *arguments, '--iterations', 1, options=OPTIONS)
+    arguments = [data, *masks(data), '--iterations', 1, '--out-dir', 'out', '--weights']
+    assert 'without a folder' in run_tool('finetune', *arguments, 'a/b.pth').sentence
+    result = run_tool('finetune', *arguments, 'model.safetensors', options=OPTIONS)
     assert result.status == 0, result.err
     assert f'started from {START}, stopped after iteration 1' in result.out
     assert 'missing' not in result.err
     assert 'requires_grad' not in result.out + result.err
     out = Path('out')
-    assert {'data', 'finetuned.py', 'model.pth', 'report.html', 'predictions'} <= {
+    assert {'data', 'finetuned.py', 'model.safetensors', 'report.html', 'predictions'} <= {
         path.name for path in out.iterdir()
     }
     assert list((out / 'predictions' / 'sheets').iterdir())
     photograph = next(data.rglob('0.jpg'))
-    result = run_tool('infer', out / 'finetuned.py', out / 'model.pth', photograph)
+    weights = out / 'model.safetensors'
+    result = run_tool('infer', out / 'finetuned.py', weights, photograph)
     assert result.status == 0, result.err
     assert np.asarray(Image.open('predictions/0.png')).max() < 3
-    result = run_tool('finetune', *arguments)
+    result = run_tool('finetune', *arguments, 'model.pth')
     assert 'output folder out is not empty' in result.sentence
