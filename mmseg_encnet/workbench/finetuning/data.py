@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from mmseg_encnet.datasets.image_sizes import open_image
 from mmseg_encnet.errors import UserError, first_line
 
 CLASSES = 'classes.txt'
@@ -119,10 +119,10 @@ def _largest_label(split: Split, name: str, suffix: str) -> int:
     """Return the largest class index in a label, -1 if all its pixels are ignored."""
     path = split.labels / f'{name}.png'
     try:
-        with Image.open(path) as file:
+        with open_image(path, kind='label') as file:
             label = np.asarray(file)
-        with Image.open(split.images / f'{name}{suffix}') as file:
-            size = file.size
+        with open_image(split.images / f'{name}{suffix}') as image:
+            size = image.size
     except OSError as error:
         raise UserError(
             f'{path} or its image cannot be read ({first_line(error)}); replace it.'
