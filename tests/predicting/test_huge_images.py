@@ -80,7 +80,7 @@ def test_limits_of_images_and_videos(checkpoint, tiny_options, tmp_path):
         if limit == 4800:
             assert segmentor.predict(path).pred_sem_seg.shape == (60, 80)
             continue
-        with pytest.raises(UserError, match='60x80 pixels .* limit of 4,799 .* --max-pixels'):
+        with pytest.raises(UserError, match=r'60x80 pixels .* limit of 4,799 .* --max-pixels'):
             segmentor.load(path)
 
 

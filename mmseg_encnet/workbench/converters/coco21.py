@@ -138,7 +138,9 @@ def _decode(segmentation: Any, shape: tuple[int, int], name: str) -> np.ndarray:
         for polygon in segmentation:
             _check_polygon(polygon, shape)
         # pycocotools defines which pixels a polygon covers.
-        return coco_mask.decode(coco_mask.frPyObjects(segmentation, *shape)).any(axis=2)
+        masks = coco_mask.frPyObjects(segmentation, *shape)
+        # Decoded one by one, thousands of polygons would take as many times the memory.
+        return coco_mask.decode(coco_mask.merge(masks)).astype(bool)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
             f'{ANNOTATIONS.name} has an invalid mask for {name}.jpg of {shape[1]} x '
