@@ -45,7 +45,7 @@ def test_too_many_entries(key, write, monkeypatch):
 
 @pytest.mark.parametrize('height, width', [(99_999, 99_999), (10, 99_999_999), (9460, 9460)])
 def test_sizes_of_images(height, width):
-    with pytest.raises(UserError, match='a.jpg'):
+    with pytest.raises(UserError, match=r'a\.jpg'):
         coco_format.read_image(dict(file_name='a.jpg', height=height, width=width))
 
 
@@ -54,5 +54,5 @@ def test_a_log_that_is_too_large(tmp_path, monkeypatch):
     path.write_text('{"loss": 1}\n' * 100)
     assert len(formatting.read_json_lines(path)) == 100
     monkeypatch.setattr(formatting, 'MAX_LOG', 1000)
-    with pytest.raises(UserError, match='scalars.json has 1.17 KiB, which exceeds the limit'):
+    with pytest.raises(UserError, match=r'scalars\.json has 1\.17 KiB, which exceeds the limit'):
         formatting.read_json_lines(path)
