@@ -72,9 +72,12 @@ class Gate:
         self.any_address = _address(host) in ('0.0.0.0', '::')
         self.names = {_address(name) for name in (*LOCAL, host, *allowed_hosts)}
         self._uploading = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection."""
+        self._loop = asyncio.get_running_loop()
         if scope['type'] == 'lifespan':
             await self.app(scope, receive, send)
             return
@@ -91,7 +94,34 @@ class Gate:
         if scope['path'] == _UPLOAD_PATH:
             await self._upload(scope, receive, send)
         else:
-            await self.app(scope, receive, _guarded(send))
+            await self._pass_on(scope, receive, _guarded(send))
+
+    def close(self) -> None:
+        """End the answers that are in progress, such as event streams, from another thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._closing.set)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the page answer, until the server is closed."""
+        last: Message = {}
+
+        async def watched(message: Message) -> None:
+            last.update(message)
+            await send(message)
+
+        answer = asyncio.ensure_future(self.app(scope, receive, watched))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({answer, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                answer.result()
+            elif last.get('more_body', True) and 'status' in last:
+                await send(dict(type='http.response.body', body=b''))
+            elif 'status' not in last:
+                await _answer(RefusedError(503, 'The server is about to end.'), send)
+        finally:
+            closing.cancel()
+            answer.cancel()
 
     def _check(self, scope: Scope) -> None:
         """Check where a request comes from and which server it names."""
@@ -188,7 +218,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
 
 
 def _named_files(body: bytes) -> Iterator[Any]:
-    """Yield the paths and addresses in a request, which Gradio would open."""
+    """Yield the files and addresses that Gradio would open for a request."""
     try:
         nodes = [json.loads(body)] if body else []
     except (ValueError, RecursionError):
@@ -197,7 +227,7 @@ def _named_files(body: bytes) -> Iterator[Any]:
     while nodes:
         node = nodes.pop()
         if isinstance(node, dict):
-            yield from (node[key] for key in ('path', 'url') if node.get(key))
+            yield from [node['path']] if 'path' in node else []
             nodes.extend(node.values())
         elif isinstance(node, list):
             nodes.extend(node)

@@ -65,6 +65,7 @@ def serve(
             shown = 'localhost' if host in ('0.0.0.0', '::', '') else host.strip('[]')
             yield f'http://{f"[{shown}]" if ":" in shown else shown}:{port}/'
         finally:
+            gate.close()
             server.should_exit = True
             thread.join(2 * SECONDS_TO_END)
 
