@@ -33,7 +33,7 @@ from mmseg_encnet.datasets.orientation import (
 )
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
-from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.errors import UserError, first_line, printable
 
 _RAISE_LIMIT = 'set metainfo.max_pixels of the data set'
 # Images whose values all fit in 14 bits look nearly black in 8.
@@ -339,7 +339,7 @@ def too_dark(path: str, pixels: np.ndarray) -> str | None:
     # None for arrays.
     if values is None or values.dtype not in (np.int16, np.uint16) or not 0 < values.max() < _DARK:
         return None
-    return (
+    return printable(
         f'image {path} has 16-bit values from {values.min()} to {values.max()}, which are nearly '
         f'black in 8 bits; multiply them by {65536 // 2 ** int(values.max()).bit_length()} to '
         'use the whole range from 0 to 65535 of unsigned integers.'

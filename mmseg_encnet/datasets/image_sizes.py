@@ -133,10 +133,10 @@ def open_header(file: IO[bytes]) -> Image.Image | None:
     start = file.read(16)
     for name in Image.ID:
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(start) is not True:
-            continue
-        file.seek(0)
         try:
+            if accept is not None and accept(start) is not True:
+                continue
+            file.seek(0)
             return factory(file, '')
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, printable
 
 # Bytes; parsed, a log takes several times as much.
 MAX_LOG = 256 << 20
@@ -39,9 +40,13 @@ def _scaled(value: float, factor: int, units: Sequence[str]) -> str:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table; cells may contain any characters."""
     lines = [headers, ['---'] * len(headers), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return '\n'.join(f'| {" | ".join(map(_cell, line))} |' for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r'(?<!\\)\|', r'\\|', printable(text))
 
 
 def strict_json(content: Any, **kwargs: Any) -> str:

@@ -12,6 +12,7 @@ import huge_images
 import numpy as np
 import pytest
 import torch
+from import_traps import sprung, traps
 from mmseg.registry import MODELS
 from PIL import Image
 from tiny_setup import MSRC21, ROOT, option_strings
@@ -41,12 +42,14 @@ def test_a_folder_with_huge_images(checkpoint, tiny_options, environment, tmp_pa
         Image.fromarray(pixels).save(folder / name)
     command = [sys.executable, ROOT / 'tools' / 'infer.py', MSRC21, checkpoint, folder]
     command += ['--device', 'cpu', '--out-dir', tmp_path / 'out', '--cfg-options']
+    current = traps(tmp_path / 'current')
     tool = subprocess.Popen(
         [*map(str, command), *option_strings(tiny_options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        cwd=current,
     )
     printed = tool.stdout.read()
     _, status, usage = os.wait4(tool.pid, 0)
@@ -60,6 +63,7 @@ def test_a_folder_with_huge_images(checkpoint, tiny_options, environment, tmp_pa
     assert 'DecompressionBomb' not in printed
     records = (tmp_path / 'out' / 'predictions.jsonl').read_text().splitlines()
     assert [json.loads(line)['labels'] for line in records] == ['a.png', 'z.png']
+    assert sprung(current) == []
     # In KiB. Decoded, one image takes 3.1 GB and the other 0.6 GB.
     assert usage.ru_maxrss < 900 * 1024
 

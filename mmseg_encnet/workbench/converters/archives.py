@@ -19,7 +19,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.errors import UserError, first_line, printable
 
 # Advice when an unpacked file is missing, or damaged and deleted.
 START_OVER = (
@@ -125,7 +125,14 @@ def unpack(
 
 def byte_bar(title: str, total: int | None, done: int = 0) -> tqdm:
     """Return a progress bar of bytes."""
-    return tqdm(desc=title, total=total, initial=done, unit='B', unit_scale=True, unit_divisor=1024)
+    return tqdm(
+        desc=printable(title),
+        total=total,
+        initial=done,
+        unit='B',
+        unit_scale=True,
+        unit_divisor=1024,
+    )
 
 
 def unpacked_marker(archive_name: str, target: Path) -> Path:
