@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import huge_images
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_invalid_limits(value, run_tool):
     assert f"invalid positive integer value: '{value}'" in result.err
 
 
-def test_limits_of_images_and_videos(checkpoint, tiny_options, tmp_path):
+def test_limits_of_images(checkpoint, tiny_options, tmp_path):
     cfg = load_config(str(MSRC21), tiny_options)
     path = tmp_path / 'image.png'
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(path)
@@ -98,3 +99,14 @@ def test_more_memory_than_available(checkpoint, tiny_options, tmp_path, monkeypa
     monkeypatch.setattr(segmentor.model, 'test_step', lambda batch: pytest.fail('predicted'))
     with pytest.raises(UserError, match=r'2100x2100 .* needs at least 0\.\d GiB .* 0\.1 GiB are'):
         segmentor.predict(path)
+
+
+def test_limits_of_videos(tmp_path):
+    path = tmp_path / 'clip.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    (video,) = predicting.find_inputs([path], tmp_path / 'out', max_pixels=3072)
+    assert video.num_images == 1
+    with pytest.raises(UserError, match=r'a frame of video .*clip\.avi has 48x64 pixels'):
+        predicting.find_inputs([path], tmp_path / 'out', max_pixels=3071)
