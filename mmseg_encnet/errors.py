@@ -1,9 +1,18 @@
-"""Errors that a user can fix, reported in one sentence."""
+"""Errors that a user can fix, reported in one sentence.
+
+Everything that is printed, logged or shown with a name from a file goes through :func:`printable`:
+a name may contain control sequences of the terminal, or a line break and what looks like another
+message.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_CONTROL = frozenset(('Cc', 'Cf', 'Cs', 'Zl', 'Zp'))
+_OF_WORKER = 'Caught UserError in DataLoader worker process'
 
 
 class UserError(ValueError):
@@ -12,6 +21,31 @@ class UserError(ValueError):
     The message is one complete sentence: the value, what was expected and what to do. The tools
     print it without a traceback and exit with status 2.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        # PyTorch raises the error of a worker again, with its traceback as the message.
+        return text if text.startswith(_OF_WORKER) else printable(text)
+
+
+def printable(text: object, keep: str = '') -> str:
+    """Return a text with its control characters as escape sequences, such as ``\\n``.
+
+    So are characters that change the direction of text, and bytes of a file name that are no text.
+
+    Args:
+        text: The text, or an object such as a path.
+        keep: Characters to leave as they are.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return ''.join(
+        character
+        if character in keep or unicodedata.category(character) not in _CONTROL
+        else character.encode('unicode_escape').decode('ascii')
+        for character in text
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -30,7 +30,17 @@ from mmseg_encnet.checkpoints.plain_loading import (
 )
 from mmseg_encnet.checkpoints.whole_files import check_undamaged
 
-__all__ = ['CHANGES', 'Change', 'apply', 'declined', 'guard_process', 'replaced', 'revert', 'trust']
+__all__ = [
+    'CHANGES',
+    'Change',
+    'apply',
+    'declined',
+    'guard_imports',
+    'guard_process',
+    'replaced',
+    'revert',
+    'trust',
+]
 
 SWITCH = 'MMSEG_ENCNET_TOOLBOX_CHANGES'
 
@@ -80,6 +90,16 @@ CHANGES = (
         '`DefaultSampler` becomes `SeededDefaultSampler` in any config',
         '`EncNetRunner`',
         'a resumed run sees the same samples with the same augmentation',
+    ),
+    Change(
+        '`PYTHONSAFEPATH=1` unless it is set, for the processes that they start',
+        'the programs in `tools/`, for their own process',
+        'a worker process imports nothing from the current folder',
+    ),
+    Change(
+        '`PIL.Image.MAX_IMAGE_PIXELS` is raised to a larger limit of ours',
+        'an image or label above 89 megapixels, if the limit is raised',
+        'labels that the user has accepted can be decoded',
     ),
     Change(
         '`OPENCV_FFMPEG_LOGLEVEL=-8` unless it is set',
@@ -146,6 +166,16 @@ def guard_process() -> None:
     if not declined():
         # torch gives it precedence over the caller's weights_only=False.
         os.environ[FORCED] = '1'
+
+
+def guard_imports() -> None:
+    """Keep the Python processes that this one starts from importing from the current folder.
+
+    Python puts it first for ``-c``, with which worker processes are started, and for ``-m``.
+    """
+    # As for Python, empty is unset.
+    if not (declined() or os.environ.get('PYTHONSAFEPATH')):
+        os.environ['PYTHONSAFEPATH'] = '1'
 
 
 def replaced(cfg: Any) -> Any:

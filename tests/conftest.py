@@ -23,6 +23,7 @@ def _toolbox_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Reset the toolbox's process-wide state for each test."""
     # The tools set it for their process.
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    monkeypatch.setenv('PYTHONSAFEPATH', '')
     # A run writes its config seven times; formatting it takes most of the time of a tiny run.
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
     threads = torch.get_num_threads()

@@ -8,7 +8,11 @@ nothing from the internet and only accepts connections from this machine unless 
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_options_argument
+from mmseg_encnet.configuration.command_line import (
+    CHECKPOINT_HELP,
+    add_options_argument,
+    add_pixel_limit,
+)
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.explain import exit_with_one_sentence
@@ -40,6 +44,15 @@ def parse_args() -> argparse.Namespace:
         '--port', type=int, default=7860, help='port to listen on (default: %(default)s)'
     )
     parser.add_argument(
+        '--allowed-host',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='further name by which browsers may reach the page, for example that of a proxy; can '
+        'be repeated',
+    )
+    add_pixel_limit(parser, 2**26)
+    parser.add_argument(
         '--device', help='device such as cpu or cuda:0 (default: a GPU if available)'
     )
     return parser.parse_args()
@@ -49,13 +62,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here because gradio is an optional dependency.
-    from mmseg_encnet.workbench.demo_page.page import build_page, open_page
+    from mmseg_encnet.workbench.demo_page.server import serve, until_stopped
 
     cfg = load_config(args.config, args.cfg_options)
-    segmentor = load_segmentor(cfg, args.checkpoint, args.device)
-    page = build_page(segmentor, Path(args.config).stem)
-    print(f'demo page: {open_page(page, args.host, args.port)} (press Ctrl+C to stop)', flush=True)
-    page.block_thread()
+    segmentor = load_segmentor(cfg, args.checkpoint, args.device, args.max_pixels)
+    title = Path(args.config).stem
+    with (
+        until_stopped() as stopped,
+        serve(segmentor, title, args.host, args.port, args.allowed_host) as address,
+    ):
+        print(f'demo page: {address} (press Ctrl+C to stop)', flush=True)
+        stopped.wait()
 
 
 if __name__ == '__main__':

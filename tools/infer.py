@@ -13,8 +13,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmseg_encnet import predicting
-from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_config_arguments
+from mmseg_encnet.configuration.command_line import (
+    CHECKPOINT_HELP,
+    add_config_arguments,
+    add_pixel_limit,
+)
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.datasets.image_sizes import MAX_PIXELS
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
 
@@ -52,6 +57,7 @@ def parse_args() -> argparse.Namespace:
         metavar='P',
         help='suppress classes whose predicted presence is below this probability',
     )
+    add_pixel_limit(parser, MAX_PIXELS)
     parser.add_argument(
         '--device', help='device such as cpu or cuda:0 (default: a GPU if available)'
     )
@@ -65,8 +71,8 @@ def main() -> int:
     if args.presence_threshold is not None:
         predicting.suppress_absent_classes(cfg, args.presence_threshold)
     suffixes = predicting.image_suffixes(cfg)
-    entries = predicting.find_inputs(args.inputs, args.out_dir, suffixes)
-    segmentor = predicting.load_segmentor(cfg, args.checkpoint, args.device)
+    entries = predicting.find_inputs(args.inputs, args.out_dir, suffixes, args.max_pixels)
+    segmentor = predicting.load_segmentor(cfg, args.checkpoint, args.device, args.max_pixels)
     total = sum(entry.num_images for entry in entries)
     with predicting.PredictionWriter(args.out_dir, segmentor, args.overlays, args.sheets) as writer:
         results = predicting.write_predictions(segmentor, entries, writer)

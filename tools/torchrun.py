@@ -21,6 +21,8 @@ MISTAKE = 2
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ[FOLDER] = folder
+        # Otherwise a process that is started with -c or -m imports from the current folder.
+        os.environ['PYTHONSAFEPATH'] = os.environ.get('PYTHONSAFEPATH') or '1'
         try:
             run.run(run.parse_args(None))
         except ChildFailedError as error:

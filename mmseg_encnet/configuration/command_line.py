@@ -53,6 +53,29 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pixel_limit(parser: argparse.ArgumentParser, default: int) -> None:
+    """Add the option that bounds the size of images."""
+    parser.add_argument(
+        '--max-pixels',
+        type=positive_integer,
+        default=default,
+        metavar='N',
+        help='skip images with more pixels, without decoding them (default: %(default)s)',
+    )
+
+
+def positive_integer(text: str) -> int:
+    """Return the value of an option that must be at least 1."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+# argparse names the type in its error message.
+positive_integer.__name__ = 'positive integer'
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of tools that write logs and support distributed launchers."""
     parser.add_argument(

@@ -6,6 +6,7 @@ worker process, and a label value outside the classes as a failed assertion on t
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,14 @@ import numpy as np
 from mmengine import fileio
 from mmengine.dataset import BaseDataset, Compose
 from mmseg.registry import DATASETS, TRANSFORMS
-from PIL import Image
 
-from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES, check_loader
+from mmseg_encnet.datasets.image_sizes import MAX_PIXELS, check_stored_size, open_image, stored_size
+from mmseg_encnet.datasets.loading import (
+    IMAGE_SUFFIXES,
+    check_decoded,
+    check_loader,
+    image_backend,
+)
 from mmseg_encnet.datasets.orientation import (
     check_orientation,
     loaded_size,
@@ -27,8 +33,9 @@ from mmseg_encnet.datasets.orientation import (
 )
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
-from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.errors import UserError, first_line, printable
 
+_RAISE_LIMIT = 'set metainfo.max_pixels of the data set'
 # Images whose values all fit in 14 bits look nearly black in 8.
 _DARK = 2**14
 _CONVERTERS = {
@@ -46,6 +53,9 @@ _CONVERTERS = {
 
 class CheckedPipeline(Compose):
     """The pipeline of a data set, with a check of every label as it is loaded.
+
+    Files whose headers claim more than ``metainfo['max_pixels']`` pixels (default:
+    :data:`~mmseg_encnet.datasets.image_sizes.MAX_PIXELS`) are refused before they are decoded.
 
     Later steps such as padding and cropping would hide that a label differs in size from its image
     or contains values outside the classes. If the image is not loaded before its label, the size is
@@ -69,6 +79,8 @@ class CheckedPipeline(Compose):
         self.dataset_name = type(dataset).__name__
         self.num_classes = len(dataset.metainfo.get('classes') or ())
         self.ignore_index = getattr(dataset, 'ignore_index', 255)
+        self.max_pixels = dataset.metainfo.get('max_pixels', MAX_PIXELS)
+        self.image_backend = image_backend(self.loaders)
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Apply the transforms.
@@ -77,6 +89,7 @@ class CheckedPipeline(Compose):
             UserError: The sample cannot be used; the message names the file and the reason.
         """
         files = {key: data[key] for key in ('img_path', 'seg_map_path') if key in data}
+        self._check_stored_sizes(files)
         loaded = False
         for transform in self.transforms:
             try:
@@ -89,6 +102,7 @@ class CheckedPipeline(Compose):
             if data is None:
                 return None
             if transform is self.transforms[0] and 'img' in data and 'img_path' in files:
+                check_decoded(files['img_path'], data['img'], self.max_pixels, _RAISE_LIMIT)
                 warning = too_dark(files['img_path'], data['img'])
                 if warning:
                     warnings.warn(warning, stacklevel=2)
@@ -106,6 +120,13 @@ class CheckedPipeline(Compose):
             label = samples[0].gt_sem_seg.data.squeeze(0).numpy()
             self._check_label(label, samples[0].metainfo.get('ori_shape'), files)
         return data
+
+    def _check_stored_sizes(self, files: Mapping[str, str]) -> None:
+        for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
+            # Reading from another place would transfer the file twice.
+            if files.get(key) and Path(files[key]).is_file():
+                backend = self.image_backend if kind == 'image' else None
+                check_stored_size(files[key], self.max_pixels, kind, backend, _RAISE_LIMIT)
 
     def _check_label(
         self, label: np.ndarray, image_shape: tuple[int, ...] | None, files: dict[str, str]
@@ -318,7 +339,7 @@ def too_dark(path: str, pixels: np.ndarray) -> str | None:
     # None for arrays.
     if values is None or values.dtype not in (np.int16, np.uint16) or not 0 < values.max() < _DARK:
         return None
-    return (
+    return printable(
         f'image {path} has 16-bit values from {values.min()} to {values.max()}, which are nearly '
         f'black in 8 bits; multiply them by {65536 // 2 ** int(values.max()).bit_length()} to '
         'use the whole range from 0 to 65535 of unsigned integers.'
@@ -330,16 +351,16 @@ def _unsqueezed(label: np.ndarray, files: dict[str, str]) -> np.ndarray:
     path = files.get('seg_map_path')
     if label.ndim >= 2 or path is None or not Path(path).is_file():
         return label
-    with Image.open(path) as image:
-        return label.reshape(image.height, image.width)
+    size = stored_size(path)
+    return label if size is None else label.reshape(size.height, size.width)
 
 
 def _value_beyond_a_byte(path: str | None) -> int | float | None:
     """Return the largest value of a file with more than 8 bits per pixel, if it exceeds 255."""
     if path is None or not Path(path).is_file():
         return None
-    # Opening only reads the header.
-    with Image.open(path) as image:
+    # Opening only reads the header; the size has been checked.
+    with open_image(path, sys.maxsize) as image:
         if not image.mode.startswith(('I', 'F')):
             return None
         largest = image.getextrema()[1]

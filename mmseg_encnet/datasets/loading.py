@@ -11,6 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from mmseg_encnet.datasets.image_sizes import (
+    MAX_PIXELS,
+    ImageSize,
+    check_pixels,
+    check_stored_size,
+)
 from mmseg_encnet.extras import require
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
@@ -18,21 +24,52 @@ Step = Callable[[dict[str, Any]], dict[str, Any]]
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
-def read_image(path: str, steps: Iterable[Step]) -> tuple[dict[str, Any], list[Step]]:
+def read_image(
+    path: str,
+    steps: Iterable[Step],
+    max_pixels: int = MAX_PIXELS,
+    remedy: str = 'raise max_pixels',
+) -> tuple[dict[str, Any], list[Step]]:
     """Run the steps of a pipeline that load an image.
 
     Args:
         path: Path of the image, for the toolbox's file backends.
         steps: Transforms of the pipeline.
+        max_pixels: Largest number of pixels to accept.
+        remedy: How the user can accept larger images, for the error message.
 
     Returns:
         The results with the pixels ``img``, and the remaining steps.
+
+    Raises:
+        UserError: The image has more pixels; most are refused before they are decoded.
     """
     remaining = list(steps)
+    check_stored_size(path, max_pixels, backend=image_backend(remaining), remedy=remedy)
     results: dict[str, Any] = dict(img_path=path)
     while 'img' not in results:
         results = remaining.pop(0)(results)
+    check_decoded(path, results['img'], max_pixels, remedy)
     return results, remaining
+
+
+def check_decoded(path: str, pixels: np.ndarray, max_pixels: int, remedy: str) -> None:
+    """Check the size of a decoded image, whose header may not have been readable.
+
+    Raises:
+        UserError: It has too many pixels.
+    """
+    height, width = pixels.shape[:2]
+    size = ImageSize(height, width, pixels.nbytes / max(height * width, 1))
+    check_pixels(f'image file {path}', size, max_pixels, remedy)
+
+
+def image_backend(steps: Iterable[Any]) -> str | None:
+    """Return the decoder with which a pipeline loads images, None if it does not say."""
+    for step in steps:
+        if 'Annotation' not in type(step).__name__ and hasattr(step, 'imdecode_backend'):
+            return step.imdecode_backend
+    return None
 
 
 def read_for_display(path: str, dataset: Any) -> np.ndarray:
@@ -48,7 +85,8 @@ def read_for_display(path: str, dataset: Any) -> np.ndarray:
     while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
         dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
     steps = dataset.pipeline.transforms
-    return displayable(read_image(path, steps)[0]['img'], in_rgb_order(steps))
+    limit = getattr(dataset.pipeline, 'max_pixels', MAX_PIXELS)
+    return displayable(read_image(path, steps, limit)[0]['img'], in_rgb_order(steps))
 
 
 def in_rgb_order(steps: Sequence[Step]) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmseg.registry import TRANSFORMS
-from PIL import Image
 
+from mmseg_encnet.datasets.image_sizes import open_header
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 
@@ -30,9 +30,9 @@ def exif_orientation(path: str | None) -> int:
     if path is None or not Path(path).is_file():
         return 1
     try:
-        # Opening only reads the header.
-        with Image.open(path) as image:
-            return int(image.getexif().get(_TAG, 1))
+        with Path(path).open('rb') as file:
+            image = open_header(file)
+            return 1 if image is None else int(image.getexif().get(_TAG, 1))
     except (OSError, ValueError, SyntaxError, TypeError):
         return 1
 
@@ -53,10 +53,13 @@ def loaded_size(path: str | None, steps: Iterable[Any]) -> tuple[int, int] | Non
     if path is None or not Path(path).is_file():
         return None
     try:
-        with Image.open(path) as image:
+        with Path(path).open('rb') as file:
+            image = open_header(file)
+            if image is None:
+                return None
             width, height = image.size
             jpeg = image.format == 'JPEG'
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError):
         return None
     if exif_orientation(path) not in _QUARTER_TURNS:
         return height, width

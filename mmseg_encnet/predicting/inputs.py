@@ -10,9 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_encnet.datasets.image_sizes import MAX_PIXELS, ImageSize, check_pixels
 from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES
 from mmseg_encnet.errors import UserError
 
+# How to accept larger images, for error messages.
+RAISE_LIMIT = 'raise the limit with --max-pixels (max_pixels in Python)'
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 
 
@@ -68,13 +71,21 @@ class Video:
     frame_rate: float
 
     @classmethod
-    def open(cls, path: Path, target: Path) -> Video:
+    def open(cls, path: Path, target: Path, max_pixels: int = MAX_PIXELS) -> Video:
         """Open a video and count its frames.
 
+        Args:
+            path: The file.
+            target: Folder of the label files.
+            max_pixels: Largest number of pixels of a frame.
+
         Raises:
-            UserError: The video cannot be decoded to its end.
+            UserError: The video cannot be decoded to its end, or its frames are too large.
         """
         capture = _capture(path)
+        sides = (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+        size = ImageSize(*(int(capture.get(side)) for side in sides))
+        check_pixels(f'a frame of video {path}', size, max_pixels, RAISE_LIMIT)
         expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate = capture.get(cv2.CAP_PROP_FPS)
         count = 0
@@ -118,6 +129,7 @@ def find_inputs(
     entries: Iterable[str | Path],
     out_dir: Path,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[ImageFile | Video]:
     """List the images and videos to predict, with the relative paths of their labels.
 
@@ -127,6 +139,7 @@ def find_inputs(
             pattern before its first wildcard, are kept in the output.
         out_dir: Output folder; skipped if it is inside a searched folder.
         suffixes: Lower-case suffixes of the images in folders and patterns.
+        max_pixels: Largest number of pixels of a frame of a video.
 
     Raises:
         UserError: An entry does not exist or contains nothing to predict, a video cannot be
@@ -147,7 +160,9 @@ def find_inputs(
                     f'{path} would be overwritten with its own labels; choose another output '
                     'folder.'
                 )
-            found[target] = (Video.open if is_video else ImageFile)(path, target)
+            found[target] = (
+                Video.open(path, target, max_pixels) if is_video else ImageFile(path, target)
+            )
     return list(found.values())
 
 

@@ -27,6 +27,7 @@ from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.shipped_weights import SCHEME, checkpoint_name
 from mmseg_encnet.datasets.checked import too_dark, what_is_broken
+from mmseg_encnet.datasets.image_sizes import MAX_PIXELS
 from mmseg_encnet.datasets.loading import (
     IMAGE_SUFFIXES,
     check_loader,
@@ -40,6 +41,8 @@ from mmseg_encnet.models.decode_heads import EncodingHead
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
+from mmseg_encnet.predicting.inputs import RAISE_LIMIT
+from mmseg_encnet.predicting.memory import available_bytes, prediction_bytes
 
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
@@ -80,12 +83,14 @@ class Segmentor:
         pipeline: Test transforms from an image path to the network's input.
         classes: Class names by index.
         palette: RGB colours by index.
+        max_pixels: Number of pixels above which an image is refused before it is decoded.
     """
 
     model: BaseSegmentor
     pipeline: Compose
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
+    max_pixels: int = MAX_PIXELS
 
     @property
     def resize(self) -> dict[str, Any] | None:
@@ -103,7 +108,7 @@ class Segmentor:
                 ``(H, W, 3)``, uint8.
 
         Raises:
-            UserError: The file is not an image.
+            UserError: The file is not an image, or too large.
         """
         steps = list(self.pipeline.transforms)
         if isinstance(image, np.ndarray):
@@ -114,7 +119,9 @@ class Segmentor:
             results = dict(img=image, img_path='', img_shape=size, ori_shape=size)
             return LoadedImage(results, [step for step in steps if step not in loaders])
         try:
-            results, remaining = read_image(str(image), steps)
+            results, remaining = read_image(str(image), steps, self.max_pixels, RAISE_LIMIT)
+        except UserError:
+            raise
         except Exception as error:
             if _is_out_of_memory(error):
                 raise UserError(f'image {image} {_why_not(error)}') from error
@@ -159,6 +166,7 @@ class Segmentor:
                 raise UserError(f'{image.name} {_why_not(error)}') from error
             raise UserError(what_is_broken(dict(img_path=path), error)) from error
         self._check_channels(image, packed['inputs'])
+        self._check_memory(image, packed['inputs'], seg_logits)
         packed['data_samples'].set_metainfo(
             dict(context_maps=context_maps, keep_seg_logits=seg_logits)
         )
@@ -172,6 +180,18 @@ class Segmentor:
         set_integer_labels(sample)
         return sample
 
+    def _check_memory(self, image: LoadedImage, inputs: Tensor, seg_logits: bool) -> None:
+        """Raise a `UserError` if the prediction needs more memory than is available."""
+        height, width = image.results['img'].shape[:2]
+        needed = prediction_bytes(self.model, inputs, height * width, seg_logits)
+        available = available_bytes(next(self.model.parameters()).device) if needed else None
+        if available is not None and needed > available:
+            raise UserError(
+                f'{image.name} needs at least {needed / 2**30:.1f} GiB of memory, but '
+                f'{available / 2**30:.1f} GiB are available; shrink it, or predict it in windows '
+                'with model.test_cfg.mode=slide.'
+            )
+
     def _check_channels(self, image: LoadedImage, inputs: Tensor) -> None:
         """Raise a `UserError` if the network expects another number of channels."""
         expected = input_channels(self.model.backbone)
@@ -182,7 +202,9 @@ class Segmentor:
             )
 
 
-def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> Segmentor:
+def load_segmentor(
+    cfg: Config, checkpoint: str, device: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Segmentor:
     """Build a config's model and load a checkpoint into it.
 
     Args:
@@ -190,6 +212,7 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
         checkpoint: Checkpoint file, its address, or ``'pretrained'`` for the network that ships
             for the config.
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
+        max_pixels: Number of pixels above which an image is refused before it is decoded.
 
     Raises:
         UserError: The checkpoint cannot be downloaded or read, does not fit the model or was
@@ -215,7 +238,7 @@ def load_segmentor(cfg: Config, checkpoint: str, device: str | None = None) -> S
     pipeline = Compose([step for step in dataset_cfg.pipeline if step.type != 'LoadAnnotations'])
     # As the toolbox's init_model does, for whatever saves or evaluates the model afterwards.
     model.cfg, model.dataset_meta = cfg, dict(classes=classes, palette=palette)
-    return Segmentor(model.to(device).eval(), pipeline, classes, palette)
+    return Segmentor(model.to(device).eval(), pipeline, classes, palette, max_pixels)
 
 
 def _with_labels_by_parts(model_cfg: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmseg_encnet import toolbox_changes
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, printable
 
 # Folder in which tools/torchrun.py collects the sentences of its processes.
 ERRORS = 'MMSEG_ENCNET_ERRORS'
@@ -29,7 +29,7 @@ _MISSING_ARGUMENT = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)'
 )
 _UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
-_WORKER_SENTENCE = re.compile(r'errors\.UserError: (.+)\Z', re.DOTALL)
+_WORKER_SENTENCE = re.compile(r'^\S*errors\.UserError: (.+)$', re.MULTILINE)
 
 
 def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., None]:
@@ -38,6 +38,7 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
     @functools.wraps(main)
     def run(*args, **kwargs) -> None:
         toolbox_changes.guard_process()
+        toolbox_changes.guard_imports()
         try:
             status = main(*args, **kwargs)
         except Exception as error:
@@ -104,11 +105,16 @@ def _reported(sentence: str) -> bool:
 
 def explain(error: BaseException) -> str | None:
     """Return the sentence for an exception, or None if it is a bug."""
+    sentence = _sentence(error)
+    return None if sentence is None else printable(sentence)
+
+
+def _sentence(error: BaseException) -> str | None:
     message = str(error.args[0]) if error.args else str(error)
     if isinstance(error, UserError):
         # From a data loading worker, the sentence is the end of the worker's traceback.
-        in_worker = _WORKER_SENTENCE.search(message)
-        return (in_worker.group(1) if in_worker else message).strip()
+        in_worker = _WORKER_SENTENCE.findall(str(error))
+        return (in_worker[-1] if in_worker else message).strip()
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f'{error.filename or "a file"} cannot be written ({error.strerror}); free space on its '

@@ -30,7 +30,7 @@ from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
 from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 from mmseg_encnet.datasets.checked import build_checked_dataset
-from mmseg_encnet.errors import UserError, first_line, type_and_first_line
+from mmseg_encnet.errors import UserError, first_line, printable, type_and_first_line
 from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.resuming.seeded_samplers import detach_from_process
 from mmseg_encnet.running.explain import explain
@@ -187,6 +187,7 @@ class EncNetRunner(Runner):
     def build_logger(self, *args, **kwargs) -> Any:
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
+            handler.addFilter(_without_control_characters)
             if isinstance(handler, logging.FileHandler):
                 # The default prints a traceback for each line that does not fit on the disk.
                 handler.handleError = _reraise
@@ -194,7 +195,9 @@ class EncNetRunner(Runner):
 
     def train(self) -> nn.Module:
         if self._resume and self._load_from is None:
-            self._load_from = find_resumable(self.work_dir, self.logger.warning)
+            self._load_from = find_resumable(
+                self.work_dir, lambda sentence: self.logger.warning(printable(sentence))
+            )
             self._resume = self._load_from is not None
         try:
             return super().train()
@@ -299,6 +302,15 @@ def _what_is_unused(model: nn.Module, message: str) -> str:
         'set find_unused_parameters=True in the config or with --cfg-options, or remove the '
         'unused layers.'
     )
+
+
+def _without_control_characters(record: logging.LogRecord) -> bool:
+    """Escape control characters in a log message, which may contain names from files."""
+    text = record.getMessage()
+    shown = printable(text, keep='\n\t')
+    if shown != text:
+        record.msg, record.args = shown, None
+    return True
 
 
 def _reraise(record: logging.LogRecord) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from mmseg_encnet.errors import UserError, printable
+
+# Bytes; parsed, a log takes several times as much.
+MAX_LOG = 256 << 20
 
 
 def memory_text(num_bytes: float) -> str:
@@ -34,9 +40,13 @@ def _scaled(value: float, factor: int, units: Sequence[str]) -> str:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table; cells may contain any characters."""
     lines = [headers, ['---'] * len(headers), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return '\n'.join(f'| {" | ".join(map(_cell, line))} |' for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r'(?<!\\)\|', r'\\|', printable(text))
 
 
 def strict_json(content: Any, **kwargs: Any) -> str:
@@ -57,7 +67,11 @@ def read_json_lines(path: Path) -> list[Any]:
     """Return the content of each line of :func:`strict_json` in a file.
 
     It is None for an unreadable line, which a killed process can leave.
+
+    Raises:
+        UserError: The file exceeds :data:`MAX_LOG`.
     """
+    check_file_size(path, MAX_LOG, 'delete its first lines.')
     entries = []
     for line in filter(str.strip, path.read_text('utf-8', errors='replace').splitlines()):
         try:
@@ -65,6 +79,25 @@ def read_json_lines(path: Path) -> list[Any]:
         except ValueError:
             entries.append(None)
     return entries
+
+
+def check_file_size(path: Path, limit: int, remedy: str) -> None:
+    """Check the size of a file before it is read as a whole; a missing file passes.
+
+    Args:
+        path: The file.
+        limit: Largest size in bytes.
+        remedy: What to do about a larger file.
+
+    Raises:
+        UserError: It is larger.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if size > limit:
+        raise UserError(
+            f'{path} has {memory_text(size)}, which exceeds the limit of {memory_text(limit)}; '
+            f'{remedy}'
+        )
 
 
 def _map(function: Callable[[Any], Any], content: Any) -> Any:

@@ -16,9 +16,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmseg.structures import SegDataSample
-from PIL import Image
 from torch.utils.data import DataLoader
 
+from mmseg_encnet.datasets.image_sizes import stored_size
 from mmseg_encnet.errors import UserError, type_and_first_line
 
 # Processing the samples of a batch takes longer than reading the headers of their files.
@@ -233,12 +233,13 @@ def _quiet(runner: Runner) -> Iterator[None]:
 
 
 def _file_size(dataset: Any, index: int) -> Any:
-    """Return width and height of an image file, or a unique value if its header is unreadable."""
+    """Return height and width of an image file, or a unique value if its header is unreadable."""
     try:
-        with Image.open(dataset.get_data_info(index)['img_path']) as image:
-            return image.size
-    except (AttributeError, KeyError, OSError):
+        path = Path(dataset.get_data_info(index)['img_path'])
+    except (AttributeError, KeyError):
         return index
+    size = stored_size(path) if path.is_file() else None
+    return index if size is None else size[:2]
 
 
 def _name(dataset: Any, index: int) -> str:

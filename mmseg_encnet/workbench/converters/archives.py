@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import lzma
 import shutil
 import stat
@@ -17,13 +19,15 @@ from typing import IO
 
 from tqdm import tqdm
 
-from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.errors import UserError, first_line, printable
 
 # Advice when an unpacked file is missing, or damaged and deleted.
 START_OVER = (
     "delete the folder .unpacked in the output folder and run again with the publisher's "
     'complete archive.'
 )
+_DICTIONARY, _LARGEST_HEADER = 256 << 20, 16 << 20
+_MARKERS, _ASIDE = '.unpacked', '.part'
 # The last three occur if an archive uses a name for both a file and a folder.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -75,7 +79,8 @@ def unpack(
 
     Raises:
         UserError: The archive is damaged or exceeds the limits, the name of an entry points outside
-            ``target``, or an entry to unpack is a link or a device.
+            ``target`` or is that of a marker or a temporary file, or an entry to unpack is a link
+            or a device.
     """
     marker = unpacked_marker(archive.name, target)
     if marker.is_file():
@@ -97,6 +102,11 @@ def unpack(
                     )
                 path = place(name) if name and not entry.is_dir else None
                 if path is not None:
+                    if _is_ours(path):
+                        raise _refusal(
+                            archive,
+                            f'contains {entry.name!r}, a name that is reserved for unpacking',
+                        )
                     if not entry.is_file:
                         raise _refusal(
                             archive, f'contains {entry.name!r}, a link or device instead of a file'
@@ -115,12 +125,28 @@ def unpack(
 
 def byte_bar(title: str, total: int | None, done: int = 0) -> tqdm:
     """Return a progress bar of bytes."""
-    return tqdm(desc=title, total=total, initial=done, unit='B', unit_scale=True, unit_divisor=1024)
+    return tqdm(
+        desc=printable(title),
+        total=total,
+        initial=done,
+        unit='B',
+        unit_scale=True,
+        unit_divisor=1024,
+    )
 
 
 def unpacked_marker(archive_name: str, target: Path) -> Path:
     """Return the path of the file that marks an archive as unpacked into a target."""
-    return target / '.unpacked' / archive_name
+    return target / _MARKERS / archive_name
+
+
+def _is_ours(path: str) -> bool:
+    """Return whether a path could be a marker or a temporary file, on any file system.
+
+    Some ignore case, and dots and spaces at the end of a name, or know a file by a stream of it.
+    """
+    parts = [part.partition(':')[0].rstrip('. ').casefold() for part in PurePosixPath(path).parts]
+    return _MARKERS in parts or parts[-1].endswith(_ASIDE)
 
 
 @dataclass(frozen=True)
@@ -147,7 +173,8 @@ def _zip_entries(archive: Path, raw: IO[bytes]) -> Iterator[_Entry]:
 
 
 def _tar_entries(archive: Path, raw: IO[bytes]) -> Iterator[_Entry]:
-    with tarfile.open(fileobj=raw, mode='r:*') as content:
+    stream = _decompressed(raw)
+    with tarfile.open(fileobj=_HeaderGuard(stream), mode='r:') as content:
         for info in content:
             if info.size < 0:
                 raise tarfile.ReadError(f'{info.name} has a negative size')
@@ -156,13 +183,45 @@ def _tar_entries(archive: Path, raw: IO[bytes]) -> Iterator[_Entry]:
             # tarfile keeps all members for look-up by name, which is not needed here.
             content.members = []
         # tarfile does not distinguish a truncated file from the end of the archive.
-        if content.fileobj is not raw:
-            while content.fileobj.read(1 << 20):
+        if stream is not raw:
+            while stream.read(1 << 20):
                 pass
         else:
             raw.seek(content.offset)
             if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError('the end is missing')
+
+
+def _decompressed(raw: IO[bytes]) -> IO[bytes]:
+    start = raw.read(64)
+    raw.seek(0)
+    if start.startswith(b'\x1f\x8b'):
+        return gzip.GzipFile(fileobj=raw)
+    if start.startswith(b'BZh'):
+        return bz2.BZ2File(raw)
+    if start.startswith((b'\xfd7zXZ', b'\x5d\x00\x00')):
+        # The file chooses the size of its dictionary, up to 4 GiB.
+        lzma.LZMADecompressor(memlimit=_DICTIONARY).decompress(start)
+        return lzma.LZMAFile(raw)
+    return raw
+
+
+class _HeaderGuard(io.RawIOBase):
+    """A stream that refuses to read headers of gigabytes, which tarfile reads in one piece."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LARGEST_HEADER:
+            raise tarfile.ReadError(f'a header has {size} bytes')
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _checked_name(archive: Path, name: str) -> str:
@@ -183,7 +242,7 @@ def _write_entry(archive: Path, entry: _Entry, path: Path) -> None:
     if path.is_file() and path.stat().st_size == entry.size:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'{path.name}.part')
+    aside = path.with_name(f'{path.name}{_ASIDE}')
     try:
         # Neither zipfile nor tarfile reads more than the size of an entry.
         with entry.open() as content, aside.open('wb') as file:

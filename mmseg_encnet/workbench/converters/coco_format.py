@@ -9,11 +9,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mmseg_encnet.datasets.image_sizes import MAX_PIXELS
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
+from mmseg_encnet.workbench.formatting import check_file_size
 
+# The published files have up to 600 MB, 123,000 images and 900,000 segments.
+MAX_BYTES, MAX_IMAGES, MAX_SEGMENTS = 2 << 30, 1_000_000, 10_000_000
+_LIMITS = dict(images=MAX_IMAGES, annotations=MAX_SEGMENTS, annos_segmentation=MAX_SEGMENTS)
 _Parsed = TypeVar('_Parsed')
 
 
@@ -29,8 +34,9 @@ def read_annotations(
         advice: What to do about a faulty file.
 
     Raises:
-        UserError: The file is missing, incomplete or of another format.
+        UserError: The file is missing, incomplete, too large or of another format.
     """
+    check_file_size(path, MAX_BYTES, advice)
     try:
         with path.open(encoding='utf-8') as file:
             content = json.load(file)
@@ -39,6 +45,7 @@ def read_annotations(
     except ValueError as error:
         raise UserError(f'{path} is not a complete JSON file ({error}); {advice}') from error
     try:
+        _check_counts(content)
         return parse(content)
     except UserError as error:
         raise UserError(f'{path} {error}; {advice}') from error
@@ -46,6 +53,12 @@ def read_annotations(
         raise UserError(
             f'{path} does not have the format of {kind} ({type_and_first_line(error)}); {advice}'
         ) from error
+
+
+def _check_counts(content: Any) -> None:
+    for key, limit in _LIMITS.items():
+        if key in content and len(content[key]) > limit:
+            raise UserError(f'lists {len(content[key]):,} {key}, expected at most {limit:,}')
 
 
 def read_image(image: Mapping[str, Any]) -> tuple[str, tuple[int, int]]:
@@ -56,6 +69,11 @@ def read_image(image: Mapping[str, Any]) -> tuple[str, tuple[int, int]]:
     for key, side in zip(('height', 'width'), shape):
         if type(side) is not int or not 0 < side < 100_000:
             raise UserError(f'gives the {key} of {name} as {side!r}, expected pixels')
+    if shape[0] * shape[1] > MAX_PIXELS:
+        raise UserError(
+            f'gives {name} {shape[0]}x{shape[1]} pixels (height x width), which exceeds the limit '
+            f'of {MAX_PIXELS:,}'
+        )
     return name, shape
 
 
@@ -84,7 +102,9 @@ def decode_segmentation(segmentation: Any, shape: tuple[int, int]) -> np.ndarray
         _check_polygon(polygon, shape)
     # pycocotools defines which pixels a polygon covers.
     coco_mask = require('pycocotools.mask', 'data')
-    return coco_mask.decode(coco_mask.frPyObjects(segmentation, *shape)).any(axis=2)
+    masks = coco_mask.frPyObjects(segmentation, *shape)
+    # Decoded one by one, thousands of polygons would take as many times the memory.
+    return coco_mask.decode(coco_mask.merge(masks)).astype(bool)
 
 
 def _check_polygon(polygon: Any, shape: tuple[int, int]) -> None:

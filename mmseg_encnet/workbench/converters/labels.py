@@ -24,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
+from mmseg_encnet.datasets.image_sizes import open_image, stored_size
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -140,7 +141,7 @@ def read_label(path: Path) -> np.ndarray:
         UserError: The file is missing or damaged, or has more than one channel.
     """
     with explained(path):
-        label = np.asarray(Image.open(path))
+        label = np.asarray(open_image(path, kind='label'))
     if label.ndim != 2:
         raise UserError(
             f'the label {path} has {label.shape[-1]} channels, expected one of class indices; '
@@ -184,8 +185,12 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: The file is missing or not an image.
     """
-    with explained(path), Image.open(path) as image:
-        return image.height, image.width
+    with explained(path):
+        size = stored_size(path)
+        if size is None:
+            path.open('rb').close()
+            raise ValueError('not an image')
+        return size.height, size.width
 
 
 @contextmanager
@@ -195,8 +200,10 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f'{path} is missing; {START_OVER}') from error
+    except UserError:
+        raise
     # Pillow raises SyntaxError for broken PNG files and OSError for truncated ones.
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f'{path} is damaged ({error}); delete it, {START_OVER}') from error
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 from mmseg_encnet.predicting import Segmentor
 from mmseg_encnet.workbench.demo_page import panels
+from mmseg_encnet.workbench.demo_page.gate import MAX_UPLOAD
 from mmseg_encnet.workbench.demo_page.session import Session, label_photograph, read_photograph
+from mmseg_encnet.workbench.demo_page.uploads import Uploads
 
 # Gradio reads this when imported: no telemetry, no check for newer versions.
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
@@ -19,6 +25,10 @@ gradio = require('gradio', 'demo')
 STATIC = Path(__file__).with_name('static')
 # A session is dropped after this time without use, or when this many newer ones exist.
 SECONDS_TO_KEEP, SESSIONS_TO_KEEP = 3600, 16
+# Uploads that were never labelled are deleted after this time; Gradio looks every minute.
+SECONDS_TO_UPLOAD = 600
+# Photographs that may wait for the one that is being labelled, and events that may wait in all.
+PHOTOGRAPHS_WAITING, EVENTS_WAITING = 8, 64
 # Gradio's default fonts are loaded from the internet.
 THEME = gradio.themes.Default(
     primary_hue='blue',
@@ -28,20 +38,77 @@ THEME = gradio.themes.Default(
 )
 
 
-def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
+class Turns:
+    """Let one photograph be labelled at a time, and a bounded number wait.
+
+    Args:
+        waiting: Number of photographs that may wait.
+    """
+
+    def __init__(self, waiting: int) -> None:
+        self._places = threading.BoundedSemaphore(waiting + 1)
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the turn.
+
+        Raises:
+            UserError: Too many others are waiting.
+        """
+        if not self._places.acquire(blocking=False):
+            raise UserError('Too many photographs are waiting; upload it again in a minute.')
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._places.release()
+
+
+def build_app(segmentor: Segmentor, title: str, uploads: Uploads) -> Any:
+    """Build the ASGI application of the page of a model.
+
+    Args:
+        segmentor: The model; it processes one photograph at a time.
+        title: Name of the model.
+        uploads: Where uploads are stored; the folder must be that of Gradio.
+    """
+    page = build_page(segmentor, title, uploads)
+    page.queue(max_size=EVENTS_WAITING)
+    page.state_session_capacity = SESSIONS_TO_KEEP
+    pointer = (STATIC / 'pointer.js').read_text(encoding='utf-8')
+    return gradio.mount_gradio_app(
+        require('fastapi', 'demo').FastAPI(openapi_url=None),
+        page,
+        path='/',
+        show_error=False,
+        ssr_mode=False,
+        run_history=False,
+        footer_links=[],
+        max_file_size=MAX_UPLOAD,
+        theme=THEME,
+        css_paths=STATIC / 'page.css',
+        head=f'<script>{pointer}</script>',
+    )
+
+
+def build_page(segmentor: Segmentor, title: str, uploads: Uploads) -> gradio.Blocks:
     """Build the page of a model.
 
     Args:
         segmentor: The model; it processes one photograph at a time.
         title: Name of the model.
+        uploads: Where uploads are stored.
     """
+    turns = Turns(PHOTOGRAPHS_WAITING)
 
     def show(path: str, threshold: float) -> dict:
         """Label a photograph; on failure the previous results stay."""
         # Emptied for the next photograph.
         update = {upload: None, message: gradio.update(value='', visible=False)}
         try:
-            session, context = label_photograph(segmentor, read_photograph(path, segmentor))
+            with uploads.taken(path) as file, turns.turn():
+                session, context = label_photograph(segmentor, read_photograph(file, segmentor))
         except UserError as error:
             return {**update, **_tell(str(error))}
         except Exception as error:
@@ -85,7 +152,7 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
         title=f'{title}: prediction and context',
         analytics_enabled=False,
         fill_width=True,
-        delete_cache=(SECONDS_TO_KEEP, SECONDS_TO_KEEP),
+        delete_cache=(60, SECONDS_TO_UPLOAD),
     ) as page:
         kept = gradio.State(time_to_live=SECONDS_TO_KEEP)
         gradio.Markdown(
@@ -119,7 +186,8 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
             show,
             [upload, slider],
             [kept, upload, slider, results, photograph, codewords, channels, *labelled],
-            concurrency_limit=1,
+            # As many as may wait: `Turns` refuses the others with a sentence on the page.
+            concurrency_limit=None,
             api_visibility='private',
         )
         slider.input(
@@ -132,39 +200,3 @@ def build_page(segmentor: Segmentor, title: str) -> gradio.Blocks:
             api_visibility='private',
         )
     return page
-
-
-def open_page(page: gradio.Blocks, host: str, port: int) -> str:
-    """Serve a page until :meth:`gradio.Blocks.close`.
-
-    Returns:
-        Its address.
-
-    Raises:
-        UserError: The port is not available.
-    """
-    # Gradio checks that its own server responds, which a proxy would prevent.
-    around = os.environ.get('no_proxy') or os.environ.get('NO_PROXY')
-    os.environ['no_proxy'] = ','.join(filter(None, [around, host, 'localhost']))
-    pointer = (STATIC / 'pointer.js').read_text(encoding='utf-8')
-    try:
-        return page.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            inbrowser=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            ssr_mode=False,
-            footer_links=[],
-            max_file_size='64mb',
-            state_session_capacity=SESSIONS_TO_KEEP,
-            theme=THEME,
-            css_paths=STATIC / 'page.css',
-            head=f'<script>{pointer}</script>',
-        )[1]
-    except (OSError, OverflowError) as error:
-        raise UserError(
-            f'port {port} on {host} is not available; choose another from 1024 to 65535 with '
-            '--port.'
-        ) from error

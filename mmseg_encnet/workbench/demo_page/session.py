@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from mmseg_encnet.datasets.image_sizes import check_pixels, stored_size
+from mmseg_encnet.datasets.loading import image_backend
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.segmentors import ScoreMap, absent_classes
 from mmseg_encnet.predicting import LoadedImage, Segmentor
@@ -27,9 +29,12 @@ def read_photograph(path: str | Path, segmentor: Segmentor) -> LoadedImage:
         segmentor: The model.
 
     Raises:
-        UserError: The file cannot be decoded, or one side is too short.
+        UserError: The file cannot be decoded, has too many pixels, or one side is too short.
     """
     name = Path(path).name
+    size = stored_size(path, image_backend(segmentor.pipeline.transforms))
+    if size is not None:
+        check_pixels(name, size, segmentor.max_pixels, 'choose another photograph')
     try:
         loaded = segmentor.load(path)
     except UserError as error:

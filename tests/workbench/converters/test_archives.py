@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -225,3 +228,54 @@ def test_damaged(tmp_path, name, damage):
 def test_file_and_folder_of_one_name(tmp_path, name, members):
     WRITERS[name](tmp_path / name, dict.fromkeys(members, b'content'))
     assert 'damaged' in refusal(tmp_path / name, tmp_path / 'out')
+
+
+@pytest.mark.parametrize('name', ['set.zip', 'set.tgz'])
+@pytest.mark.parametrize(
+    'reserved',
+    [
+        '.unpacked/other.zip',
+        '.UNPACKED/set.zip',
+        '.unpacked. /x',
+        '.unpacked',
+        'data/.unpacked/x',
+        '.unpacked:stream',
+        'data/list.txt.part',
+    ],
+)
+def test_no_entry_replaces_a_marker_or_a_temporary_file(tmp_path, name, reserved):
+    """Otherwise an archive could make a later one look unpacked."""
+    WRITERS[name](tmp_path / name, {'data/list.txt': b'a\n', reserved: b''})
+    with pytest.raises(UserError) as refused:
+        unpack(tmp_path / name, tmp_path / 'out')
+    assert str(tmp_path / name) in str(refused.value) and repr(reserved) in str(refused.value)
+    # A colon is refused as the drive of a path.
+    reason = 'points outside' if ':' in reserved else 'reserved for unpacking'
+    assert reason in str(refused.value)
+    assert not (tmp_path / 'out' / '.unpacked').exists()
+    # Where it is not unpacked it does no harm, unless it could leave the folder.
+    if ':' not in reserved:
+        unpack(tmp_path / name, tmp_path / 'out', lambda path: None)
+
+
+@pytest.mark.parametrize('kind', [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
+@pytest.mark.parametrize('compressed', [True, False])
+def test_a_header_of_gigabytes_is_not_read(tmp_path, kind, compressed):
+    info = tarfile.TarInfo('x')
+    info.type, info.size = kind, 1 << 40
+    content = info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)
+    path = tmp_path / 'set.tar'
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    assert 'damaged' in refusal(path, tmp_path / 'out')
+
+
+def test_a_dictionary_of_gigabytes_is_not_allocated(tmp_path):
+    path = tmp_path / 'set.tar.xz'
+    filters = [dict(id=lzma.FILTER_LZMA2, dict_size=1 << 20)]
+    content = bytearray(lzma.compress(bytes(10240), filters=filters))
+    # The size of the dictionary follows the properties of the filter in the header of the block.
+    assert content[14:16] == bytes([0x21, 0x01])
+    content[16] = 40
+    content[20:24] = zlib.crc32(content[12:20]).to_bytes(4, 'little')
+    path.write_bytes(content)
+    assert 'damaged' in refusal(path, tmp_path / 'out')

@@ -117,11 +117,10 @@ def segmentor(tiny_config, checkpoint) -> Segmentor:
 @pytest.fixture
 def address(segmentor):
     pytest.importorskip('gradio', reason='gradio is not installed')
-    from mmseg_encnet.workbench.demo_page.page import build_page, open_page
+    from mmseg_encnet.workbench.demo_page.server import serve
 
-    page = build_page(segmentor, 'a model')
-    yield open_page(page, '127.0.0.1', free_port())
-    page.close(verbose=False)
+    with serve(segmentor, 'a model', port=free_port()) as address:
+        yield address
 
 
 def test_page(
@@ -233,6 +232,8 @@ def test_bad_input(arguments, words, run_tool):
 
 
 def test_without_gradio(run_tool, monkeypatch):
-    monkeypatch.delitem(sys.modules, 'mmseg_encnet.workbench.demo_page.page', raising=False)
+    for module in ('page', 'server'):
+        name = f'mmseg_encnet.workbench.demo_page.{module}'
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, 'gradio', None)
     assert 'mmsegmentation-encnet[demo]' in run_tool('demo_app', MSRC21, 'weights.pth').sentence
