@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmseg_encnet.checkpoints.whole_files import CONVERTER
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import brief
 
 # An entry by which to recognise checkpoints that have to be converted.
 _FOREIGN = {
@@ -135,8 +136,15 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
     if framework:
         raise UnfitWeightsError(f'is one of {framework}; convert it first: {CONVERTER}')
     for key, value in expected.items():
-        found = state_dict.get(key)
-        if found is None or found.shape == value.shape:
+        if key not in state_dict:
+            continue
+        found = state_dict[key]
+        if not isinstance(found, Tensor):
+            raise UnfitWeightsError(
+                f'has {brief(found)} as {key}, expected a tensor; use a checkpoint that was '
+                'trained with this config.'
+            )
+        if found.shape == value.shape:
             continue
         if _CLASSIFIER.search(key) and found.shape[1:] == value.shape[1:]:
             raise UnfitWeightsError(

@@ -120,7 +120,13 @@ def write_packed(
             continue
         if not value.is_floating_point():
             continue
-        difference = value.float() - base[key.removeprefix(_BACKBONE)]
+        start = base.get(key.removeprefix(_BACKBONE))
+        if start is None or start.shape != value.shape:
+            raise UserError(
+                f'checkpoint entry {key} of shape {tuple(value.shape)} does not belong to the '
+                f'backbone {backbone}; use a checkpoint of the config.'
+            )
+        difference = value.float() - start
         if not difference.any():
             continue
         if difference.dim() == 1:

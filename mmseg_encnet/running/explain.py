@@ -7,7 +7,6 @@ without a traceback and exits with status 2; anything else is a bug and keeps it
 from __future__ import annotations
 
 import atexit
-import errno
 import functools
 import hashlib
 import os
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmseg_encnet import toolbox_changes
+from mmseg_encnet.disk import explain_os_error, shared_memory_sentence
 from mmseg_encnet.errors import UserError
 
 # Folder in which tools/torchrun.py collects the sentences of its processes.
@@ -29,6 +29,12 @@ _MISSING_ARGUMENT = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)'
 )
 _UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
+_CHANNELS = re.compile(r'expected input\[.*\] to have (\d+) channels, but got (\d+) channels')
+# From PyTorch, in this process or in one that loads data.
+_SHARED_MEMORY = re.compile(
+    r'(?:shared memory ?\(shm\)|shared memory object|write to file|mmap \d+ bytes from file) '
+    r'.*</torch_\w+>.*: ([\w -]+) \(\d+\)|Bus error.*(out of shared memory)'
+)
 _WORKER_SENTENCE = re.compile(r'errors\.UserError: (.+)\Z', re.DOTALL)
 
 
@@ -109,11 +115,24 @@ def explain(error: BaseException) -> str | None:
         # From a data loading worker, the sentence is the end of the worker's traceback.
         in_worker = _WORKER_SENTENCE.search(message)
         return (in_worker.group(1) if in_worker else message).strip()
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError):
+        return explain_os_error(error)
+    if isinstance(error, UnicodeEncodeError):
         return (
-            f'{error.filename or "a file"} cannot be written ({error.strerror}); free space on its '
-            'disk.'
+            f'the encoding of this environment, {error.encoding}, lacks the character '
+            f'{ascii(error.object[error.start])}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8.'
         )
+    if isinstance(error, RuntimeError):
+        match = _SHARED_MEMORY.search(message)
+        if match:
+            return shared_memory_sentence(match.group(1) or match.group(2))
+        match = _CHANNELS.search(message)
+        if match:
+            expected, found = match.groups()
+            return (
+                f'a layer of the model expects {expected} channels, got {found}; correct '
+                'in_channels or in_index of the heads in the config.'
+            )
     if isinstance(error, TypeError):
         match = _UNEXPECTED_ARGUMENT.search(message)
         if match:

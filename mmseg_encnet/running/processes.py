@@ -14,6 +14,7 @@ from mmengine.config import Config
 from torch import distributed
 
 from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
 
@@ -70,7 +71,12 @@ def _check_number_of_gpus() -> None:
 
 
 def run_training(cfg: Config) -> None:
-    """Train a config."""
+    """Train a config.
+
+    Raises:
+        UserError: The work dir cannot be written to, or as :class:`EncNetRunner` describes.
+    """
+    check_folder(cfg.work_dir, 'work dir')
     with _process_group(cfg):
         EncNetRunner.from_cfg(cfg).train()
 
@@ -79,6 +85,7 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint on a config's test set and return the metrics."""
     cfg.load_from = checkpoint_name(checkpoint, cfg.filename)
     cfg.resume = False
+    check_folder(cfg.work_dir, 'work dir')
     with _process_group(cfg):
         return EncNetRunner.from_cfg(cfg).test()
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from mmseg_encnet import predicting
 from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting import FoldedEncNet, onnx
 from mmseg_encnet.running.explain import exit_with_one_sentence
@@ -27,6 +28,7 @@ def parse_args() -> argparse.Namespace:
 @exit_with_one_sentence
 def main() -> int:
     args = parse_args()
+    check_file(args.out)
     cfg = load_config(args.config, args.cfg_options)
     reason = onnx.refusal(cfg.model)
     if reason:

@@ -12,6 +12,7 @@ from mmseg_encnet.checkpoints.packages import SCHEME
 from mmseg_encnet.checkpoints.shipped_weights import write_packed
 from mmseg_encnet.configuration.command_line import add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 @exit_with_one_sentence
 def main() -> None:
     args = parse_args()
+    check_file(args.out)
     cfg = load_config(args.config, args.cfg_options)
     weights = (cfg.model.backbone.get('init_cfg') or {}).get('checkpoint', '')
     if not weights.startswith(SCHEME):

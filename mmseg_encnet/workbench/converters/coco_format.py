@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import numpy as np
 
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
+from mmseg_encnet.plain_json import read_json
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -32,12 +32,11 @@ def read_annotations(
         UserError: The file is missing, incomplete or of another format.
     """
     try:
-        with path.open(encoding='utf-8') as file:
-            content = json.load(file)
+        content = read_json(path)
     except FileNotFoundError as error:
         raise UserError(f'{path} is missing; {START_OVER}') from error
-    except ValueError as error:
-        raise UserError(f'{path} is not a complete JSON file ({error}); {advice}') from error
+    except UserError as error:
+        raise UserError(f'{error}; {advice}') from error
     try:
         return parse(content)
     except UserError as error:
