@@ -20,8 +20,8 @@ def brief(value: Any) -> str:
         return f'an integer of {value.bit_length()} bits'
     if not isinstance(value, (str, bytes, int, float, complex, type(None))):
         return f'a {type(value).__name__}'
-    text = ascii(value)
-    return text if len(text) <= _LONGEST else f'{text[: _LONGEST - 4]}...{text[-1]}'
+    shown = ascii(value)
+    return shown if len(shown) <= _LONGEST else f'{shown[: _LONGEST - 4]}...{shown[-1]}'
 
 
 def integer(value: Any, name: str, low: int = 0, high: int = LARGEST) -> int:

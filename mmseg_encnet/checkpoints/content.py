@@ -135,9 +135,7 @@ def _check_optimizers(state: Mapping[Any, Any]) -> None:
 
 
 def _check_optimizer(state: Mapping[Any, Any]) -> None:
-    for index, group in enumerate(
-        sequence(state.get('param_groups'), 'optimizer.param_groups')
-    ):
+    for index, group in enumerate(sequence(state.get('param_groups'), 'optimizer.param_groups')):
         group = mapping(group, f'optimizer.param_groups.{index}')
         number(group.get('lr'), f'lr of optimizer.param_groups.{index}')
         for parameter in sequence(group.get('params'), f'optimizer.param_groups.{index}.params'):

@@ -19,10 +19,12 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from mmseg_encnet.checkpoints.content import dataset_meta
 from mmseg_encnet.checkpoints.packages import load_packaged_weights
 from mmseg_encnet.checkpoints.whole_files import write_whole
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, about, type_and_first_line
 from mmseg_encnet.extras import require
+from mmseg_encnet.plain_json import parse_json
 
 SCHEME = 'shipped://'
 PRETRAINED = 'pretrained'
@@ -83,6 +85,22 @@ def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f'{path} cannot be read ({error}); reinstall mmseg_encnet.') from error
     if _digest(stored) != facts.get('sha1'):
         raise UserError(f'{path} does not match its checksum; reinstall mmseg_encnet.')
+    with about(str(path)):
+        try:
+            return _unpacked(stored, facts)
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f'does not have the format of a shipped network ({type_and_first_line(error)}); '
+                'reinstall mmseg_encnet.'
+            ) from error
+
+
+def _unpacked(
+    stored: Mapping[str, Tensor], facts: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return state dict, and names and colours of the classes."""
     base = load_packaged_weights(facts['backbone'])
     state_dict = {f'{_BACKBONE}{key}': value for key, value in base.items()}
     for key, value in stored.items():
@@ -94,7 +112,8 @@ def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         else:
             scale = stored.get(name + _SCALE)
             state_dict[name] += value.float() if scale is None else value * scale
-    return state_dict, json.loads(facts['dataset_meta'])
+    meta = dataset_meta(dict(meta=dict(dataset_meta=parse_json(facts['dataset_meta']))))
+    return state_dict, meta
 
 
 def write_packed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
+import io
 import os
 import re
 import sys
@@ -44,6 +45,7 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
     @functools.wraps(main)
     def run(*args, **kwargs) -> None:
         toolbox_changes.guard_process()
+        _print_everything()
         try:
             status = main(*args, **kwargs)
         except Exception as error:
@@ -55,6 +57,13 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
         _leave(status)
 
     return run
+
+
+def _print_everything() -> None:
+    """Escape the characters that the terminal's encoding lacks, instead of failing on them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 
 def _leave(status: int | None) -> None:
@@ -90,7 +99,9 @@ def _create(folder: Path, sentence: str) -> bool | None:
         False if the file exists, and None if it cannot be written.
     """
     try:
-        with (folder / hashlib.sha256(sentence.encode()).hexdigest()).open('x') as file:
+        with (folder / hashlib.sha256(sentence.encode()).hexdigest()).open(
+            'x', encoding='utf-8'
+        ) as file:
             file.write(sentence)
     except FileExistsError:
         return False
@@ -120,7 +131,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, UnicodeEncodeError):
         return (
             f'the encoding of this environment, {error.encoding}, lacks the character '
-            f'{ascii(error.object[error.start])}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8.'
+            f'{error.object[error.start]!a}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8.'
         )
     if isinstance(error, RuntimeError):
         match = _SHARED_MEMORY.search(message)

@@ -207,6 +207,8 @@ class EncNetRunner(Runner):
             if isinstance(handler, logging.FileHandler):
                 # The default prints a traceback for each line that does not fit on the disk.
                 handler.handleError = _reraise
+                # The encoding of the environment may lack the names of classes or files.
+                handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
         return logger
 
     def train(self) -> nn.Module:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,6 +19,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line
 
 # Advice when an unpacked file is missing, or damaged and deleted.
@@ -24,7 +27,8 @@ START_OVER = (
     "delete the folder .unpacked in the output folder and run again with the publisher's "
     'complete archive.'
 )
-# The last three occur if an archive uses a name for both a file and a folder.
+# FileExistsError and the two after it occur if an archive uses a name for both a file and a folder,
+# the last four if the fields of its headers are damaged.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -35,6 +39,10 @@ _DAMAGE = (
     FileExistsError,
     NotADirectoryError,
     IsADirectoryError,
+    NotImplementedError,
+    OverflowError,
+    ValueError,
+    struct.error,
 )
 
 
@@ -104,10 +112,18 @@ def unpack(
                     _write_entry(archive, entry, target / _checked_name(archive, path))
                 bar.update(raw.tell() - bar.n)
             bar.update(size - bar.n)
+    except UserError:
+        raise
     except _DAMAGE as error:
         raise UserError(
             f'{archive} is damaged or incomplete ({first_line(error)}); delete it and '
             'fetch it again.'
+        ) from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise _refusal(
+            archive, f'contains the name {shown(error.filename)}, too long for this system'
         ) from error
     marker.parent.mkdir(exist_ok=True)
     marker.touch()

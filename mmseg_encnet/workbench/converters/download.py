@@ -158,7 +158,7 @@ class _Part:
     def origin(self) -> dict | None:
         """Return validator and size of the complete file, or None if they are unknown."""
         try:
-            origin = parse_json(self._origin.read_text())
+            origin = parse_json(self._origin.read_text('utf-8'))
             known = origin['url'] == self.url and origin['validator'] and origin['size']
             return origin if known and self.size else None
         except (OSError, ValueError, KeyError, TypeError):

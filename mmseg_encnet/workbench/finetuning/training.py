@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.files import write_checkpoint
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.predicting import (
     PredictionWriter,
@@ -134,12 +135,13 @@ def finetune(
         report: Called with the converted data before training.
 
     Raises:
-        UserError: The folder is not empty, the data cannot be used, or an option does not fit the
+        UserError: The folder is not empty or not writable, the data cannot be used, or an option does not fit the
             config.
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    check_folder(out)
+    if out.exists() and any(out.iterdir()):
         raise UserError(f'output folder {out} is not empty; choose another one.')
     data = convert_own(src, out / 'data', reading, splitting)
     report(data)
@@ -187,7 +189,8 @@ def _write_config(data: Converted, out: Path, start: str, iterations: int) -> Pa
             interval=max(iterations // _VALIDATIONS, 1),
             log_interval=max(iterations // _LOGGED, 1),
             patience=_PATIENCE,
-        )
+        ),
+        encoding='utf-8',
     )
     return config
 

@@ -89,5 +89,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
     while len({part[-length:] for part in parts}) < len(parts):
         length += 1
     return ['/'.join(part[-length:]) for part in parts]
-
-
