@@ -22,7 +22,11 @@ def first_line(error: BaseException) -> str:
 
     A line of more than 160 characters is cut.
     """
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+    return cut((str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.'))
+
+
+def cut(line: str) -> str:
+    """Return at most 160 characters of a line."""
     return line if len(line) <= _LONGEST else f'{line[: _LONGEST - 3]}...'
 
 

@@ -28,7 +28,7 @@ START_OVER = (
     'complete archive.'
 )
 # FileExistsError and the two after it occur if an archive uses a name for both a file and a folder,
-# the last four if the fields of its headers are damaged.
+# the last five if the fields of its headers are damaged.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -39,6 +39,7 @@ _DAMAGE = (
     FileExistsError,
     NotADirectoryError,
     IsADirectoryError,
+    LookupError,
     NotImplementedError,
     OverflowError,
     ValueError,
@@ -115,11 +116,11 @@ def unpack(
     except UserError:
         raise
     except _DAMAGE as error:
-        raise UserError(
-            f'{archive} is damaged or incomplete ({first_line(error)}); delete it and '
-            'fetch it again.'
-        ) from error
+        raise _damage(archive, error) from error
     except OSError as error:
+        if error.errno == errno.EINVAL and error.filename is None:
+            # A position before the start of the archive.
+            raise _damage(archive, error) from error
         if error.errno != errno.ENAMETOOLONG:
             raise
         raise _refusal(
@@ -127,6 +128,12 @@ def unpack(
         ) from error
     marker.parent.mkdir(exist_ok=True)
     marker.touch()
+
+
+def _damage(archive: Path, error: Exception) -> UserError:
+    return UserError(
+        f'{archive} is damaged or incomplete ({first_line(error)}); delete it and fetch it again.'
+    )
 
 
 def byte_bar(title: str, total: int | None, done: int = 0) -> tqdm:

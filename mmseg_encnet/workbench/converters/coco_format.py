@@ -11,6 +11,7 @@ import numpy as np
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
 from mmseg_encnet.plain_json import read_json
+from mmseg_encnet.values import brief
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -50,11 +51,11 @@ def read_annotations(
 def read_image(image: Mapping[str, Any]) -> tuple[str, tuple[int, int]]:
     """Return file name, and height and width in pixels, of an entry of ``images``."""
     name, shape = image['file_name'], (image['height'], image['width'])
-    if Path(name).name != name or not name.endswith('.jpg'):
-        raise UserError(f'lists the image {name!r}, expected the name of a JPEG file')
+    if not isinstance(name, str) or Path(name).name != name or not name.endswith('.jpg'):
+        raise UserError(f'lists the image {brief(name)}, expected the name of a JPEG file')
     for key, side in zip(('height', 'width'), shape):
         if type(side) is not int or not 0 < side < 100_000:
-            raise UserError(f'gives the {key} of {name} as {side!r}, expected pixels')
+            raise UserError(f'gives the {key} of {name} as {brief(side)}, expected pixels')
     return name, shape
 
 
@@ -66,7 +67,9 @@ def decode_run_length(mask: Mapping[str, Any], shape: tuple[int, int]) -> np.nda
     """
     height, width = mask['size']
     if (height, width) != shape:
-        raise ValueError(f'{width} x {height} pixels in an image of {shape[1]} x {shape[0]}')
+        raise ValueError(
+            f'{brief(width)} x {brief(height)} pixels in an image of {shape[1]} x {shape[0]}'
+        )
     return run_length.decode(mask['counts'], *shape)
 
 
@@ -88,7 +91,10 @@ def decode_segmentation(segmentation: Any, shape: tuple[int, int]) -> np.ndarray
 
 def _check_polygon(polygon: Any, shape: tuple[int, int]) -> None:
     """Refuse polygons that make pycocotools exhaust memory or read outside its buffers."""
-    corners = np.asarray(polygon, float)
+    try:
+        corners = np.asarray(polygon, float)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError('a polygon is not a list of numbers') from error
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
         raise ValueError('a polygon is not a list of at least three corners')
     # Written with `not` so that NaN is refused.

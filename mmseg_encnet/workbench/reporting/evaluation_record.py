@@ -301,7 +301,11 @@ def _save(record: EvaluationRecord, folder: Path) -> None:
 
 def _load(folder: Path) -> EvaluationRecord:
     try:
-        fields: dict[str, Any] = parse_strict_json((folder / 'evaluation.json').read_text('utf-8'))
+        fields: dict[str, Any] = dict(
+            mapping(
+                parse_strict_json((folder / 'evaluation.json').read_text('utf-8')), 'its content'
+            )
+        )
         with np.load(folder / 'arrays.npz', allow_pickle=False) as arrays:
             fields.update({key: arrays.get(key) for key in _ARRAYS})
         fields['sheets'] = {

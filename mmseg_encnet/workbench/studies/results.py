@@ -67,6 +67,8 @@ def sparse_areas(areas: np.ndarray) -> list[list[list[int]]]:
 
 _MAX_CLASSES = 10_000
 _MAX_PIXELS = 2**40
+# Images times classes, which take 24 bytes each.
+_MAX_AREAS = 30_000_000
 
 
 def _parse(content: Any) -> RunResult:
@@ -82,6 +84,12 @@ def _parse(content: Any) -> RunResult:
         wrong = brief(min(names ^ content.keys()))
         raise UserError(f'{"lacks" if names - content.keys() else "has the unknown entry"} {wrong}')
     num_classes = integer(content['num_classes'], 'num_classes', 1, _MAX_CLASSES)
+    images = len(sequence(content['areas'], 'areas'))
+    if images * num_classes > _MAX_AREAS:
+        raise UserError(
+            f'has {images} images and {num_classes} classes, expected a product of at most '
+            f'{_MAX_AREAS}'
+        )
     areas = [
         [_areas_of_class(row, num_classes) for row in sequence(image, 'an image of areas')]
         for image in sequence(content['areas'], 'areas')
