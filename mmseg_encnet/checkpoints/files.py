@@ -45,7 +45,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         state_dict = plain_state_dict(content)
         others = [key for key, value in state_dict.items() if not is_dense(value)]
         if others or not state_dict:
-            what = f'{others[0]!r} is not a dense tensor' if others else 'it is empty'
+            what = f'{others[0]!r} is not a tensor' if others else 'it is empty'
             raise UserError(
                 f'contains no state dict ({what}); use a file with a state dict, either alone or '
                 'under the key state_dict.'

@@ -7,6 +7,7 @@ without a traceback and exits with status 2; anything else is a bug and keeps it
 from __future__ import annotations
 
 import atexit
+import codecs
 import functools
 import hashlib
 import io
@@ -23,6 +24,7 @@ from mmseg_encnet.errors import UserError
 # Folder in which tools/torchrun.py collects the sentences of its processes.
 ERRORS = 'MMSEG_ENCNET_ERRORS'
 
+_ESCAPE = 'mmseg_encnet.escape'
 _UNEXPECTED_ARGUMENT = re.compile(
     r"([\w.]+?)(?:\.__init__|(?<=save_checkpoint))\(\) got an unexpected keyword argument '(\w+)'"
 )
@@ -61,9 +63,23 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
 
 def _print_everything() -> None:
     """Escape the characters that the terminal's encoding lacks, instead of failing on them."""
+    codecs.register_error(_ESCAPE, _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors='backslashreplace')
+            utf8 = sys.getfilesystemencoding() == 'utf-8'
+            stream.reconfigure(errors='backslashreplace' if utf8 else _ESCAPE)
+
+
+def _escaped(error: UnicodeError) -> tuple[bytes, int]:
+    """Encode undecoded bytes of file names as they are, and escape other characters."""
+    assert isinstance(error, UnicodeEncodeError)
+    characters = error.object[error.start : error.end]
+    return b''.join(
+        bytes([ord(character) - 0xDC00])
+        if '\udc80' <= character <= '\udcff'
+        else character.encode('ascii', 'backslashreplace')
+        for character in characters
+    ), error.end
 
 
 def _leave(status: int | None) -> None:
@@ -119,6 +135,20 @@ def _reported(sentence: str) -> bool:
     return _create(Path(error_file).parents[1], sentence) is False
 
 
+def _explain_encoding(error: UnicodeEncodeError) -> str:
+    place = ascii(error.object[max(0, error.start - 20) : error.start + 20])
+    names = sys.getfilesystemencoding()
+    # Python represents bytes in file names that it cannot decode by half surrogate pairs.
+    undecoded = '\udc80' <= error.object[error.start] <= '\udcff'
+    if undecoded and names == 'utf-8':
+        return f'a file name contains bytes that are not UTF-8, at {place}; rename the file.'
+    encoding = names if undecoded else error.encoding
+    return (
+        f'text contains characters outside {encoding}, the encoding of this environment, at '
+        f'{place}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8.'
+    )
+
+
 def explain(error: BaseException) -> str | None:
     """Return the sentence for an exception, or None if it is a bug."""
     message = str(error.args[0]) if error.args else str(error)
@@ -129,10 +159,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return explain_os_error(error)
     if isinstance(error, UnicodeEncodeError):
-        return (
-            f'the encoding of this environment, {error.encoding}, lacks the character '
-            f'{error.object[error.start]!a}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8.'
-        )
+        return _explain_encoding(error)
     if isinstance(error, RuntimeError):
         match = _SHARED_MEMORY.search(message)
         if match:

@@ -135,9 +135,7 @@ def changes(
 ) -> dict[str, Callable[[], bytes]]:
     """Return files in which the value at each path is replaced by values of another type."""
     table = {
-        f'{path}: {name}': (path, value)
-        for path in paths.split()
-        for name, value in WRONG.items()
+        f'{path}: {name}': (path, value) for path in paths.split() for name, value in WRONG.items()
     }
     return {
         name: partial(lambda path, value: encode(at(content, path, value)), path, value)
@@ -203,6 +201,7 @@ CHECKPOINT_EXTRAS = {
     'sparse weights': ('state_dict.weight', torch.eye(2).to_sparse()),
     'keys are numbers': ('state_dict', {1: torch.zeros(2)}),
 }
+
 
 class Run:
     """A run of a study, without a config."""

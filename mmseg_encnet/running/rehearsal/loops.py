@@ -182,4 +182,4 @@ def _schedulers(schedulers: Any) -> list[Any]:
 def _check_positive(name: str, value: Any) -> None:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole or value < 1:
-        raise UserError(f'{name} must be a positive integer, got {brief(value)}; correct it.')
+        raise UserError(f'{name} must be a positive integer, got {brief(value)}.')
