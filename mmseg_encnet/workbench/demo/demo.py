@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def train_model(title: str, seed: int, work_dir: Path) -> TrainedModel:
     runner.register_hook(_ProgressHook(title))
     runner.train()
     metrics = runner.test()
-    checkpoint = Path(cfg.work_dir, 'last_checkpoint').read_text(encoding='utf-8').strip()
+    checkpoint = os.fsdecode(Path(cfg.work_dir, 'last_checkpoint').read_bytes().strip())
     return TrainedModel(cfg, checkpoint, metrics)
 
 

@@ -54,7 +54,7 @@ def write_report(
         _reported(record, name, evaluate, which, options or {})
         for record, name in zip(records, _names(folders))
     ]
-    write_whole(out, render_page(runs).encode())
+    write_whole(out, render_page(runs).encode(errors='replace'))
     return [f'{run.name}: {problem}' for run in runs for problem in run.problems]
 
 

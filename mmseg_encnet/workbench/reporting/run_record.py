@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class RunRecord:
         pointer = self.path / 'last_checkpoint'
         if pointer.is_file():
             # The pointer is an absolute path, which is wrong once the folder is moved.
-            named = self.path / Path(pointer.read_text('utf-8').strip()).name
+            named = self.path / Path(os.fsdecode(pointer.read_bytes().strip())).name
             if named.is_file():
                 return named
         numbered = [*self.path.glob('iter_*.pth'), *self.path.glob('epoch_*.pth')]
