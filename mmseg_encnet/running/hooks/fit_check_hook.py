@@ -50,8 +50,6 @@ class FitCheckHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         plain_state_dict(checkpoint)
-        if runner._resume:
-            check_training_state(checkpoint)
         # Runner.train builds its loop before it loads; in a test it is still a config.
         training = isinstance(runner._train_loop, BaseLoop)
         strict = runner.cfg.get(STRICT, False)
@@ -67,6 +65,8 @@ class FitCheckHook(Hook):
             else:
                 _warn_of_other_classes(runner, checkpoint)
         check_fits(model, plain_state_dict(checkpoint), whole=not training or strict)
+        if runner._resume:
+            check_training_state(checkpoint)
 
 
 def _warn_of_other_classes(runner: Runner, checkpoint: dict) -> None:
