@@ -135,8 +135,8 @@ def finetune(
         report: Called with the converted data before training.
 
     Raises:
-        UserError: The folder is not empty or not writable, the data cannot be used, or an option does not fit the
-            config.
+        UserError: The folder is not empty or not writable, the data cannot be used, or an option
+            does not fit the config.
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
