@@ -48,9 +48,20 @@ def printable(text: object, keep: str = '') -> str:
     )
 
 
+_LONGEST = 160
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, or its type if the message is empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+    """Return the first line of an exception's message, or its type if the message is empty.
+
+    A line of more than 160 characters is cut.
+    """
+    return cut((str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.'))
+
+
+def cut(line: str) -> str:
+    """Return at most 160 characters of a line."""
+    return line if len(line) <= _LONGEST else f'{line[: _LONGEST - 3]}...'
 
 
 def type_and_first_line(error: BaseException) -> str:

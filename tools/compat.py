@@ -28,7 +28,7 @@ PAGE = ROOT / 'docs' / 'compatibility.md'
 PYTHONS = ('3.10', '3.11', '3.12', '3.13')
 # The version that `make` installs.
 DEFAULT_TORCH = re.search(
-    r'^TORCH \?= torch==([\w.]+)', (ROOT / 'Makefile').read_text(), re.MULTILINE
+    r'^TORCH \?= torch==([\w.]+)', (ROOT / 'Makefile').read_text('utf-8'), re.MULTILINE
 )[1]
 SHOWN = ('torch', 'numpy', 'onedl-mmcv', 'onedl-mmengine', 'onedl-mmsegmentation')
 SMOKE = (
@@ -195,7 +195,7 @@ def _step(command: list[str], otherwise: str) -> str:
 
 def stored() -> dict[str, dict[str, Any]]:
     """Return the last result of each cell."""
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    return json.loads(RESULTS.read_text('utf-8')) if RESULTS.is_file() else {}
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
@@ -252,8 +252,10 @@ def main() -> None:
         print(f'{result["status"]}: {result["detail"]}', flush=True)
         # Read again, to keep the results of concurrent runs.
         results = dict(stored(), **{name: result})
-        RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=2) + '\n')
-        PAGE.write_text(render(results))
+        RESULTS.write_text(
+            json.dumps(dict(sorted(results.items())), indent=2) + '\n', encoding='utf-8'
+        )
+        PAGE.write_text(render(results), encoding='utf-8')
         if result['status'] == 'failed':
             failed.append(name)
     if failed:

@@ -27,7 +27,7 @@ def main() -> int:
             run.run(run.parse_args(None))
         except ChildFailedError as error:
             files = sorted(Path(folder).iterdir(), key=lambda file: file.stat().st_mtime_ns)
-            sentences = [file.read_text() for file in files]
+            sentences = [file.read_text('utf-8') for file in files]
             _, failure = error.get_first_failure()
             if failure.exitcode != MISTAKE:
                 raise

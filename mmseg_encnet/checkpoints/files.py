@@ -13,11 +13,12 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
-from mmseg_encnet.checkpoints.fit import check_finite, plain_state_dict
+from mmseg_encnet.checkpoints.fit import check_finite, is_dense, plain_state_dict
 from mmseg_encnet.checkpoints.plain_loading import load_from_local
 from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.tensor_files import SUFFIX, write_tensor_checkpoint
 from mmseg_encnet.checkpoints.whole_files import holds_other_files, write_whole
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, about, first_line
 
 
@@ -43,7 +44,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     content = _load(path)
     with about(f'checkpoint {path}'):
         state_dict = plain_state_dict(content)
-        others = [key for key, value in state_dict.items() if not isinstance(value, Tensor)]
+        others = [key for key, value in state_dict.items() if not is_dense(value)]
         if others or not state_dict:
             what = f'{others[0]!r} is not a tensor' if others else 'it is empty'
             raise UserError(
@@ -65,7 +66,7 @@ def _load(path: Path) -> Any:
                 f'zip file {path} contains {len(members)} .pth files, expected one; unpack it and '
                 'pass the checkpoint.'
             )
-        unpacked = Path(folder, Path(members[0]).name)
+        unpacked = Path(folder, 'checkpoint.pth')
         try:
             with archive.open(members[0]) as source, unpacked.open('wb') as target:
                 shutil.copyfileobj(source, target)
@@ -77,7 +78,9 @@ def _load(path: Path) -> Any:
             return load_from_local(unpacked, 'cpu')
         except UserError as error:
             # Name the zip file, not the temporary one.
-            raise UserError(str(error).replace(str(unpacked), f'{path}/{members[0]}')) from error
+            raise UserError(
+                str(error).replace(str(unpacked), f'{path}/{shown(members[0])}')
+            ) from error
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:

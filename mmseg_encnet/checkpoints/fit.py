@@ -6,10 +6,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmseg_encnet.checkpoints.whole_files import CONVERTER
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import brief
 
 # An entry by which to recognise checkpoints that have to be converted.
 _FOREIGN = {
@@ -42,6 +44,16 @@ def plain_state_dict(checkpoint: Any) -> dict[str, Tensor]:
     return {re.sub(r'^module\.', '', str(key)): value for key, value in weights.items()}
 
 
+def is_dense(value: Any) -> bool:
+    """Return whether a value is a tensor whose numbers lie in memory one by one."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not value.is_quantized
+        and not value.is_meta
+    )
+
+
 def nonfinite_entries(state_dict: Mapping[str, Any], buffers: Collection[str] = ()) -> list[str]:
     """Return the names of the entries that hold NaN or infinite values.
 
@@ -53,7 +65,7 @@ def nonfinite_entries(state_dict: Mapping[str, Any], buffers: Collection[str] = 
     return [
         name
         for name, value in state_dict.items()
-        if isinstance(value, Tensor)
+        if is_dense(value)
         and value.is_floating_point()
         and not (
             ~value.isnan()
@@ -135,8 +147,15 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
     if framework:
         raise UnfitWeightsError(f'is one of {framework}; convert it first: {CONVERTER}')
     for key, value in expected.items():
-        found = state_dict.get(key)
-        if found is None or found.shape == value.shape:
+        if key not in state_dict:
+            continue
+        found = state_dict[key]
+        if not is_dense(found):
+            raise UnfitWeightsError(
+                f'has {brief(found)} as {key}, expected a dense tensor; use a checkpoint that was '
+                'trained with this config.'
+            )
+        if found.shape == value.shape:
             continue
         if _CLASSIFIER.search(key) and found.shape[1:] == value.shape[1:]:
             raise UnfitWeightsError(

@@ -18,11 +18,13 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from mmseg_encnet.checkpoints.content import dataset_meta
 from mmseg_encnet.checkpoints.packages import load_packaged_weights
 from mmseg_encnet.checkpoints.tensor_files import read_tensors, write_tensors
 from mmseg_encnet.checkpoints.whole_files import DamagedFileError
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, about, type_and_first_line
 from mmseg_encnet.extras import require
+from mmseg_encnet.plain_json import parse_json
 
 SCHEME = 'shipped://'
 PRETRAINED = 'pretrained'
@@ -80,7 +82,9 @@ def load_shipped_weights(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def read_packed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file that :func:`write_packed` wrote; see :func:`load_shipped_weights`."""
-    return unpack(*read_tensors(path))
+    content = read_tensors(path)
+    with about(str(path)):
+        return unpack(*content)
 
 
 def is_packed(facts: Mapping[str, str]) -> bool:
@@ -91,7 +95,25 @@ def is_packed(facts: Mapping[str, str]) -> bool:
 def unpack(
     stored: Mapping[str, Tensor], facts: Mapping[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return state dict and classes from the content of a packed file."""
+    """Return state dict and classes from the content of a packed file.
+
+    Raises:
+        UserError: The content does not have the format.
+    """
+    try:
+        return _unpacked(stored, facts)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f'does not have the format of a shipped network ({type_and_first_line(error)}); '
+            'write it again with tools/model_converters/pack.py, or reinstall mmseg_encnet.'
+        ) from error
+
+
+def _unpacked(
+    stored: Mapping[str, Tensor], facts: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     base = load_packaged_weights(facts[_BASE])
     state_dict = {f'{_BACKBONE}{key}': value for key, value in base.items()}
     for key, value in stored.items():
@@ -103,7 +125,8 @@ def unpack(
         else:
             scale = stored.get(name + _SCALE)
             state_dict[name] += value.float() if scale is None else value * scale
-    return state_dict, json.loads(facts[_CLASSES])
+    meta = dataset_meta(dict(meta=dict(dataset_meta=parse_json(facts[_CLASSES]))))
+    return state_dict, meta
 
 
 def write_packed(
@@ -128,7 +151,13 @@ def write_packed(
             continue
         if not value.is_floating_point():
             continue
-        difference = value.float() - base[key.removeprefix(_BACKBONE)]
+        start = base.get(key.removeprefix(_BACKBONE))
+        if start is None or start.shape != value.shape:
+            raise UserError(
+                f'checkpoint entry {key} of shape {tuple(value.shape)} does not belong to the '
+                f'backbone {backbone}; use a checkpoint of the config.'
+            )
+        difference = value.float() - start
         if not difference.any():
             continue
         if difference.dim() == 1:

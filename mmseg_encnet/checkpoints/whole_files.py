@@ -61,7 +61,7 @@ class WholeFileBackend(LocalBackend):
         write_whole(Path(filepath), obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        write_whole(Path(filepath), obj.encode(encoding))
+        write_whole(Path(filepath), obj.encode(encoding, errors='surrogateescape'))
 
 
 def holds_other_files(path: Path) -> bool:

@@ -25,7 +25,9 @@ def count_images(cfg: Config, given: Collection[str] = ()) -> None:
     path = Path(dataset.data_root, dataset.ann_file)
     if not path.is_file():
         return
-    cfg.num_images = sum(1 for line in path.read_text().splitlines() if line.strip())
+    cfg.num_images = sum(
+        1 for line in path.read_text(encoding='utf-8').splitlines() if line.strip()
+    )
     cfg.max_iters = cfg.epochs * max(cfg.num_images // cfg.total_batch, 1)
     cfg.train_cfg.update(max_iters=cfg.max_iters, val_interval=max(cfg.max_iters // 10, 1))
 

@@ -12,7 +12,7 @@ from mmseg_encnet.configuration.data_facts import count_images, find_initial_che
 from mmseg_encnet.configuration.score_check import check_scores
 from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.configuration.type_check import check_types
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, cut
 
 
 def load_config(
@@ -42,9 +42,9 @@ def load_config(
         path = config_file(path)
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The message of a failed import ends with all of sys.path.
-        reason = ' '.join(str(error).partition(', the current sys.path')[0].split())
+        reason = cut(' '.join(str(error).partition(', the current sys.path')[0].split()))
         raise UserError(
             f'config file {path} cannot be read ({type(error).__name__}: {reason}); '
             'correct the file.'

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 
 
@@ -52,8 +53,9 @@ def save_predictions(cfg: Config, out_dir: str) -> None:
     """Write the predictions of a test to a folder, one PNG of class indices per image.
 
     Raises:
-        UserError: The config has no evaluator that writes them.
+        UserError: The config has no evaluator that writes them, or the folder is not writable.
     """
+    check_folder(out_dir)
     writing = [e for e in _test_evaluators(cfg) if e['type'] in ('CityscapesMetric', 'IoUMetric')]
     if not writing:
         raise UserError(
@@ -72,7 +74,12 @@ def _test_evaluators(cfg: Config) -> list[dict[str, Any]]:
 
 
 def draw_predictions(cfg: Config, out_dir: str) -> None:
-    """Draw ground truth and prediction over every image of a test, into a folder."""
+    """Draw ground truth and prediction over every image of a test, into a folder.
+
+    Raises:
+        UserError: The folder is not writable.
+    """
+    check_folder(out_dir)
     cfg.default_hooks.visualization = dict(type='LoadedImageVisualizationHook', draw=True)
     cfg.visualizer.save_dir = out_dir
     # A visualizer with an existing name would keep the folder of the first one.

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.version import __version__
 
 Run = Callable[..., Tensor]
@@ -282,8 +283,8 @@ def _exact_products() -> Iterator[None]:
 
 def _read(file: Path) -> dict[str, str]:
     try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):
         return {}

@@ -17,6 +17,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from mmseg_encnet.checkpoints.whole_files import write_whole
+from mmseg_encnet.disk import check_folder, explain_os_error
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.predicting.inputs import ImageFile, InputImage, Video
 from mmseg_encnet.predicting.segmentor import LoadedImage, Segmentor
@@ -62,14 +63,12 @@ class PredictionWriter:
         """
         records = self.out_dir / 'predictions.jsonl'
         self._aside = records.with_name(f'{records.name}.part')
+        check_folder(self.out_dir)
         try:
             self.out_dir.mkdir(parents=True, exist_ok=True)
-            self._records = self._aside.open('w')
+            self._records = self._aside.open('w', encoding='utf-8')
         except OSError as error:
-            raise UserError(
-                f'output folder {self.out_dir} cannot be written to: {error.strerror}; choose '
-                'another one.'
-            ) from error
+            raise UserError(f'output folder {explain_os_error(error)}') from error
         return self
 
     def __exit__(

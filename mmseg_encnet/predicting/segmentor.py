@@ -23,6 +23,7 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmseg_encnet.checkpoints.content import dataset_meta
 from mmseg_encnet.checkpoints.fit import check_fits, plain_state_dict
 from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.shipped_weights import SCHEME, checkpoint_name
@@ -38,6 +39,7 @@ from mmseg_encnet.datasets.loading import (
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.errors import UserError, about, type_and_first_line
 from mmseg_encnet.models.decode_heads import EncodingHead
+from mmseg_encnet.models.head_inputs import check_head_inputs
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
@@ -225,15 +227,16 @@ def load_segmentor(
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     model = MODELS.build(_with_labels_by_parts(cfg.model))
+    check_head_inputs(model)
     with about(f'checkpoint {checkpoint}'):
         state_dict = plain_state_dict(content)
         _check_se_branch(model, state_dict)
         check_fits(model, state_dict, whole=True)
+        meta = dataset_meta(content)
     model.load_state_dict(state_dict, strict=False)
 
     dataset_cfg = _leaf(cfg.test_dataloader.dataset)
     check_loader(dataset_cfg.pipeline)
-    meta = content.get('meta', {}).get('dataset_meta') or {}
     classes, palette = _classes(dataset_cfg, meta, checkpoint, model)
     pipeline = Compose([step for step in dataset_cfg.pipeline if step.type != 'LoadAnnotations'])
     # As the toolbox's init_model does, for whatever saves or evaluates the model afterwards.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from mmseg_encnet.checkpoints.whole_files import ZIP_MAGIC, DamagedFileError, check_undamaged
 
@@ -18,7 +18,7 @@ def resume_training(cfg: Config) -> None:
     Without a checkpoint, training starts as the config says. The toolbox would instead resume from
     ``load_from``, at the iteration at which those weights were saved.
     """
-    cfg.resume = cfg.get('load_from') is None or find_latest_checkpoint(cfg.work_dir) is not None
+    cfg.resume = cfg.get('load_from') is None or _last_checkpoint(cfg.work_dir) is not None
     if cfg.resume:
         cfg.load_from = None
 
@@ -39,11 +39,10 @@ def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | N
     Raises:
         DamagedFileError: No checkpoint is intact.
     """
-    last = find_latest_checkpoint(str(work_dir))
-    if not last:
+    path = _last_checkpoint(work_dir)
+    if path is None:
         warn(f'No checkpoint to resume from in {work_dir}; training starts from the beginning.')
         return None
-    path = Path(last)
     if not path.is_file():
         # The folder may have been moved.
         path = Path(work_dir) / path.name
@@ -58,6 +57,15 @@ def find_resumable(work_dir: str | Path, warn: Callable[[str], None]) -> str | N
         f'{problem}, and {path.parent} contains no intact checkpoint before it; train without '
         '--resume to start over.'
     )
+
+
+def _last_checkpoint(work_dir: str | Path) -> Path | None:
+    """Return the checkpoint that a work dir names as the last one, which may be missing."""
+    try:
+        name = os.fsdecode(Path(work_dir, 'last_checkpoint').read_bytes().strip())
+    except FileNotFoundError:
+        return None
+    return Path(name.replace('\0', '')) if name else None
 
 
 def _problem(path: Path) -> str | None:

@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.resuming.random_states import capture_states, restore_states
 
 
@@ -23,8 +24,25 @@ def capture_process(runner: Runner) -> dict[str, Any]:
 
 
 def restore_process(runner: Runner, state: dict[str, Any]) -> None:
-    """Restore what :func:`capture_process` returned."""
-    restore_states(state['random'])
+    """Restore what :func:`capture_process` returned.
+
+    Raises:
+        UserError: The random states are not those of this version of Python, numpy and PyTorch.
+    """
+    try:
+        restore_states(state['random'])
+    except (
+        AttributeError,
+        LookupError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UserError(
+            f'checkpoint {runner._load_from} has random states that cannot be restored '
+            f'({type_and_first_line(error)}); resume from an earlier checkpoint.'
+        ) from error
     for name, parameter in _unwrapped(runner.model).named_parameters():
         gradient = state['gradients'].get(name)
         if gradient is not None:

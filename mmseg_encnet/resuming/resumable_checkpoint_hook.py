@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,7 +144,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._saved_step = step
         self._saved_validated = runner.message_hub.runtime_info.get(_VALIDATED)
         if is_main_process():
-            write_whole(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt.encode())
+            write_whole(Path(runner.work_dir) / 'last_checkpoint', os.fsencode(self.last_ckpt))
 
         while 0 < self.max_keep_ckpts < len(self.keep_ckpt_ids):
             outdated = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())

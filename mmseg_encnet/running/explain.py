@@ -7,9 +7,10 @@ without a traceback and exits with status 2; anything else is a bug and keeps it
 from __future__ import annotations
 
 import atexit
-import errno
+import codecs
 import functools
 import hashlib
+import io
 import os
 import re
 import sys
@@ -17,11 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmseg_encnet import toolbox_changes
+from mmseg_encnet.disk import explain_os_error, shared_memory_sentence
 from mmseg_encnet.errors import UserError, printable
 
 # Folder in which tools/torchrun.py collects the sentences of its processes.
 ERRORS = 'MMSEG_ENCNET_ERRORS'
 
+_ESCAPE = 'mmseg_encnet.escape'
 _UNEXPECTED_ARGUMENT = re.compile(
     r"([\w.]+?)(?:\.__init__|(?<=save_checkpoint))\(\) got an unexpected keyword argument '(\w+)'"
 )
@@ -29,6 +32,12 @@ _MISSING_ARGUMENT = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)'
 )
 _UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
+_CHANNELS = re.compile(r'expected input\[.*\] to have (\d+) channels, but got (\d+) channels')
+# From PyTorch, in this process or in one that loads data.
+_SHARED_MEMORY = re.compile(
+    r'(?:shared memory ?\(shm\)|shared memory object|write to file|mmap \d+ bytes from file) '
+    r'.*</torch_\w+>.*: ([\w -]+) \(\d+\)|Bus error.*(out of shared memory)'
+)
 _WORKER_SENTENCE = re.compile(r'^\S*errors\.UserError: (.+)$', re.MULTILINE)
 
 
@@ -39,6 +48,7 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
     def run(*args, **kwargs) -> None:
         toolbox_changes.guard_process()
         toolbox_changes.guard_imports()
+        _print_everything()
         try:
             status = main(*args, **kwargs)
         except Exception as error:
@@ -50,6 +60,27 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
         _leave(status)
 
     return run
+
+
+def _print_everything() -> None:
+    """Escape the characters that the terminal's encoding lacks, instead of failing on them."""
+    codecs.register_error(_ESCAPE, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = sys.getfilesystemencoding() == 'utf-8'
+            stream.reconfigure(errors='backslashreplace' if utf8 else _ESCAPE)
+
+
+def _escaped(error: UnicodeError) -> tuple[bytes, int]:
+    """Encode undecoded bytes of file names as they are, and escape other characters."""
+    assert isinstance(error, UnicodeEncodeError)
+    characters = error.object[error.start : error.end]
+    return b''.join(
+        bytes([ord(character) - 0xDC00])
+        if '\udc80' <= character <= '\udcff'
+        else character.encode('ascii', 'backslashreplace')
+        for character in characters
+    ), error.end
 
 
 def _leave(status: int | None) -> None:
@@ -85,7 +116,9 @@ def _create(folder: Path, sentence: str) -> bool | None:
         False if the file exists, and None if it cannot be written.
     """
     try:
-        with (folder / hashlib.sha256(sentence.encode()).hexdigest()).open('x') as file:
+        with (folder / hashlib.sha256(sentence.encode()).hexdigest()).open(
+            'x', encoding='utf-8'
+        ) as file:
             file.write(sentence)
     except FileExistsError:
         return False
@@ -103,6 +136,20 @@ def _reported(sentence: str) -> bool:
     return _create(Path(error_file).parents[1], sentence) is False
 
 
+def _explain_encoding(error: UnicodeEncodeError) -> str:
+    place = ascii(error.object[max(0, error.start - 20) : error.start + 20])
+    names = sys.getfilesystemencoding()
+    # Python represents bytes in file names that it cannot decode by half surrogate pairs.
+    undecoded = '\udc80' <= error.object[error.start] <= '\udcff'
+    if undecoded and names == 'utf-8':
+        return f'a file name contains bytes that are not UTF-8, at {place}; rename the file.'
+    encoding = names if undecoded else error.encoding
+    return (
+        f'text contains characters outside {encoding}, the encoding of this environment, at '
+        f'{place}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8.'
+    )
+
+
 def explain(error: BaseException) -> str | None:
     """Return the sentence for an exception, or None if it is a bug."""
     sentence = _sentence(error)
@@ -115,11 +162,21 @@ def _sentence(error: BaseException) -> str | None:
         # From a data loading worker, the sentence is the end of the worker's traceback.
         in_worker = _WORKER_SENTENCE.findall(str(error))
         return (in_worker[-1] if in_worker else message).strip()
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f'{error.filename or "a file"} cannot be written ({error.strerror}); free space on its '
-            'disk.'
-        )
+    if isinstance(error, OSError):
+        return explain_os_error(error)
+    if isinstance(error, UnicodeEncodeError):
+        return _explain_encoding(error)
+    if isinstance(error, RuntimeError):
+        match = _SHARED_MEMORY.search(message)
+        if match:
+            return shared_memory_sentence(match.group(1) or match.group(2))
+        match = _CHANNELS.search(message)
+        if match:
+            expected, found = match.groups()
+            return (
+                f'a layer of the model expects {expected} channels, got {found}; correct '
+                'in_channels or in_index of the heads in the config.'
+            )
     if isinstance(error, TypeError):
         match = _UNEXPECTED_ARGUMENT.search(message)
         if match:

@@ -17,6 +17,7 @@ from torch import distributed
 
 from mmseg_encnet.checkpoints.publishing import publish_checkpoint
 from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.runner import EncNetRunner
 
@@ -81,8 +82,10 @@ def run_training(cfg: Config, weights: Path | None = None) -> None:
             the best; see :func:`~mmseg_encnet.checkpoints.publishing.publish_checkpoint`.
 
     Raises:
-        UserError: Weights were asked for, and the config saves no checkpoint.
+        UserError: The work dir cannot be written to, weights were asked for and the config saves
+            no checkpoint, or as :class:`EncNetRunner` describes.
     """
+    check_folder(cfg.work_dir, 'work dir')
     with _process_group(cfg):
         runner = EncNetRunner.from_cfg(cfg)
         runner.train()
@@ -105,6 +108,7 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint on a config's test set and return the metrics."""
     cfg.load_from = checkpoint_name(checkpoint, cfg.filename)
     cfg.resume = False
+    check_folder(cfg.work_dir, 'work dir')
     with _process_group(cfg):
         return EncNetRunner.from_cfg(cfg).test()
 

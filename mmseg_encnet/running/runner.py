@@ -17,6 +17,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import get_external_models
 from torch import nn
@@ -24,13 +25,16 @@ from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils.data import DataLoader
 
 from mmseg_encnet import toolbox_changes
+from mmseg_encnet.checkpoints.content import check_optimizer_shapes
 from mmseg_encnet.checkpoints.downloads import DownloadError
 from mmseg_encnet.checkpoints.fit import UnfitWeightsError, check_finite
 from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
 from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
 from mmseg_encnet.datasets.checked import build_checked_dataset
+from mmseg_encnet.disk import is_shared_memory
 from mmseg_encnet.errors import UserError, first_line, printable, type_and_first_line
+from mmseg_encnet.models.head_inputs import check_head_inputs
 from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.resuming.seeded_samplers import detach_from_process
 from mmseg_encnet.running.explain import explain
@@ -47,6 +51,7 @@ from mmseg_encnet.running.rehearsal.loops import (
 )
 from mmseg_encnet.running.rehearsal.validation import why_not_evaluated
 from mmseg_encnet.running.score_needs import drop_scores
+from mmseg_encnet.running.shared_memory import guard_workers
 from mmseg_encnet.running.tracking import check_backend
 
 # In PyTorch's message if a parameter has no gradient in a process group.
@@ -67,6 +72,13 @@ _WHILE_BUILDING = (
 )
 
 
+def _reason(error: Exception, place: traceback.FrameSummary) -> str:
+    """Return what an error says or, for an assertion without a message, its condition."""
+    if isinstance(error, AssertionError) and not str(error).strip() and place.line:
+        return place.line
+    return ' '.join(type_and_first_line(error).split())
+
+
 def _built_from(part: str) -> Callable[[Callable], Callable]:
     """Decorate a method that builds a part of the config, to name that part in its errors."""
 
@@ -78,12 +90,13 @@ def _built_from(part: str) -> Callable[[Callable], Callable]:
             except _WHILE_BUILDING as error:
                 # With several processes, the cause may be in another one.
                 lost = isinstance(error, RuntimeError) and torch.distributed.is_initialized()
-                if lost or explain(error) is not None:
+                explained = not isinstance(error, FileNotFoundError) and explain(error) is not None
+                if lost or explained:
                     raise
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 raise UserError(
                     f'{part} of the config cannot be built: '
-                    f'{" ".join(type_and_first_line(error).split())} '
+                    f'{_reason(error, place)} '
                     f'({Path(place.filename).name}, line {place.lineno}); correct it in the '
                     'config or in --cfg-options.'
                 ) from error
@@ -112,9 +125,14 @@ class EncNetRunner(Runner):
     from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
     setup_env = _built_from('env_cfg')(Runner.setup_env)
     set_randomness = _built_from('randomness')(Runner.set_randomness)
-    build_model = _built_from('model')(Runner.build_model)
     build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
     scale_lr = _built_from('auto_scale_lr')(Runner.scale_lr)
+
+    @_built_from('model')
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        model = super().build_model(model)
+        check_head_inputs(model)
+        return model
 
     @_built_from('param_scheduler')
     def build_param_scheduler(self, scheduler: Any) -> Any:
@@ -163,6 +181,7 @@ class EncNetRunner(Runner):
                 dataloader['sampler'] = toolbox_changes.replaced(sampler)
         dataloader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         detach_from_process(dataloader)
+        guard_workers(dataloader)
         return dataloader
 
     @_built_from('default_hooks or custom_hooks')
@@ -191,6 +210,8 @@ class EncNetRunner(Runner):
             if isinstance(handler, logging.FileHandler):
                 # The default prints a traceback for each line that does not fit on the disk.
                 handler.handleError = _reraise
+                # The encoding of the environment may lack the names of classes or files.
+                handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
         return logger
 
     def train(self) -> nn.Module:
@@ -206,7 +227,7 @@ class EncNetRunner(Runner):
                 raise
             raise UserError(_what_is_unused(self.model, str(error))) from error
         except OSError as error:
-            if error.errno not in _DISK_FULL:
+            if error.errno not in _DISK_FULL or is_shared_memory(error):
                 raise
             raise UserError(
                 f'work dir {self.work_dir} cannot be written ({error.strerror}); free space there '
@@ -250,15 +271,18 @@ class EncNetRunner(Runner):
         return checkpoint
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        try:
-            super().resume(filename, *args, **kwargs)
-        except KeyError as error:
-            if error.args[0] not in _TRAINING_STATE:
-                raise
-            raise UserError(
-                f'checkpoint {filename} contains weights, but no state from which a training '
-                'resumes; start a training from them with load_from and without resume.'
-            ) from error
+        with _explaining(f'checkpoint {filename}'):
+            try:
+                super().resume(filename, *args, **kwargs)
+            except KeyError as error:
+                if error.args[0] not in _TRAINING_STATE:
+                    raise
+                raise UserError(
+                    f'checkpoint {filename} contains weights, but no state from which a training '
+                    'resumes; start a training from them with load_from and without resume.'
+                ) from error
+            if isinstance(self.optim_wrapper, OptimWrapper):
+                check_optimizer_shapes(self.optim_wrapper.optimizer)
 
     def _init_model_weights(self) -> None:
         if self._resume:
@@ -331,10 +355,23 @@ def _explaining(file: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise UserError(f'{file} does not exist; check the path.') from error
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
+    except OSError as error:
+        if explain(error) is not None:
+            raise
+        raise UserError(f'{file} cannot be read ({first_line(error)}); check its disk.') from error
+    except (
+        AssertionError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         # The content matches neither the model nor the training state.
         raise UserError(
-            f'{file} cannot be read ({first_line(error)}); it is truncated or not a checkpoint.'
+            f'{file} cannot be read ({type_and_first_line(error)}); it is truncated or not a '
+            'checkpoint.'
         ) from error
 
 

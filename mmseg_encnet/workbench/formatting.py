@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_encnet.errors import UserError, printable
+from mmseg_encnet.plain_json import parse_json
 
 # Bytes; parsed, a log takes several times as much.
 MAX_LOG = 256 << 20
@@ -59,8 +60,12 @@ def strict_json(content: Any, **kwargs: Any) -> str:
 
 
 def parse_strict_json(text: str) -> Any:
-    """Return the content of JSON from :func:`strict_json`, with NaN for null."""
-    return _map(lambda value: math.nan if value is None else value, json.loads(text))
+    """Return the content of JSON from :func:`strict_json`, with NaN for null.
+
+    Raises:
+        JSONError: The text is not usable JSON.
+    """
+    return _map(lambda value: math.nan if value is None else value, parse_json(text))
 
 
 def read_json_lines(path: Path) -> list[Any]:

@@ -16,7 +16,9 @@ import torch
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """Return processor, cores, threads, memory (GiB), GPU and versions."""
     cpuinfo = Path('/proc/cpuinfo')
-    name = cpuinfo.exists() and re.search(r'^model name\s*: (.+)', cpuinfo.read_text(), re.M)
+    name = cpuinfo.exists() and re.search(
+        r'^model name\s*: (.+)', cpuinfo.read_text(encoding='utf-8'), re.M
+    )
     return dict(
         processor=name[1].strip() if name else platform.processor() or platform.machine(),
         cores=os.cpu_count(),

@@ -56,7 +56,7 @@ not load here.
 
 def write_page(metafile: Path) -> str:
     """Return the page as Markdown, from a metafile in OpenMMLab's format."""
-    content = yaml.safe_load(metafile.read_text())
+    content = yaml.safe_load(metafile.read_text(encoding='utf-8'))
     models = content['Models']
     parts = [_HEAD.rstrip()]
     headers = ('config', 'data', 'published', 'recipe', 'source', 'weights', 'ONNX')

@@ -87,4 +87,7 @@ def test_full_disk_before_training_ends_in_a_sentence():
     assert explain(error) == (
         'out/0.png cannot be written (No space left on device); free space on its disk.'
     )
-    assert explain(OSError(errno.EIO, 'Input/output error', 'out/0.png')) is None
+    assert explain(OSError(errno.EIO, 'Input/output error', 'out/0.png')) == (
+        'out/0.png cannot be used (Input/output error); check its disk.'
+    )
+    assert explain(OSError(errno.ECONNRESET, 'Connection reset by peer')) is None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.benchmarks.command import output_file
 from mmseg_encnet.workbench.kernels import report
 from mmseg_encnet.workbench.kernels.compiled import DTYPES
 from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES
@@ -35,8 +35,8 @@ def main() -> None:
         '--codes', type=int, nargs='+', default=list(report.CODES), help='numbers of codewords'
     )
     parser.add_argument('--jobs', type=int, default=1, help='processes that compile in parallel')
-    parser.add_argument('--json', type=Path, help='write the rows of the table to this file')
-    parser.add_argument('--markdown', type=Path, help='write the tables to this file')
+    parser.add_argument('--json', type=output_file, help='write the rows of the table to this file')
+    parser.add_argument('--markdown', type=output_file, help='write the tables to this file')
     args = parser.parse_args()
     rows = report.compile_all(args.architectures, args.dtypes, args.codes, args.jobs)
     text = '\n\n'.join(
@@ -48,9 +48,9 @@ def main() -> None:
     )
     print(text)
     if args.json:
-        args.json.write_text(report.as_json(rows) + '\n')
+        args.json.write_text(report.as_json(rows) + '\n', encoding='utf-8')
     if args.markdown:
-        args.markdown.write_text(text + '\n')
+        args.markdown.write_text(text + '\n', encoding='utf-8')
     found = report.faults(rows)
     for fault in found:
         print(fault, file=sys.stderr)

@@ -36,7 +36,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.page:
-        PAGE.write_text(write_page())
+        PAGE.write_text(write_page(), encoding='utf-8')
         print(f'page: {PAGE}')
     elif args.config is None:
         parser.error('the following arguments are required: config (or --page)')

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     page = ROOT / 'docs' / 'model_zoo.md'
-    page.write_text(write_page(ROOT / 'configs' / 'metafile.yml'))
+    page.write_text(write_page(ROOT / 'configs' / 'metafile.yml'), encoding='utf-8')
     print(f'page: {page}')
 
 

@@ -36,8 +36,8 @@ def main() -> None:
         if subprocess.run(command, env=environment).returncode:
             failed.append(name)
         # After each check, to keep the results if a later one is interrupted.
-        record.PAGE.write_text(record.render(record.stored()))
-    record.PAGE.write_text(record.render(record.stored()))
+        record.PAGE.write_text(record.render(record.stored()), encoding='utf-8')
+    record.PAGE.write_text(record.render(record.stored()), encoding='utf-8')
     if failed:
         sys.exit(f'failed: {", ".join(failed)}')
 

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from mmseg_encnet.checkpoints import convert_checkpoint
+from mmseg_encnet.disk import check_file
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
 
@@ -25,6 +26,7 @@ def parse_args() -> argparse.Namespace:
 @exit_with_one_sentence
 def main() -> None:
     args = parse_args()
+    check_file(args.dst)
     conversion = convert_checkpoint(args.src, args.dst)
     for line in conversion.report(args.verbose):
         print(line)

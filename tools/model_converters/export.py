@@ -13,6 +13,7 @@ from tqdm import tqdm
 from mmseg_encnet import predicting
 from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting import Agreement, FoldedEncNet, export, refusal
 from mmseg_encnet.exporting.formats import FORMATS, format_of
@@ -44,6 +45,7 @@ def main() -> int:
     size = tuple(args.size) if args.size else None
     if size and min(size) < 32:
         raise UserError(f'got --size {size[0]} {size[1]}, expected at least 32 pixels per side.')
+    check_file(args.out)
     format_of(args.out, args.format).check_installed()
     cfg = load_config(args.config, args.cfg_options)
     reason = refusal(cfg.model, size)

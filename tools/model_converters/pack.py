@@ -13,6 +13,7 @@ from mmseg_encnet.checkpoints.shipped_weights import write_packed
 from mmseg_encnet.checkpoints.tensor_files import SUFFIX
 from mmseg_encnet.configuration.command_line import add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
@@ -32,6 +33,7 @@ def main() -> None:
     args = parse_args()
     if args.out.suffix != SUFFIX:
         raise UserError(f'got the file {args.out} to write, expected one that ends in {SUFFIX}.')
+    check_file(args.out)
     cfg = load_config(args.config, args.cfg_options)
     weights = (cfg.model.backbone.get('init_cfg') or {}).get('checkpoint', '')
     if not weights.startswith(SCHEME):

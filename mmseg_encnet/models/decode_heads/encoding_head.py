@@ -108,6 +108,12 @@ class EncodingHead(UpsampledLossDecodeHead):
                     f'got {key}={kwargs.get(key)}, expected a list with one entry per backbone '
                     f'stage; write {key}=[...].'
                 )
+        sizes = len(kwargs['in_channels']), len(kwargs['in_index'])
+        if sizes[0] != sizes[1] or not sizes[0]:
+            raise UserError(
+                f'got {sizes[0]} in_channels and {sizes[1]} in_index, expected as many of both and '
+                'at least one; correct the head in the config.'
+            )
         super().__init__(input_transform='multiple_select', **kwargs)
         if bottleneck_kernel_size % 2 != 1:
             raise UserError(

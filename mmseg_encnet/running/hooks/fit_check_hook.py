@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from mmseg_encnet.checkpoints.content import check_training_state
 from mmseg_encnet.checkpoints.fit import check_fits, leave_out_classifiers, plain_state_dict
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.score_needs import unwrapped
@@ -48,6 +49,7 @@ class FitCheckHook(Hook):
                         )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        plain_state_dict(checkpoint)
         # Runner.train builds its loop before it loads; in a test it is still a config.
         training = isinstance(runner._train_loop, BaseLoop)
         strict = runner.cfg.get(STRICT, False)
@@ -63,6 +65,8 @@ class FitCheckHook(Hook):
             else:
                 _warn_of_other_classes(runner, checkpoint)
         check_fits(model, plain_state_dict(checkpoint), whole=not training or strict)
+        if runner._resume:
+            check_training_state(checkpoint)
 
 
 def _warn_of_other_classes(runner: Runner, checkpoint: dict) -> None:

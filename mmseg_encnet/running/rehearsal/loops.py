@@ -19,6 +19,7 @@ from mmengine.runner import (
 )
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import brief
 
 _EPOCHS = 'EpochBasedTrainLoop with train_dataloader.sampler.type=DefaultSampler'
 _OTHER_LOOP = {'val': TestLoop, 'test': ValLoop}
@@ -38,6 +39,10 @@ def check_train_loop(loop: BaseLoop) -> None:
     else:
         return
     _check_positive('train_cfg.val_interval', loop.val_interval)
+    if isinstance(loop.val_begin, bool) or not isinstance(loop.val_begin, int):
+        raise UserError(
+            f'train_cfg.val_begin must be an integer, got {brief(loop.val_begin)}; correct it.'
+        )
     for interval in loop.dynamic_intervals:
         _check_positive('each interval of train_cfg.dynamic_intervals', interval)
     loader = loop.dataloader
@@ -79,6 +84,14 @@ def check_schedule(runner: Runner) -> None:
         UserError: They do not; the message lists the entries to change.
     """
     loop = runner.train_loop
+    for hook in _checkpoint_hooks(runner):
+        for key in ('interval', 'max_keep_ckpts', 'save_begin'):
+            value = getattr(hook, key)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UserError(
+                    f'{key} of {type(hook).__name__} must be an integer, got {brief(value)}; '
+                    'correct it in default_hooks.checkpoint.'
+                )
     if isinstance(loop, EpochBasedTrainLoop):
         # Its sampler must end, and it resumes only at the start of an epoch.
         changes = list(_changes_for_epochs(runner))
@@ -167,5 +180,6 @@ def _schedulers(schedulers: Any) -> list[Any]:
 
 
 def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or value != int(value) or value < 1:
-        raise UserError(f'{name} must be a positive integer, got {value}.')
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or value < 1:
+        raise UserError(f'{name} must be a positive integer, got {brief(value)}.')

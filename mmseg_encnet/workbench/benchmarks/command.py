@@ -9,7 +9,18 @@ from typing import Any
 
 import torch
 
+from mmseg_encnet.disk import check_file
 from mmseg_encnet.workbench.formatting import strict_json
+
+
+def output_file(name: str) -> Path:
+    """Return the path of a file to write, before the measurements that go into it.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    check_file(name)
+    return Path(name)
 
 
 def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
@@ -31,9 +42,11 @@ def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> Non
         default=rounds,
         help='repetitions, of which the median is reported (default: %(default)s)',
     )
-    parser.add_argument('--json', type=Path, help='write all measurements to this file')
-    parser.add_argument('--markdown', type=Path, help='write the tables to this file')
-    parser.add_argument('--plot', type=Path, help='write the figure to this file, e.g. out.png')
+    parser.add_argument('--json', type=output_file, help='write all measurements to this file')
+    parser.add_argument('--markdown', type=output_file, help='write the tables to this file')
+    parser.add_argument(
+        '--plot', type=output_file, help='write the figure to this file, e.g. out.png'
+    )
 
 
 def write_results(
@@ -46,8 +59,8 @@ def write_results(
     text = markdown(results)
     print(text)
     if args.json:
-        args.json.write_text(strict_json(results, indent=2))
+        args.json.write_text(strict_json(results, indent=2), encoding='utf-8')
     if args.markdown:
-        args.markdown.write_text(text + '\n')
+        args.markdown.write_text(text + '\n', encoding='utf-8')
     if args.plot:
         plot(results, args.plot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmseg_encnet.plain_json import parse_json
 
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
@@ -89,7 +90,7 @@ def peak_bytes(run: Callable[[], Iterable[Tensor]], device: torch.device) -> int
         with tempfile.TemporaryDirectory() as folder:
             trace = Path(folder, 'trace.json')
             profiler.export_chrome_trace(str(trace))
-            events = json.loads(trace.read_text())['traceEvents']
+            events = parse_json(trace.read_text('utf-8'))['traceEvents']
         allocations = sorted(
             (event['ts'], event['args']['Bytes']) for event in events if event['name'] == '[memory]'
         )

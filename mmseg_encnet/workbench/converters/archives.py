@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +21,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line, printable
 
 # Advice when an unpacked file is missing, or damaged and deleted.
@@ -28,7 +31,8 @@ START_OVER = (
 )
 _DICTIONARY, _LARGEST_HEADER = 256 << 20, 16 << 20
 _MARKERS, _ASIDE = '.unpacked', '.part'
-# The last three occur if an archive uses a name for both a file and a folder.
+# FileExistsError and the two after it occur if an archive uses a name for both a file and a folder,
+# the last five if the fields of its headers are damaged.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -39,6 +43,11 @@ _DAMAGE = (
     FileExistsError,
     NotADirectoryError,
     IsADirectoryError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+    ValueError,
+    struct.error,
 )
 
 
@@ -114,13 +123,27 @@ def unpack(
                     _write_entry(archive, entry, target / _checked_name(archive, path))
                 bar.update(raw.tell() - bar.n)
             bar.update(size - bar.n)
+    except UserError:
+        raise
     except _DAMAGE as error:
-        raise UserError(
-            f'{archive} is damaged or incomplete ({first_line(error)}); delete it and '
-            'fetch it again.'
+        raise _damage(archive, error) from error
+    except OSError as error:
+        if error.errno == errno.EINVAL and error.filename is None:
+            # A position before the start of the archive.
+            raise _damage(archive, error) from error
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise _refusal(
+            archive, f'contains the name {shown(error.filename)}, too long for this system'
         ) from error
     marker.parent.mkdir(exist_ok=True)
     marker.touch()
+
+
+def _damage(archive: Path, error: Exception) -> UserError:
+    return UserError(
+        f'{archive} is damaged or incomplete ({first_line(error)}); delete it and fetch it again.'
+    )
 
 
 def byte_bar(title: str, total: int | None, done: int = 0) -> tqdm:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
+from mmseg_encnet.values import brief
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.coco_format import (
     decode_segmentation,
@@ -116,14 +117,15 @@ def _sources(content: Any) -> list[Source]:
         name, shape = read_image(image)
         sources[image['id']] = (Path(name).stem, shape, [])
     for annotation in content['annotations']:
-        where = f'has annotation {annotation["id"]}'
+        where = f'has annotation {brief(annotation["id"])}'
         category, image_id = annotation['category_id'], annotation['image_id']
         if category not in class_of:
             raise UserError(
-                f'{where} of category {category}, which is not among its {len(ids)} categories'
+                f'{where} of category {brief(category)}, which is not among its {len(ids)} '
+                'categories'
             )
         if image_id not in sources:
-            raise UserError(f'{where} for image {image_id}, which it does not list')
+            raise UserError(f'{where} for image {brief(image_id)}, which it does not list')
         if class_of[category]:
             sources[image_id][2].append((class_of[category], annotation['segmentation']))
     return list(sources.values())
@@ -133,9 +135,9 @@ def _decode(segmentation: Any, shape: tuple[int, int], name: str) -> np.ndarray:
     """Return the mask, ``(H, W)`` bool, given by polygons or run lengths."""
     try:
         return decode_segmentation(segmentation, shape)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise UserError(
             f'{ANNOTATIONS.name} has an invalid mask for {name}.jpg of {shape[1]} x '
             f'{shape[0]} pixels, expected polygons or run lengths '
-            f'({type(error).__name__}: {error}); {START_OVER}'
+            f'({type_and_first_line(error)}); {START_OVER}'
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,8 @@ import numpy as np
 from mmseg_encnet.datasets.image_sizes import MAX_PIXELS
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
+from mmseg_encnet.plain_json import read_json
+from mmseg_encnet.values import brief
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.formatting import check_file_size
@@ -38,12 +39,11 @@ def read_annotations(
     """
     check_file_size(path, MAX_BYTES, advice)
     try:
-        with path.open(encoding='utf-8') as file:
-            content = json.load(file)
+        content = read_json(path)
     except FileNotFoundError as error:
         raise UserError(f'{path} is missing; {START_OVER}') from error
-    except ValueError as error:
-        raise UserError(f'{path} is not a complete JSON file ({error}); {advice}') from error
+    except UserError as error:
+        raise UserError(f'{error}; {advice}') from error
     try:
         _check_counts(content)
         return parse(content)
@@ -64,11 +64,11 @@ def _check_counts(content: Any) -> None:
 def read_image(image: Mapping[str, Any]) -> tuple[str, tuple[int, int]]:
     """Return file name, and height and width in pixels, of an entry of ``images``."""
     name, shape = image['file_name'], (image['height'], image['width'])
-    if Path(name).name != name or not name.endswith('.jpg'):
-        raise UserError(f'lists the image {name!r}, expected the name of a JPEG file')
+    if not isinstance(name, str) or Path(name).name != name or not name.endswith('.jpg'):
+        raise UserError(f'lists the image {brief(name)}, expected the name of a JPEG file')
     for key, side in zip(('height', 'width'), shape):
         if type(side) is not int or not 0 < side < 100_000:
-            raise UserError(f'gives the {key} of {name} as {side!r}, expected pixels')
+            raise UserError(f'gives the {key} of {name} as {brief(side)}, expected pixels')
     if shape[0] * shape[1] > MAX_PIXELS:
         raise UserError(
             f'gives {name} {shape[0]}x{shape[1]} pixels (height x width), which exceeds the limit '
@@ -85,7 +85,9 @@ def decode_run_length(mask: Mapping[str, Any], shape: tuple[int, int]) -> np.nda
     """
     height, width = mask['size']
     if (height, width) != shape:
-        raise ValueError(f'{width} x {height} pixels in an image of {shape[1]} x {shape[0]}')
+        raise ValueError(
+            f'{brief(width)} x {brief(height)} pixels in an image of {shape[1]} x {shape[0]}'
+        )
     return run_length.decode(mask['counts'], *shape)
 
 
@@ -109,7 +111,10 @@ def decode_segmentation(segmentation: Any, shape: tuple[int, int]) -> np.ndarray
 
 def _check_polygon(polygon: Any, shape: tuple[int, int]) -> None:
     """Refuse polygons that make pycocotools exhaust memory or read outside its buffers."""
-    corners = np.asarray(polygon, float)
+    try:
+        corners = np.asarray(polygon, float)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError('a polygon is not a list of numbers') from error
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
         raise ValueError('a polygon is not a list of at least three corners')
     # Written with `not` so that NaN is refused.

@@ -13,6 +13,7 @@ from mmseg_encnet.checkpoints.downloads import failure
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
+from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.workbench.converters.archives import byte_bar
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class _Part:
     def origin(self) -> dict | None:
         """Return validator and size of the complete file, or None if they are unknown."""
         try:
-            origin = json.loads(self._origin.read_text())
+            origin = parse_json(self._origin.read_text('utf-8'))
             known = origin['url'] == self.url and origin['validator'] and origin['size']
             return origin if known and self.size else None
         except (OSError, ValueError, KeyError, TypeError):

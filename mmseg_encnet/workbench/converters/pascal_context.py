@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, type_and_first_line
+from mmseg_encnet.values import brief
 from mmseg_encnet.workbench.converters.coco_format import (
     decode_run_length,
     read_annotations,
@@ -65,11 +66,11 @@ def draw_label(source: tuple[dict, list[dict]]) -> np.ndarray:
     image, segments = source
     label = np.zeros((image['height'], image['width']), np.uint8)
     for segment in segments:
-        where = f'segment {segment["id"]} of {image["file_name"]} in {ANNOTATIONS.name}'
+        where = f'segment {brief(segment["id"])} of {image["file_name"]} in {ANNOTATIONS.name}'
         category = segment['category_id']
         if type(category) is not int or not 0 <= category <= _NUM_CATEGORIES:
             raise UserError(
-                f'{where} has category {category!r}, expected 1 to {_NUM_CATEGORIES}; '
+                f'{where} has category {brief(category)}, expected 1 to {_NUM_CATEGORIES}; '
                 'fetch the file again.'
             )
         label[_decode(segment['segmentation'], label.shape, where)] = _CLASS_OF[category]
@@ -125,8 +126,8 @@ def _images_and_segments(
     for segment in segments.values():
         if segment['image_id'] not in images:
             raise UserError(
-                f'has segment {segment["id"]} for image {segment["image_id"]}, which it does not '
-                'list'
+                f'has segment {brief(segment["id"])} for image {brief(segment["image_id"])}, which '
+                'it does not list'
             )
         by_image[segment['image_id']].append(segment)
     used = [image for image in images.values() if image['phase'] in ('train', 'val')]
@@ -139,8 +140,7 @@ def _decode(segmentation: Any, shape: tuple[int, int], where: str) -> np.ndarray
     """Return the mask, ``(H, W)`` bool, of the entry ``segmentation``."""
     try:
         return decode_run_length(segmentation, shape)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise UserError(
-            f'{where} has no run-length mask ({type(error).__name__}: {error}); fetch '
-            'the file again.'
+            f'{where} has no run-length mask ({type_and_first_line(error)}); fetch the file again.'
         ) from error

@@ -21,6 +21,8 @@ def decode(counts: str | Sequence[int], height: int, width: int) -> np.ndarray:
     Raises:
         ValueError: The counts are invalid or do not add up to the size of the mask.
     """
+    if not isinstance(counts, str) and not {*map(type, counts)} <= {int}:
+        raise ValueError('its counts are not run lengths')
     runs = _unpack(counts) if isinstance(counts, str) else np.asarray(counts)
     if runs.ndim != 1 or runs.dtype.kind not in 'iu' or (runs < 0).any():
         raise ValueError('its counts are not run lengths')

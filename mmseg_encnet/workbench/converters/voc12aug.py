@@ -103,7 +103,7 @@ CONVERTER = Converter(
 
 def _read_list(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text(encoding='utf-8').split()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path} cannot be read ({type(error).__name__}); {START_OVER}') from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.datasets.loading import read_for_display
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.predicting import load_segmentor
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.demo.comparison import ComparedImage, draw_comparison
@@ -80,7 +82,7 @@ def train_model(title: str, seed: int, work_dir: Path) -> TrainedModel:
     runner.register_hook(_ProgressHook(title))
     runner.train()
     metrics = runner.test()
-    checkpoint = Path(cfg.work_dir, 'last_checkpoint').read_text().strip()
+    checkpoint = os.fsdecode(Path(cfg.work_dir, 'last_checkpoint').read_bytes().strip())
     return TrainedModel(cfg, checkpoint, metrics)
 
 
@@ -89,10 +91,11 @@ def run_demo(seed: int, work_dir: Path, num_rows: int, report: Callable[[str], N
 
     Seeds the initialisation and the order of the scenes; ``report`` is called with the summary.
     """
+    check_folder(work_dir, 'work dir')
     models = {title: train_model(title, seed, work_dir) for title in CONFIGS}
 
     table = metrics_table({title: model.metrics for title, model in models.items()})
-    (work_dir / 'metrics.md').write_text(table + '\n')
+    (work_dir / 'metrics.md').write_text(table + '\n', encoding='utf-8')
     grid = work_dir / 'grid.png'
     draw_grid(models, num_rows, grid)
     report(f'\n{table}\n\nfigure: {grid}\ntable:  {work_dir / "metrics.md"}')

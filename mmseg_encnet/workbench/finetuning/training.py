@@ -21,6 +21,7 @@ from mmseg_encnet.checkpoints.files import write_checkpoint
 from mmseg_encnet.checkpoints.publishing import publish_checkpoint
 from mmseg_encnet.checkpoints.tensor_files import SUFFIX
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.predicting import (
     PredictionWriter,
@@ -139,14 +140,15 @@ def finetune(
         report: Called with the converted data before training.
 
     Raises:
-        UserError: The folder is not empty, the data cannot be used, or an option does not fit the
-            config.
+        UserError: The folder is not empty or not writable, the data cannot be used, or an option
+            does not fit the config.
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
     if Path(file).name != file:
         raise UserError(f'got the checkpoint {file!r}, expected a file name without a folder.')
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    check_folder(out)
+    if out.exists() and any(out.iterdir()):
         raise UserError(f'output folder {out} is not empty; choose another one.')
     data = convert_own(src, out / 'data', reading, splitting)
     report(data)
@@ -197,7 +199,8 @@ def _write_config(data: Converted, out: Path, start: str, iterations: int) -> Pa
             interval=max(iterations // _VALIDATIONS, 1),
             log_interval=max(iterations // _LOGGED, 1),
             patience=_PATIENCE,
-        )
+        ),
+        encoding='utf-8',
     )
     return config
 

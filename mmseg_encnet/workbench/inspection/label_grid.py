@@ -10,6 +10,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.patches import Patch
 from tqdm import tqdm
 
+from mmseg_encnet.disk import check_file, check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import colour, is_ignored
@@ -26,11 +27,12 @@ def draw_samples(samples: DrawnSamples, out: Path) -> None:
     """Draw samples, with a progress bar, to a ``.png`` file or to one file each in a folder.
 
     Raises:
-        UserError: ``out`` is neither.
+        UserError: ``out`` is neither, or cannot be written.
     """
     one_figure = out.suffix.lower() == '.png'
     if out.suffix and not one_figure and not out.is_dir():
         raise UserError(f'got --out {out}, expected a folder or a file that ends in .png.')
+    (check_file if one_figure else check_folder)(out)
     title = f'{title_of(samples)}, after the pipeline'
     drawn = tqdm(samples, unit='image')
     if one_figure:

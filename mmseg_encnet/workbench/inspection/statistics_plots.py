@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.extras import require
 from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
@@ -27,10 +27,9 @@ def write_statistics(labels: LabelCounts, jobs: int, folder: Path) -> LabelStati
     """Read all labels in some processes and write ``statistics.json`` and three figures.
 
     Raises:
-        UserError: ``folder`` is a file, or the statistics cannot be computed.
+        UserError: ``folder`` is not writable, or the statistics cannot be computed.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f'got --out {folder}, which is a file; choose a folder.')
+    check_folder(folder)
     statistics = labels.statistics(jobs)
     title = title_of(labels)
     plot_frequency(statistics, title, folder / 'frequency.png')

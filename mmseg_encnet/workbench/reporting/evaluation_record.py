@@ -10,10 +10,12 @@ import json
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
 from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.values import brief, integer, mapping, number, sequence, text
 from mmseg_encnet.visualization.context_sheet import draw_sample
 from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
 from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
@@ -304,16 +307,53 @@ def _save(record: EvaluationRecord, folder: Path) -> None:
 
 def _load(folder: Path) -> EvaluationRecord:
     try:
-        fields: dict[str, Any] = parse_strict_json((folder / 'evaluation.json').read_text('utf-8'))
+        fields: dict[str, Any] = dict(
+            mapping(
+                parse_strict_json((folder / 'evaluation.json').read_text('utf-8')), 'its content'
+            )
+        )
         with np.load(folder / 'arrays.npz', allow_pickle=False) as arrays:
             fields.update({key: arrays.get(key) for key in _ARRAYS})
         fields['sheets'] = {
             name: (folder / f'sheet_{number}.png').read_bytes()
             for number, name in enumerate(fields['sheets'])
         }
-        return EvaluationRecord(**fields)
-    except (OSError, ValueError, TypeError, LookupError) as error:
+        record = EvaluationRecord(**fields)
+        _check(record)
+        return record
+    except (OSError, ValueError, TypeError, LookupError, BadZipFile, zlib.error) as error:
+        reason = str(error) if isinstance(error, UserError) else type(error).__name__
         raise UserError(
-            f'cannot read the cached evaluation {folder} ({type(error).__name__}); delete the '
-            'folder to evaluate the checkpoint again.'
+            f'cannot use the cached evaluation {folder} ({reason}); delete the folder to evaluate '
+            'the checkpoint again.'
         ) from error
+
+
+def _check(record: EvaluationRecord) -> None:
+    """Check the types and shapes in a record from a file.
+
+    Raises:
+        UserError: One is impossible; the message starts with a verb.
+    """
+    for key in ('checkpoint', 'dataset', 'machine'):
+        text(getattr(record, key), key)
+    classes = [text(name, 'a class') for name in sequence(record.classes, 'classes')]
+    for colour in sequence(record.palette, 'palette', len(classes)):
+        for value in sequence(colour, 'a colour', 3):
+            integer(value, 'a colour', 0, 255)
+    for name, value in mapping(record.metrics, 'metrics').items():
+        number(value, f'metric {brief(name)}')
+    for key in ('peak_memory', 'parameters', 'parameters_at_inference'):
+        integer(getattr(record, key), key)
+    number(record.images_per_second, 'images_per_second')
+    size = len(classes)
+    images = len(record.present) if record.present is not None and record.present.ndim else -1
+    for key, array, shape, kinds in (
+        ('confusion', record.confusion, (size, size), 'iu'),
+        ('present', record.present, (images, size), 'b'),
+        ('probabilities', record.probabilities, (images, size), 'f'),
+    ):
+        if array is None and key == 'probabilities':
+            continue
+        if array is None or array.shape != shape or array.dtype.kind not in kinds:
+            raise UserError(f'has another array {key} than {size} classes need')

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmseg_encnet.checkpoints.whole_files import write_whole
+from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import explain
 from mmseg_encnet.workbench.reporting.evaluation_record import evaluation_record
@@ -49,12 +49,12 @@ def write_report(
     if repeated:
         raise UserError(f'got run folder {repeated[0]} twice; name each run once.')
     records = [read_run(folder) for folder in folders]
-    _check_writable(out)
+    check_file(out)
     runs = [
         _reported(record, name, evaluate, which, options or {})
         for record, name in zip(records, _names(folders))
     ]
-    write_whole(out, render_page(runs).encode())
+    write_whole(out, render_page(runs).encode(errors='replace'))
     return [f'{run.name}: {problem}' for run in runs for problem in run.problems]
 
 
@@ -89,16 +89,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
     while len({part[-length:] for part in parts}) < len(parts):
         length += 1
     return ['/'.join(part[-length:]) for part in parts]
-
-
-def _check_writable(out: Path) -> None:
-    if out.is_dir():
-        raise UserError(f'got --out {out}, which is a folder; name an HTML file in it.')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise UserError(
-            f'cannot write --out {out}: {error.strerror}; choose another file.'
-        ) from error

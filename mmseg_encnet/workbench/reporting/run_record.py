@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mmengine.config import Config
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import LARGEST
 from mmseg_encnet.workbench.formatting import read_json_lines
 
 Which = Literal['last', 'best']
@@ -113,7 +115,7 @@ class RunRecord:
         pointer = self.path / 'last_checkpoint'
         if pointer.is_file():
             # The pointer is an absolute path, which is wrong once the folder is moved.
-            named = self.path / Path(pointer.read_text().strip()).name
+            named = self.path / Path(os.fsdecode(pointer.read_bytes().strip())).name
             if named.is_file():
                 return named
         numbered = [*self.path.glob('iter_*.pth'), *self.path.glob('epoch_*.pth')]
@@ -148,7 +150,9 @@ def read_run(path: Path) -> RunRecord:
         records = [
             entry
             for entry in entries
-            if isinstance(entry, dict) and isinstance(entry.get('step'), int)
+            if isinstance(entry, dict)
+            and type(entry.get('step')) is int
+            and 0 <= entry['step'] <= LARGEST
         ]
         broken_lines += len(entries) - len(records)
         trained, validated = _split(records)
@@ -197,7 +201,9 @@ def _split(records: Iterable[dict[str, Any]]) -> tuple[list, list]:
         values = {
             key: float(value)
             for key, value in record.items()
-            if key not in ('step', 'iter', 'epoch') and isinstance(value, (int, float))
+            if key not in ('step', 'iter', 'epoch')
+            and isinstance(value, (int, float))
+            and (isinstance(value, float) or abs(value) <= LARGEST)
         }
         if any('loss' in key for key in values) and 'lr' in values:
             by_epoch = by_epoch or 'epoch' in record

@@ -14,7 +14,8 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.errors import UserError, about
+from mmseg_encnet.errors import UserError, about, type_and_first_line
+from mmseg_encnet.values import brief, integer, mapping, sequence, text
 
 
 # Compared by identity, because options cannot be hashed.
@@ -130,9 +131,9 @@ def load_study(path: str | Path, full_size: bool = False) -> Study:
         raise UserError(f'study file {path} does not exist; check the path.')
     try:
         content = Config.fromfile(path).to_dict()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
-            f'cannot read study file {path}: {type(error).__name__}: {error}; correct the file.'
+            f'cannot read study file {path}: {type_and_first_line(error)}; correct the file.'
         ) from error
     with about(f'study file {path}'):
         return _study(f'{path.stem}-full' if full_size else path.stem, content, full_size)
@@ -145,6 +146,7 @@ def _study(name: str, content: dict[str, Any], full_size: bool) -> Study:
     ):
         if wrong:
             raise UserError(f'{word} {min(wrong)}; expected {", ".join(sorted(_KEYS))}.')
+    _check_types(content)
     large = content.pop('full_size', None) or {}
     if full_size and not large:
         raise UserError('has no full_size; omit --full-size or add it.')
@@ -155,9 +157,13 @@ def _study(name: str, content: dict[str, Any], full_size: bool) -> Study:
         try:
             of_size = entry.pop('full_size', {})
             variant = Variant(**{'config': content['config'], **entry})
+            for value in (variant.name, variant.config, variant.group):
+                text(value, 'an entry of a variant')
+            mapping(variant.options, f'options of variant {brief(variant.name)}')
+            mapping(of_size, f'full_size of variant {brief(variant.name)}')
         except (AttributeError, TypeError):
             raise UserError(
-                f'has the variant {entry}, expected name and optionally config, '
+                f'has {brief(entry)} as a variant, expected name and optionally config, '
                 'options, group and full_size; correct it.'
             ) from None
         variants.append(
@@ -188,6 +194,23 @@ def _study(name: str, content: dict[str, Any], full_size: bool) -> Study:
         tuple(content['seeds']),
         against,
     )
+
+
+def _check_types(content: Mapping[str, Any]) -> None:
+    for key in ('baseline', 'config', 'metric', 'title'):
+        text(content.get(key, ''), key)
+    if not sequence(content['seeds'], 'seeds'):
+        raise UserError('has no seeds; add one.')
+    for seed in content['seeds']:
+        integer(seed, 'a seed', high=2**32 - 1)
+    sequence(content['variants'], 'variants')
+    large = mapping(content.get('full_size') or {}, 'full_size')
+    for key, value in (
+        ('options', content.get('options', {})),
+        ('options of full_size', large.get('options', {})),
+        ('configs of full_size', large.get('configs', {})),
+    ):
+        mapping(value, key)
 
 
 def slug(name: str) -> str:

@@ -46,7 +46,7 @@ class _RecordHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         seconds, iteration = _seconds() - self._start, runner.iter + 1
-        (self.work_dir / PROGRESS).write_text(str(iteration))
+        (self.work_dir / PROGRESS).write_text(str(iteration), encoding='utf-8')
         if iteration % self.interval == 0:
             self._write(iteration=iteration, seconds=seconds, loss=float(outputs['loss']))
 
@@ -54,7 +54,7 @@ class _RecordHook(Hook):
         self._write(iteration=runner.iter, metric=float(metrics[self.metric]))
 
     def _write(self, **entry: float) -> None:
-        with (self.work_dir / HISTORY).open('a') as file:
+        with (self.work_dir / HISTORY).open('a', encoding='utf-8') as file:
             file.write(strict_json(entry) + '\n')
 
 

@@ -223,5 +223,5 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
     if crashes:
         parts.append('Crashed runs, excluded from the means:\n\n' + '\n'.join(crashes))
     page = folder / f'{study.name}.md'
-    page.write_text('\n\n'.join(parts) + '\n')
+    page.write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
     return page

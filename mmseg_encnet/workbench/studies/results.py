@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import brief, integer, mapping, number, sequence, text
 from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
 from mmseg_encnet.workbench.studies.definition import Run
 
@@ -62,6 +65,73 @@ def sparse_areas(areas: np.ndarray) -> list[list[list[int]]]:
     ]
 
 
+_MAX_CLASSES = 10_000
+_MAX_PIXELS = 2**40
+# Images times classes, which take 24 bytes each.
+_MAX_AREAS = 30_000_000
+
+
+def _parse(content: Any) -> RunResult:
+    """Return a result from the content of its file.
+
+    Raises:
+        UserError: An entry is missing, has another type or an impossible value; the message starts
+            with a verb.
+    """
+    content = mapping(content, 'its content')
+    names = {entry.name for entry in fields(RunResult)}
+    if content.keys() != names:
+        wrong = brief(min(names ^ content.keys()))
+        raise UserError(f'{"lacks" if names - content.keys() else "has the unknown entry"} {wrong}')
+    num_classes = integer(content['num_classes'], 'num_classes', 1, _MAX_CLASSES)
+    images = len(sequence(content['areas'], 'areas'))
+    if images * num_classes > _MAX_AREAS:
+        raise UserError(
+            f'has {images} images and {num_classes} classes, expected a product of at most '
+            f'{_MAX_AREAS}'
+        )
+    areas = [
+        [_areas_of_class(row, num_classes) for row in sequence(image, 'an image of areas')]
+        for image in sequence(content['areas'], 'areas')
+    ]
+    seconds = number(content['seconds_per_iteration'], 'seconds_per_iteration')
+    if not (isfinite(seconds) and seconds >= 0):
+        raise UserError(f'has {seconds} as seconds_per_iteration, expected a time')
+    return RunResult(
+        digest=text(content['digest'], 'digest'),
+        metrics={
+            name: number(value, f'metric {brief(name)}')
+            for name, value in mapping(content['metrics'], 'metrics').items()
+        },
+        validation=_curve(content['validation'], 'validation'),
+        loss=_curve(content['loss'], 'loss'),
+        areas=areas,
+        num_classes=num_classes,
+        parameters=integer(content['parameters'], 'parameters', 1),
+        receptive_field=integer(content['receptive_field'], 'receptive_field', 1),
+        seconds_per_iteration=seconds,
+        peak_memory=integer(content['peak_memory'], 'peak_memory'),
+        machine=text(content['machine'], 'machine'),
+    )
+
+
+def _areas_of_class(row: Any, num_classes: int) -> list[int]:
+    index, *counts = sequence(row, 'a class of areas', 4)
+    return [
+        integer(index, 'a class of areas', high=num_classes - 1),
+        *(integer(count, 'a number of pixels', high=_MAX_PIXELS) for count in counts),
+    ]
+
+
+def _curve(value: Any, name: str) -> list[tuple[int, float]]:
+    if not sequence(value, name):
+        raise UserError(f'has no point in {name}')
+    points = [sequence(point, f'a point of {name}', 2) for point in value]
+    return [
+        (integer(step, f'a step of {name}'), number(y, f'a value of {name}')) for step, y in points
+    ]
+
+
 class ResultFolder:
     """The results of the finished runs of a study, and the reasons why others crashed."""
 
@@ -81,10 +151,11 @@ class ResultFolder:
         if not file.is_file():
             return None
         try:
-            result = RunResult(**parse_strict_json(file.read_text()))
-        except (ValueError, TypeError) as error:
+            result = _parse(parse_strict_json(file.read_text('utf-8')))
+        except ValueError as error:
+            problem = str(error) if isinstance(error, UserError) else 'is not standard JSON'
             raise UserError(
-                f'{file} is not a result of a study ({error}); delete it to repeat the run.'
+                f'{file} is not a result of a study: it {problem}; delete it to repeat the run.'
             ) from error
         if result.digest != run.digest():
             raise UserError(
@@ -102,7 +173,7 @@ class ResultFolder:
     def crash(self, run: Run) -> str | None:
         """Return why a run crashed, or None."""
         file = self._file(run, '.crash')
-        return file.read_text().strip() if file.is_file() else None
+        return file.read_text('utf-8').strip() if file.is_file() else None
 
     def write_crash(self, run: Run, reason: str) -> None:
         """Write why a run crashed."""

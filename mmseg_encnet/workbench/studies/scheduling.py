@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mmseg_encnet.disk import check_folder
 from mmseg_encnet.workbench.studies.definition import Run, Study
 from mmseg_encnet.workbench.studies.execution import PROGRESS
 from mmseg_encnet.workbench.studies.results import ResultFolder
@@ -46,7 +47,7 @@ class _Workers:
             results=str(self.results.path),
             options=dict(self.options),
         )
-        with (work_dir / 'output.txt').open('a') as output:
+        with (work_dir / 'output.txt').open('a', encoding='utf-8') as output:
             with self.lock:
                 if self.stopped:
                     return None
@@ -69,13 +70,18 @@ class _Workers:
             self.processes.discard(process)
         if process.returncode == 0 or self.stopped:
             return None
-        reason = (work_dir / 'output.txt').read_text(errors='replace').strip().rpartition('\n')[2]
+        reason = (
+            (work_dir / 'output.txt')
+            .read_text('utf-8', errors='replace')
+            .strip()
+            .rpartition('\n')[2]
+        )
         return f'exit status {process.returncode}: {reason}'
 
     def iteration(self, run: Run) -> int:
         """Return the last iteration of a run."""
         try:
-            return int((self.folders[run] / PROGRESS).read_text() or 0)
+            return int((self.folders[run] / PROGRESS).read_text('utf-8') or 0)
         except (FileNotFoundError, ValueError):
             return 0
 
@@ -102,6 +108,8 @@ def run_missing(
         workers: Number of simultaneous runs, which share the machine's cores.
         options: Overrides that are not part of the study, such as the location of the data.
     """
+    for path in (work_dir, folder.path):
+        check_folder(path)
     missing = folder.missing(study.runs)
     lengths = {run: run.load(work_dir).train_cfg.max_iters for run in missing}
     threads = max((os.cpu_count() or 1) // workers, 1)

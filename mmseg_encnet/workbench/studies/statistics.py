@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 import numpy as np
 from mmseg.registry import DATASETS
 
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics.twin_pixel_accuracy import twin_indices
 from mmseg_encnet.workbench.studies.definition import Run, Study, Variant
 from mmseg_encnet.workbench.studies.image_areas import accuracy, mean_iou
@@ -88,6 +89,21 @@ def _summary(
     crashes: dict[int, str],
     baseline: dict[int, RunResult],
 ) -> Summary:
+    for seed, result in results.items():
+        missing = study.metric not in result.metrics
+        other = baseline.get(seed, result)
+        sizes = [(len(side.areas), side.num_classes) for side in (result, other)]
+        if missing or sizes[0] != sizes[1]:
+            reason = (
+                f'has no metric {study.metric}'
+                if missing
+                else f'is for {sizes[0][0]} images and {sizes[0][1]} classes, expected '
+                f'{sizes[1][0]} and {sizes[1][1]} as in the baseline'
+            )
+            raise UserError(
+                f'the result of {variant.name!r} with seed {seed} {reason}; delete it to repeat '
+                'the run.'
+            )
     values, of_baseline = (
         {seed: result.metrics[study.metric] for seed, result in side.items()}
         for side in (results, baseline)

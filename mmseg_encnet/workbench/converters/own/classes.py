@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from colorsys import hsv_to_rgb
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.plain_json import parse_json
 
 Colour = tuple[int, int, int]
 
@@ -303,7 +303,7 @@ def _colour(value: Any) -> Colour | None:
 
 def _from_json(path: Path, text: str) -> list[ClassEntry]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         if isinstance(content, dict):
             for key in ('classes', 'labels', 'categories'):
                 if isinstance(content.get(key), list):

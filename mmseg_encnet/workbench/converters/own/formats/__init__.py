@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.workbench.converters.own.formats import (
     coco,
     cvat,
@@ -74,7 +74,7 @@ def _kind_of_json(path: Path) -> str | None:
     if b'"shapes"' in head and b'"version"' in head:
         return 'labelme'
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = parse_json(path.read_text(encoding='utf-8'))
     except ValueError:
         # With the keys of a format, it is a damaged file of that format.
         damaged = {b'"shapes"': 'labelme', b'"categories"': 'coco', b'"annotations"': 'coco'}

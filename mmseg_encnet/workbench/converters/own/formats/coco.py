@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
+from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.workbench.converters.coco_format import decode_segmentation
 from mmseg_encnet.workbench.converters.own.classes import IGNORED, ClassEntry
 from mmseg_encnet.workbench.converters.own.files import place_of, split_of_name
@@ -88,7 +88,7 @@ def read(source: Source, paths: list[Path]) -> FoundData:
 def _load(path: Path) -> Any:
     try:
         with path.open(encoding='utf-8') as file:
-            return json.load(file)
+            return parse_json(file.read())
     except (OSError, ValueError) as error:
         raise UserError(
             f'{path} is not a complete JSON file ({first_line(error)}); export it again.'

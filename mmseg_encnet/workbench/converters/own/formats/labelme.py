@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmseg_encnet.errors import first_line
+from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.workbench.converters.labels import run_parallel
 from mmseg_encnet.workbench.converters.own.classes import IGNORED, IGNORED_NAME, ClassEntry
 from mmseg_encnet.workbench.converters.own.files import place_of
@@ -96,7 +96,7 @@ def embedded_image(path: Path) -> Image.Image:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
+        return parse_json(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise FileProblem(path, f'is not a complete JSON file ({first_line(error)})') from error
 

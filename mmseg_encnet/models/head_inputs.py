@@ -1,0 +1,57 @@
+"""Refuse heads that select feature maps that the backbone does not return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmseg.models.necks import JPU
+from torch import nn
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import brief
+
+
+def check_head_inputs(model: nn.Module) -> None:
+    """Check ``in_index`` of every head of a segmentor.
+
+    Raises:
+        UserError: An index is not an integer, or outside the feature maps of backbone and neck.
+    """
+    model = getattr(model, 'module', model)
+    count = _number_of_features(model)
+    for name, head in _heads(model):
+        chosen = getattr(head, 'in_index', None)
+        if chosen is None:
+            continue
+        for index in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
+            if type(index) is not int:
+                raise UserError(
+                    f'got {brief(index)} in {name}.in_index, expected an integer; correct it.'
+                )
+            if count is not None and not -count <= index < count:
+                part = 'backbone' if getattr(model, 'neck', None) is None else 'neck'
+                raise UserError(
+                    f'got {index} in {name}.in_index, but the {part} returns {count} feature maps; '
+                    f'choose from 0 to {count - 1}, or change out_indices of the backbone.'
+                )
+
+
+def _heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    for key in ('decode_head', 'auxiliary_head'):
+        part = getattr(model, key, None)
+        if isinstance(part, nn.ModuleList):
+            yield from ((f'model.{key}.{index}', head) for index, head in enumerate(part))
+        elif part is not None:
+            yield f'model.{key}', part
+
+
+def _number_of_features(model: nn.Module) -> int | None:
+    """Return the number of feature maps that the heads choose from, None if it is unknown."""
+    neck = getattr(model, 'neck', None)
+    if isinstance(neck, JPU):
+        return neck.backbone_end_level - neck.start_level
+    if neck is not None:
+        return getattr(neck, 'num_outs', None)
+    indices = getattr(model.backbone, 'out_indices', None) if hasattr(model, 'backbone') else None
+    return len(indices) if isinstance(indices, (list, tuple)) else None
