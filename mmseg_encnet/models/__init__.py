@@ -17,6 +17,7 @@ from mmseg_encnet.models.decode_heads import (
 )
 from mmseg_encnet.models.initialisation import PyTorchDefaultInit
 from mmseg_encnet.models.losses import SemanticEncodingLoss, SyncCrossEntropyLoss
+from mmseg_encnet.models.pixel_samplers import BoundaryPixelSampler
 from mmseg_encnet.models.segmentors import (
     ContextCascadeEncoderDecoder,
     ContextEncoderDecoder,
@@ -27,6 +28,7 @@ from mmseg_encnet.models.segmentors import (
 __all__ = [
     'AuxEncodingHead',
     'AuxFCNHead',
+    'BoundaryPixelSampler',
     'ChannelsPreProcessor',
     'ContextCascadeEncoderDecoder',
     'ContextEncoderDecoder',

@@ -35,7 +35,7 @@ class SemanticEncodingLoss(nn.Module):
       ICCV 2017, equation 4; its balance alpha is ``pos_weight=alpha / (1 - alpha)`` with the loss
       weight times 1 - alpha);
     - asymmetric loss, ``gamma=(0, 4), margin=0.05`` (Ridnik et al., "Asymmetric Loss For
-      Multi-Label Classification", ICCV 2021, equations 4 to 7);
+      Multi-Label Classification", ICCV 2021);
     - label smoothing, which replaces y by ``y (1 - s) + s / 2`` (Szegedy et al., "Rethinking the
       Inception Architecture for Computer Vision", CVPR 2016, section 7, for two outcomes).
 
