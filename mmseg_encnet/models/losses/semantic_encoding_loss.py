@@ -47,7 +47,7 @@ class SemanticEncodingLoss(nn.Module):
             is unknown; a batch of such images then has loss zero. PyTorch-Encoding includes them,
             as images without any class.
         pos_weight: Weight of the loss where a class is present: a number, one for each class, or
-            the arguments of :func:`balanced_pos_weight`, such as
+            the arguments of :func:`mmseg_encnet.models.losses.balanced_pos_weight`, such as
             ``dict(images_per_class=[90, 10], num_images=100)``.
         gamma: Focusing exponent, or one for present and one for absent classes.
         margin: Presence below which an absent class costs nothing.

@@ -225,7 +225,7 @@ class ContextEncoderDecoder(EncoderDecoder):
 class ContextCascadeEncoderDecoder(ContextEncoderDecoder, CascadeEncoderDecoder):
     """mmseg's ``CascadeEncoderDecoder`` with the context in its predictions.
 
-    For PointRend, OCRNet and K-Net with a :class:`PresenceHead`; otherwise as
+    For PointRend and OCRNet with a :class:`PresenceHead`; otherwise as
     :class:`ContextEncoderDecoder`.
     """
 
