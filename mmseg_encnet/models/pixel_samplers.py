@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from mmseg.structures.sampler import BasePixelSampler
 from mmseg.structures.sampler.builder import PIXEL_SAMPLERS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmseg_encnet.errors import UserError
 
@@ -30,7 +32,7 @@ class BoundaryPixelSampler(BasePixelSampler):
         UserError: ``width`` is not positive or ``weight`` is negative.
     """
 
-    def __init__(self, context: nn.Module, width: int = 3, weight: float = 2.0) -> None:
+    def __init__(self, context: Any, width: int = 3, weight: float = 2.0) -> None:
         super().__init__()
         if width < 1:
             raise UserError(f'width of BoundaryPixelSampler must be positive, got {width}; use 3.')
@@ -51,12 +53,12 @@ class BoundaryPixelSampler(BasePixelSampler):
 
     def weights(self, label: Tensor) -> Tensor:
         """Return the weights ``(B, H, W)``, float32, for labels ``(B, 1, H, W)``."""
-        labelled = label != self.ignore_index
+        unlabelled = label == self.ignore_index
         # Exact in single precision for any number of classes that fits into memory.
         classes = label.float()
-        largest = self._maximum(classes.masked_fill(~labelled, float('-inf')))
-        smallest = -self._maximum((-classes).masked_fill(~labelled, float('-inf')))
-        near = labelled & (largest != smallest)
+        largest = self._maximum(classes.masked_fill(unlabelled, float('-inf')))
+        smallest = -self._maximum((-classes).masked_fill(unlabelled, float('-inf')))
+        near = (largest != smallest).masked_fill_(unlabelled, False)
         return near.float().mul_(self.weight - 1).add_(1)[:, 0]
 
     def _maximum(self, values: Tensor) -> Tensor:

@@ -103,7 +103,8 @@ def _decode(
     previous = heads[0].forward(inputs)
     for head in heads[1:-1]:
         previous = head.forward(inputs, previous)
-    return heads[-1].predict(inputs, previous, metas, segmentor.test_cfg)
+    last: Any = heads[-1]
+    return last.predict(inputs, previous, metas, segmentor.test_cfg)
 
 
 def merge_windows(contexts: Sequence[Context]) -> Context:
