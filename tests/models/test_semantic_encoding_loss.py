@@ -160,6 +160,7 @@ def test_balanced_weights_give_both_outcomes_the_same_weight() -> None:
         (dict(label_smoothing=-0.1), 'label_smoothing must be .*, got -0.1'),
         (dict(pos_weight=0), 'got pos_weight=0, expected a positive number'),
         (dict(pos_weight=[1.0, math.inf]), 'got pos_weight='),
+        (dict(pos_weight='balanced'), 'got pos_weight='),
         (dict(pos_weight=dict(counts=[1])), 'expected dict.images_per_class='),
         (dict(pos_weight=dict(images_per_class=[11], num_images=10)), 'at most num_images'),
         (dict(pos_weight=dict(images_per_class=[1], num_images=10, limit=0)), 'limit must be'),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -193,10 +194,13 @@ def _pos_weight(given: float | Sequence[float] | dict[str, Any] | None) -> Tenso
                 f'got pos_weight={given}, expected dict(images_per_class=[...], num_images=...); '
                 'correct its keys.'
             ) from error
-    weight = torch.as_tensor(given, dtype=torch.float32)
-    if weight.dim() > 1 or not bool((weight.isfinite() & (weight > 0)).all()):
+    values = list(given) if isinstance(given, Sequence) else [given]
+    # In Python, because tensors have no values while a model is built on the meta device.
+    if not values or not all(
+        isinstance(value, Real) and math.isfinite(value) and value > 0 for value in values
+    ):
         raise UserError(
             f'got pos_weight={given}, expected a positive number, or one for each class; 1 leaves '
             'the loss unchanged.'
         )
-    return weight
+    return torch.tensor(given, dtype=torch.float32)
