@@ -134,7 +134,7 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
         state_dict: Weights to load, from :func:`plain_state_dict`.
         whole: Whether every parameter is required (testing) or missing ones keep their initial
             values (training that starts from other weights). Auxiliary heads may be missing in
-            both cases: only training uses them.
+            both cases, because only training uses them, except for one that predicts presence.
 
     Raises:
         UnfitWeightsError: An entry is missing, has another shape, or is not finite; the message
@@ -167,11 +167,13 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], whole: bool) 
             f'has {key} of shape {tuple(found.shape)}, but the model of the config expects '
             f'{tuple(value.shape)}; use a checkpoint that was trained with this config.'
         )
+    predicting = getattr(model, 'presence_head', None)
+    prefixes = [f'{name}.' for name, module in model.named_modules() if module is predicting]
     missing = [
         key
         for key in expected
         if key not in state_dict
-        and not key.startswith('auxiliary_head.')
+        and (not key.startswith('auxiliary_head.') or key.startswith(tuple(prefixes)))
         and not key.endswith('num_batches_tracked')
     ]
     if missing and (whole or len(missing) == len(expected)):

@@ -11,22 +11,32 @@ from mmseg_encnet.models.decode_heads import (
     AuxEncodingHead,
     AuxFCNHead,
     EncodingHead,
+    PresenceHead,
     UpsampledLossDecodeHead,
     build_upsampled_loss_head,
 )
 from mmseg_encnet.models.initialisation import PyTorchDefaultInit
 from mmseg_encnet.models.losses import SemanticEncodingLoss, SyncCrossEntropyLoss
-from mmseg_encnet.models.segmentors import ContextEncoderDecoder, ContextTTAModel, PublishedTTAModel
+from mmseg_encnet.models.pixel_samplers import BoundaryPixelSampler
+from mmseg_encnet.models.segmentors import (
+    ContextCascadeEncoderDecoder,
+    ContextEncoderDecoder,
+    ContextTTAModel,
+    PublishedTTAModel,
+)
 
 __all__ = [
     'AuxEncodingHead',
     'AuxFCNHead',
+    'BoundaryPixelSampler',
     'ChannelsPreProcessor',
+    'ContextCascadeEncoderDecoder',
     'ContextEncoderDecoder',
     'ContextTTAModel',
     'EfficientNetLite',
     'EncodingHead',
     'HFBackbone',
+    'PresenceHead',
     'PublishedTTAModel',
     'PyTorchDefaultInit',
     'ResNetV1s',

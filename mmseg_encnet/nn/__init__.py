@@ -11,11 +11,13 @@ from mmseg_encnet.nn.context_encoding import (
     EncodedContext,
     SemanticsEncoding,
 )
+from mmseg_encnet.nn.deep_ten import DeepTENHead, DeepTENPool
 from mmseg_encnet.nn.encoding import Encoding
 from mmseg_encnet.nn.encoding_dropout import EncodingDropout
 from mmseg_encnet.nn.fisher_vector import FisherVector
 from mmseg_encnet.nn.global_average import GlobalAverage
 from mmseg_encnet.nn.upsampled_cross_entropy import UpsampledCrossEntropy
+from mmseg_encnet.nn.visual_centre import ExplicitVisualCentre, LearnableVisualCentre
 from mmseg_encnet.nn.vlad import VLAD
 
 __all__ = [
@@ -24,12 +26,16 @@ __all__ = [
     'BaseEncoder',
     'Clusters',
     'ContextEncoding',
+    'DeepTENHead',
+    'DeepTENPool',
     'DictionaryEncoder',
     'EncodedContext',
     'Encoding',
     'EncodingDropout',
+    'ExplicitVisualCentre',
     'FisherVector',
     'GlobalAverage',
+    'LearnableVisualCentre',
     'SemanticsEncoding',
     'SoftAssignmentEncoder',
     'UpsampledCrossEntropy',

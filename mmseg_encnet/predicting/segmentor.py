@@ -38,7 +38,7 @@ from mmseg_encnet.datasets.loading import (
 )
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.errors import UserError, about, type_and_first_line
-from mmseg_encnet.models.decode_heads import EncodingHead
+from mmseg_encnet.models.decode_heads import EncodingHead, PresenceHead
 from mmseg_encnet.models.head_inputs import check_head_inputs
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import set_integer_labels
@@ -247,15 +247,21 @@ def load_segmentor(
 def _with_labels_by_parts(model_cfg: Mapping[str, Any]) -> Mapping[str, Any]:
     """Replace the toolbox's segmentor by ours, which predicts the same labels in less memory.
 
-    With an :class:`EncodingHead` the predictions would differ: they would have the context.
+    With an :class:`EncodingHead` or a :class:`PresenceHead` the predictions would differ: they
+    would have the context.
     """
-    kinds = [
-        MODELS.get(part['type']) if isinstance(part['type'], str) else part['type']
-        for part in (model_cfg, model_cfg['decode_head'])
-    ]
-    if kinds[0] is EncoderDecoder and not issubclass(kinds[1], EncodingHead):
+    aside = model_cfg.get('auxiliary_head') or []
+    heads = [model_cfg['decode_head'], *(aside if isinstance(aside, list) else [aside])]
+    with_context = (EncodingHead, PresenceHead)
+    if _class_of(model_cfg) is EncoderDecoder and not any(
+        isinstance(kind, type) and issubclass(kind, with_context) for kind in map(_class_of, heads)
+    ):
         return dict(model_cfg, type=ContextEncoderDecoder)
     return model_cfg
+
+
+def _class_of(part: Mapping[str, Any]) -> Any:
+    return MODELS.get(part['type']) if isinstance(part['type'], str) else part['type']
 
 
 def image_suffixes(cfg: Config) -> Sequence[str]:

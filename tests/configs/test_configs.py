@@ -119,6 +119,7 @@ NAMES = [
     'pspnet_r18_narrow_msrc21',
     'pspnet_r50_msrc21',
     'pspnet_r50_pcontext',
+    'segformer_mit-b0_presence_ade20k',
 ]
 # Configs that need a GPU and mmcv's compiled operators.
 WITH_OPERATORS = ['encnet_r50_pcontext_mmcv-ops']
@@ -244,7 +245,7 @@ def test_trains_and_predicts(name):
     data = model.data_preprocessor(batch(cfg.num_classes), training=True)
     losses = model.loss(**data)
     expected = {'decode.loss_ce', 'decode.acc_seg', 'aux.loss_ce', 'aux.acc_seg'}
-    if cfg.model.auxiliary_head.type == 'AuxEncodingHead':
+    if cfg.model.auxiliary_head.type in ('AuxEncodingHead', 'PresenceHead'):
         expected = {'decode.loss_ce', 'decode.acc_seg', 'aux.loss_se'}
     if cfg.model.decode_head.get('use_se_loss', False):
         expected.add('decode.loss_se')

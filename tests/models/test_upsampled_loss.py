@@ -151,8 +151,15 @@ def test_other_losses_get_resized_logits(loss):
     assert_same(losses_and_gradients(ours), losses_and_gradients(theirs))
 
 
-def test_pixel_samplers_choose_pixels():
-    sampler = dict(type='OHEMPixelSampler', thresh=0.7, min_kept=50)
+@pytest.mark.parametrize(
+    'sampler',
+    [
+        dict(type='OHEMPixelSampler', thresh=0.7, min_kept=50),
+        dict(type='OHEMPixelSampler', min_kept=50),
+        dict(type='BoundaryPixelSampler', width=2, weight=3.0),
+    ],
+)
+def test_pixel_samplers_choose_pixels(sampler):
     for loss in ('labelled pixels', 'all pixels'):
         theirs, ours = pair('FCNHead', sampler=sampler, loss_decode=LOSSES[loss])
         assert_same(losses_and_gradients(ours), losses_and_gradients(theirs))

@@ -196,8 +196,8 @@ def presence_of(sample: dict, num_classes: int, metric: str) -> Tensor:
         raise UserError(
             f'got predictions without presence, expected one for {metric}: the head has no SE '
             'branch, or the segmentor or the test-time augmentation drops its output; use a '
-            'ContextEncoderDecoder with EncodingHead(use_se_loss=True), and ContextTTAModel for '
-            'test-time augmentation, or remove the metric.'
+            'ContextEncoderDecoder with EncodingHead(use_se_loss=True) or a PresenceHead, and '
+            'ContextTTAModel for test-time augmentation, or remove the metric.'
         )
     if len(presence) != num_classes:
         raise UserError(

@@ -10,6 +10,7 @@ of the FCN head.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
@@ -17,9 +18,22 @@ from mmseg.registry import MODELS
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from mmseg_encnet.models.decode_heads.targets import stacked_presence
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.decode_heads.targets import build_se_loss, stacked_presence
 from mmseg_encnet.models.encoders import build_encoding
 from mmseg_encnet.nn.context_encoding import Reduction, SemanticsEncoding
+
+
+class PresenceOutput(NamedTuple):
+    """What one forward pass of an SE branch computes.
+
+    Attributes:
+        se_logits: Presence logits ``(B, num_classes)``.
+        projection: The projected features ``(B, channels, H, W)`` that were encoded.
+    """
+
+    se_logits: Tensor
+    projection: Tensor
 
 
 @MODELS.register_module()
@@ -46,7 +60,8 @@ class AuxEncodingHead(BaseModule):
         init_cfg: Initialisation config of the toolbox.
 
     Raises:
-        UserError: The encoder does not fit, see :class:`EncodingHead`.
+        UserError: The encoder or the loss does not fit, see :class:`EncodingHead`; in a forward
+            pass, there is no feature map ``in_index`` or it has other channels.
 
     Example:
         >>> import torch
@@ -83,11 +98,23 @@ class AuxEncodingHead(BaseModule):
             SemanticsEncoding, channels, num_codes, encoder, reduction=reduction, **layer_cfg
         )
         self.se_layer = nn.Linear(channels, num_classes)
-        self.loss_se_decode = MODELS.build(loss_se_decode or dict(type='SemanticEncodingLoss'))
+        self.loss_se_decode = build_se_loss(loss_se_decode, num_classes)
+
+    def forward_context(self, inputs: Sequence[Tensor]) -> PresenceOutput:
+        """Run the head on all outputs of the backbone or neck and return all that it computes."""
+        vector, projection = self.enc_module.encode(self.bottleneck(self._select(inputs)))
+        return PresenceOutput(self.se_layer(vector), projection)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return presence logits ``(B, num_classes)`` from all outputs of the backbone or neck."""
-        return self.se_layer(self.enc_module(self.bottleneck(inputs[self.in_index])))
+        return self.forward_context(inputs).se_logits
+
+    def assign(self, projection: Tensor) -> Tensor | None:
+        """Return the soft assignments ``(B, num_codes, H, W)`` of an encoded projection.
+
+        None if the encoder has no dictionary.
+        """
+        return self.enc_module.assign(projection)
 
     def loss(
         self, inputs: Sequence[Tensor], batch_data_samples: SampleList, train_cfg: dict
@@ -95,3 +122,32 @@ class AuxEncodingHead(BaseModule):
         """Return the SE loss of a batch, ``dict(loss_se=...)``."""
         targets = stacked_presence(batch_data_samples, self.num_classes, self.ignore_index)
         return dict(loss_se=self.loss_se_decode(self(inputs), targets))
+
+    def _select(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the feature map to encode."""
+        check_index(self.in_index, len(inputs), type(self).__name__)
+        x = inputs[self.in_index]
+        if isinstance(x, (list, tuple)):
+            # Vision transformers can return the class token beside the feature map.
+            x = x[0]
+        expected = self.bottleneck.in_channels
+        if x.shape[1] != expected:
+            raise UserError(
+                f'got features of {x.shape[1]} channels at in_index={self.in_index}, but '
+                f'{type(self).__name__} has in_channels={expected}; set in_channels={x.shape[1]}, '
+                'or another in_index.'
+            )
+        return x
+
+
+def check_index(in_index: int, num_outputs: int, head: str) -> None:
+    """Check that there is an output ``in_index`` among those of a backbone or neck.
+
+    Raises:
+        UserError: There is none; the message names the head.
+    """
+    if not -num_outputs <= in_index < num_outputs:
+        raise UserError(
+            f'got in_index={in_index} of {head}, but the backbone or neck has {num_outputs} '
+            f'output{"s" * (num_outputs != 1)}; choose an index from 0 to {num_outputs - 1}.'
+        )

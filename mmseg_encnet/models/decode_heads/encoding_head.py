@@ -19,7 +19,7 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.decode_heads.targets import stacked_presence
+from mmseg_encnet.models.decode_heads.targets import build_se_loss, stacked_presence
 from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 from mmseg_encnet.models.encoders import build_encoding
 from mmseg_encnet.nn.context_encoding import ContextEncoding, Gate, Reduction
@@ -77,8 +77,9 @@ class EncodingHead(UpsampledLossDecodeHead):
     Raises:
         UserError: ``in_channels`` or ``in_index`` is not a list, ``num_codes`` is not positive or
             is given for an encoder without a dictionary, ``reduction`` or ``gate`` is unknown,
-            ``bottleneck_kernel_size`` is not odd, or the groups of a group norm do not divide
-            ``channels`` and the rows of the statistics.
+            ``bottleneck_kernel_size`` is not odd, the groups of a group norm do not divide
+            ``channels`` and the rows of the statistics, or ``pos_weight`` of ``loss_se_decode`` is
+            for another number of classes.
 
     Example:
         >>> import torch
@@ -157,7 +158,7 @@ class EncodingHead(UpsampledLossDecodeHead):
         )
         self.num_codes = getattr(self.enc_module.encoder, 'num_codes', None)
         if use_se_loss:
-            self.loss_se_decode = MODELS.build(loss_se_decode or dict(type='SemanticEncodingLoss'))
+            self.loss_se_decode = build_se_loss(loss_se_decode, self.num_classes)
             self.se_layer = nn.Linear(self.channels, self.num_classes)
 
     def fuse(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -18,6 +18,7 @@ from mmseg_encnet.models.losses.from_sums import (
     needs_sums_alone,
 )
 from mmseg_encnet.models.losses.sync_cross_entropy_loss import class_weight_tensor
+from mmseg_encnet.models.pixel_samplers import BoundaryPixelSampler
 from mmseg_encnet.ops import cross_entropy_sums
 
 
@@ -25,7 +26,7 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
     """Base of decode heads that compute the cross-entropy without resizing the logits.
 
     The losses and their names are those of the toolbox. If all of them are ``CrossEntropyLoss`` or
-    ``SyncCrossEntropyLoss`` and there is no pixel sampler,
+    ``SyncCrossEntropyLoss`` and there is no pixel sampler that reads the logits,
     :func:`mmseg_encnet.ops.cross_entropy_sums` computes them from the logits of the head; otherwise
     the logits are resized as in the toolbox. Neither waits for the device. With a single score,
     ``acc_seg`` compares the classes at the head's threshold; the toolbox counts every pixel as
@@ -45,7 +46,9 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
             name = str(loss.loss_name)
             found[name] = found[name] + value if name in found else value
 
-        if self.sampler is None and all(needs_sums_alone(x, self.out_channels) for x in losses):
+        from_labels = self.sampler is None or isinstance(self.sampler, BoundaryPixelSampler)
+        if from_labels and all(needs_sums_alone(x, self.out_channels) for x in losses):
+            pixel_weight = None if self.sampler is None else self.sampler.weights(label[:, None])
             for loss in losses:
                 sums = cross_entropy_sums(
                     seg_logits,
@@ -53,6 +56,7 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
                     align_corners=self.align_corners,
                     ignore_index=self.ignore_index,
                     class_weight=class_weight_tensor(loss, seg_logits),
+                    pixel_weight=pixel_weight,
                     use_sigmoid=loss.use_sigmoid,
                 )
                 add(loss, loss_from_sums(loss, sums, label.numel()))

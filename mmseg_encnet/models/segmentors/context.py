@@ -11,44 +11,100 @@ The rule of all predictions:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import BaseSegmentor
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead, HeadOutput
+from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.segmentors.heads import labelling_head, presence_head
 
-# 'gate' (B, channels) and, if the head has the SE branch, 'presence' (B, num_classes): names of
-# fields of a prediction.
+# 'gate' (B, channels) and 'presence' (B, num_classes), each if a head predicts it: names of fields
+# of a prediction.
 Context = dict[str, Tensor]
 
 FIELDS = ('gate', 'presence')
 
 
-def segment(segmentor: BaseSegmentor, images: Tensor) -> tuple[Tensor, Context, HeadOutput | None]:
+class Segmentation(NamedTuple):
+    """What a segmentor computes for a batch of images.
+
+    Attributes:
+        logits: ``(B, num_classes, h, w)`` in the resolution of the head, to be upsampled to that
+            of the images.
+        context: The context of each image; empty unless the decode head is an
+            :class:`EncodingHead` or there is a :class:`PresenceHead`.
+        features: Features before the gate ``(n, channels, h, w)`` of the images for which maps
+            were requested; None without a gate.
+        assignments: Soft assignments ``(n, num_codes, h, w)`` of these images; None without a
+            dictionary.
+    """
+
+    logits: Tensor
+    context: Context
+    features: Tensor | None = None
+    assignments: Tensor | None = None
+
+
+def segment(segmentor: BaseSegmentor, images: Tensor, maps: Sequence[int] = ()) -> Segmentation:
     """Run a segmentor on images ``(B, channels, H, W)``.
 
-    Returns:
-        Logits ``(B, num_classes, h, w)`` in the resolution of the head, which is to be upsampled
-        to that of the images; the context of each image, and all outputs of the head: empty and
-        None unless it is an :class:`EncodingHead`.
+    Args:
+        segmentor: The segmentor.
+        images: The images.
+        maps: Indices of the images for which to return features and assignments.
     """
-    head = segmentor.decode_head
+    head, aside = labelling_head(segmentor), presence_head(segmentor)
+    metas = [dict(img_shape=images.shape[2:])] * len(images)
+    if not isinstance(head, EncodingHead) and aside is None and not _returns_its_output(head):
+        # Heads with a prediction of their own return it upsampled.
+        return Segmentation(segmentor.encode_decode(images, metas), {})
+    inputs = segmentor.extract_feat(images)
+    context: Context = {}
+    features = assignments = None
     if isinstance(head, EncodingHead):
-        output = head.forward_context(segmentor.extract_feat(images))
-        context = dict(gate=output.gate)
+        output = head.forward_context(inputs)
+        logits, context['gate'] = output.seg_logits, output.gate
         if output.se_logits is not None:
             context['presence'] = output.se_logits.sigmoid()
-        return output.seg_logits, context, output
-    if all(
-        getattr(type(head), name) is getattr(BaseDecodeHead, name)
+        if maps:
+            features = output.features[maps]
+            assignments = head.assign(output.projection[maps])
+    else:
+        logits = (
+            head.forward(inputs) if _returns_its_output(head) else _decode(segmentor, inputs, metas)
+        )
+    if aside is not None:
+        # After the decode head, as in training.
+        presence = aside.forward_context(inputs)
+        context['presence'] = presence.se_logits.sigmoid()
+        if maps and assignments is None:
+            assignments = aside.assign(presence.projection[maps])
+    return Segmentation(logits, context, features, assignments)
+
+
+def _returns_its_output(head: nn.Module) -> bool:
+    """Return whether a head predicts what its forward pass returns, upsampled."""
+    return all(
+        getattr(type(head), name, None) is getattr(BaseDecodeHead, name)
         for name in ('predict', 'predict_by_feat')
-    ):
-        return head.forward(segmentor.extract_feat(images)), {}, None
-    # Heads with a prediction of their own return it upsampled.
-    metas = [dict(img_shape=images.shape[2:])] * len(images)
-    return segmentor.encode_decode(images, metas), {}, None
+    )
+
+
+def _decode(
+    segmentor: BaseSegmentor, inputs: Sequence[Tensor], metas: list[dict[str, Any]]
+) -> Tensor:
+    """Return what ``encode_decode`` returns, from features."""
+    heads = segmentor.decode_head
+    if not isinstance(heads, nn.ModuleList):
+        return heads.predict(inputs, metas, segmentor.test_cfg)
+    previous = heads[0].forward(inputs)
+    for head in heads[1:-1]:
+        previous = head.forward(inputs, previous)
+    last: Any = heads[-1]
+    return last.predict(inputs, previous, metas, segmentor.test_cfg)
 
 
 def merge_windows(contexts: Sequence[Context]) -> Context:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from mmengine.structures import PixelData
-from mmseg.models.segmentors import EncoderDecoder
-from mmseg.models.utils import resize
+from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor
 
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.decode_heads.presence_head import PresenceHead
 from mmseg_encnet.models.labels import set_integer_labels
-from mmseg_encnet.models.segmentors.context import Context, merge_windows, segment
+from mmseg_encnet.models.segmentors.context import merge_windows, segment
+from mmseg_encnet.models.segmentors.heads import check_heads, labelling_head, presence_head
 from mmseg_encnet.models.segmentors.score_map import ScoreMap, wants_scores
 from mmseg_encnet.models.segmentors.suppression import (
     absent_classes,
@@ -38,12 +40,12 @@ GATED_CHANNELS = 3
 class ContextEncoderDecoder(EncoderDecoder):
     """mmseg's ``EncoderDecoder`` with the context in its predictions.
 
-    With an :class:`EncodingHead`, every predicted ``SegDataSample`` has, in addition to
-    ``pred_sem_seg`` and ``seg_logits``:
+    Every predicted ``SegDataSample`` has, in addition to ``pred_sem_seg`` and ``seg_logits``:
 
-    - ``presence``: probability ``(num_classes,)`` that each class is in the image, only if the
-      head has the SE branch;
-    - ``gate``: the gate gamma ``(channels,)``.
+    - ``presence``: probability ``(num_classes,)`` that each class is in the image, if the decode
+      head is an :class:`EncodingHead` with the SE branch or, with any decode head, if an auxiliary
+      head is a :class:`PresenceHead`;
+    - ``gate``: the gate gamma ``(channels,)``, if the decode head is an :class:`EncodingHead`.
 
     :mod:`mmseg_encnet.models.segmentors.context` defines how they are merged over sliding windows.
 
@@ -53,10 +55,11 @@ class ContextEncoderDecoder(EncoderDecoder):
     unpadded image, flipped back and resized:
 
     - ``assignments``: ``PixelData`` ``(num_codes, H, W)``, the soft assignment of each pixel to the
-      codewords, which sums to one; only if the encoder has a dictionary.
+      codewords, which sums to one; only if the encoder has a dictionary. Those of an
+      :class:`EncodingHead` precede those of a :class:`PresenceHead`.
     - ``gated_features``: ``PixelData`` ``(6, H, W)``, the features before the gate of the three
       channels with the strongest gates and the three with the weakest, by decreasing gate; some
-      channels appear twice if the network has fewer than six.
+      channels appear twice if the network has fewer than six. Only with a gate, as the next.
     - ``gated_channels``: indices ``(6,)`` of these channels, int64.
     - ``score_map``: a :class:`ScoreMap`, which labels the image again without some classes.
 
@@ -72,29 +75,38 @@ class ContextEncoderDecoder(EncoderDecoder):
     the probability of class 1, as in the toolbox, and the metainfo ``score_threshold`` the value
     above which a pixel has this class.
 
-    ``pred_sem_seg`` holds int64. Apart from that, with any other head its predictions are those of
+    ``pred_sem_seg`` holds int64. Apart from that, with other heads its predictions are those of
     ``EncoderDecoder``.
 
     Raises:
-        UserError: The windows of ``test_cfg`` do not cover an image, or its
-            ``presence_threshold`` is not a probability or the head has no SE branch.
+        UserError: The windows of ``test_cfg`` do not cover an image; its ``presence_threshold`` is
+            not a probability, or no head predicts presence; more than one head does; the
+            :class:`PresenceHead` has another number of classes than the decode head; or a head
+            takes an output that the backbone or neck does not have.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         check_windows(self.test_cfg)
+        check_heads(self)
         presence_threshold(self)
+
+    @property
+    def presence_head(self) -> PresenceHead | None:
+        """The auxiliary head whose presence is predicted."""
+        return presence_head(self)
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList = None) -> SampleList:
         """Predict a batch of images ``(B, 3, H, W)``; the class lists the added fields."""
         metas = _metas(inputs, data_samples)
         with_scores = [wants_scores(self, meta) for meta in metas]
-        if not isinstance(self.decode_head, EncodingHead) and all(with_scores):
+        if not self._has_context and all(with_scores):
             return super().predict(inputs, data_samples)
         data_samples = self.predict_score_maps(inputs, data_samples)
-        for data_sample, with_score in zip(data_samples, with_scores):
+        requested = self._with_maps(metas)
+        for i, (data_sample, with_score) in enumerate(zip(data_samples, with_scores)):
             self._label(data_sample, data_sample.score_map, with_score)
-            if 'gated_channels' not in data_sample:
+            if i not in requested:
                 del data_sample.score_map
         return data_samples
 
@@ -106,53 +118,45 @@ class ContextEncoderDecoder(EncoderDecoder):
             maps, but neither ``pred_sem_seg`` nor ``seg_logits``.
         """
         metas = _metas(inputs, data_samples)
-        encoding = isinstance(self.decode_head, EncodingHead)
-        by_default = self.test_cfg.get('context_maps', False)
-        requested = [
-            i
-            for i, meta in enumerate(metas)
-            if encoding and (meta or {}).get('context_maps', by_default)
-        ]
+        requested = self._with_maps(metas)
         windows = self._windows(inputs.shape[2:])
         outputs = [
-            self._forward_window(inputs[:, :, window.rows, window.columns], requested)
+            segment(self, inputs[:, :, window.rows, window.columns], requested)
             for window in windows
         ]
-        context = merge_windows([window_context for _, window_context, _ in outputs])
+        context = merge_windows([output.context for output in outputs])
+        threshold = getattr(labelling_head(self), 'threshold', None)
         if data_samples is None:
             data_samples = [SegDataSample() for _ in metas]
         for i, data_sample in enumerate(data_samples):
             data_sample.set_data({key: values[i] for key, values in context.items()})
-            score_map = ScoreMap(
-                [logits[i : i + 1] for logits, _, _ in outputs],
-                windows,
-                inputs.shape[2:],
-                metas[i],
-                self.align_corners,
-                getattr(self.decode_head, 'threshold', None),
+            in_size = partial(
+                ScoreMap,
+                windows=windows,
+                input_size=inputs.shape[2:],
+                meta=metas[i],
+                align_corners=self.align_corners,
             )
+            score_map = in_size([out.logits[i : i + 1] for out in outputs], threshold=threshold)
             data_sample.set_data(dict(score_map=score_map))
             if self.out_channels == 1:
-                data_sample.set_metainfo(dict(score_threshold=self.decode_head.threshold))
-        for row, index in enumerate(requested):
-            channels = _outer_channels(context['gate'][index])
-            maps = average_maps(
-                windows,
-                (
-                    self._select_maps(maps[row : row + 1], channels, window.size)
-                    for window, (_, _, maps) in zip(windows, outputs)
-                ),
-                inputs.shape[2:],
-            )
-            # The toolbox undoes padding, flipping and resizing of the maps as it does for logits.
-            template = None if metas[index] is None else [SegDataSample(metainfo=metas[index])]
-            maps = self.postprocess_result(maps, template)[0].seg_logits.data
-            fields: dict[str, Any] = dict(
-                gated_channels=channels, gated_features=PixelData(data=maps[: len(channels)])
-            )
-            if len(maps) > len(channels):
-                fields['assignments'] = PixelData(data=maps[len(channels) :])
-            data_samples[index].set_data(fields)
+                data_sample.set_metainfo(dict(score_threshold=threshold))
+            if i not in requested:
+                continue
+            row = requested.index(i)
+            features = [out.features[row : row + 1] for out in outputs if out.features is not None]
+            if features:
+                channels = _outer_channels(data_sample.gate)
+                maps = in_size([values[:, channels] for values in features]).scores()
+                data_sample.set_data(
+                    dict(gated_channels=channels, gated_features=PixelData(data=maps))
+                )
+            assignments = [
+                out.assignments[row : row + 1] for out in outputs if out.assignments is not None
+            ]
+            if assignments:
+                maps = in_size(assignments).scores()
+                data_sample.set_data(dict(assignments=PixelData(data=maps)))
         return data_samples
 
     def postprocess_result(
@@ -203,28 +207,27 @@ class ContextEncoderDecoder(EncoderDecoder):
         if absent is not None:
             label_sample(data_sample, self)
 
-    def _forward_window(
-        self, crop: Tensor, requested: Sequence[int]
-    ) -> tuple[Tensor, Context, Tensor]:
-        """Return the logits of a window, its context and the maps of the requested images.
+    @property
+    def _has_context(self) -> bool:
+        return isinstance(self.decode_head, EncodingHead) or self.presence_head is not None
 
-        The maps ``(len(requested), channels + num_codes, h, w)`` are the features before the gate
-        and, if the encoder has a dictionary, the assignments; empty without requests.
-        """
-        logits, context, output = segment(self, crop)
-        if not requested or output is None:
-            return logits, context, logits.new_empty(0)
-        maps = output.features[requested]
-        assignments = self.decode_head.assign(output.projection[requested])
-        if assignments is not None:
-            maps = torch.cat([maps, assignments], dim=1)
-        return logits, context, maps
+    def _with_maps(self, metas: Sequence[dict[str, Any] | None]) -> list[int]:
+        """Return the indices of the images for which context maps are requested."""
+        by_default = self.test_cfg.get('context_maps', False)
+        return [
+            i
+            for i, meta in enumerate(metas)
+            if self._has_context and (meta or {}).get('context_maps', by_default)
+        ]
 
-    def _select_maps(self, maps: Tensor, channels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return some channels and all assignments of maps ``(1, C, h, w)``, resized."""
-        num_channels = self.decode_head.channels
-        maps = torch.cat([maps[:, channels], maps[:, num_channels:]], dim=1)
-        return resize(maps, size, mode='bilinear', align_corners=self.align_corners, warning=False)
+
+@MODELS.register_module()
+class ContextCascadeEncoderDecoder(ContextEncoderDecoder, CascadeEncoderDecoder):
+    """mmseg's ``CascadeEncoderDecoder`` with the context in its predictions.
+
+    For PointRend and OCRNet with a :class:`PresenceHead`; otherwise as
+    :class:`ContextEncoderDecoder`.
+    """
 
 
 def _metas(inputs: Tensor, data_samples: OptSampleList) -> list[dict[str, Any] | None]:

@@ -30,7 +30,7 @@ class ContextTTAModel(SegTTAModel):
 
     If the segmentor is a :class:`ContextEncoderDecoder`, the merged sample has
 
-    - with an :class:`EncodingHead`, ``presence`` and ``gate``, merged as
+    - ``presence`` and ``gate``, each if a head predicts it, merged as
       :mod:`mmseg_encnet.models.segmentors.context` defines, and on request ``assignments``: the
       mean over the views. There are no ``gated_features``, because the channels with the strongest
       gates differ between views, and no ``score_map``;

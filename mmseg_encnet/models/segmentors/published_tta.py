@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.labels import both_scores
 from mmseg_encnet.models.segmentors.context import Context, merge_views, merge_windows, segment
+from mmseg_encnet.models.segmentors.heads import labelling_head
 from mmseg_encnet.models.segmentors.score_map import label_by_parts, wants_scores
 from mmseg_encnet.models.segmentors.suppression import (
     absent_classes,
@@ -45,8 +46,8 @@ class PublishedTTAModel(BaseTTAModel):
     scales.
 
     The predicted samples have ``pred_sem_seg`` and ``seg_logits``, the logarithm of the summed
-    scores. With an :class:`EncodingHead` they also have the ``gate`` and, if the head has the SE
-    branch, the ``presence`` of each class, merged as
+    scores. With an :class:`EncodingHead` they also have the ``gate``, and with its SE branch or
+    a :class:`PresenceHead` the ``presence`` of each class, merged as
     :mod:`mmseg_encnet.models.segmentors.context` defines; ``test_cfg.presence_threshold`` of the
     segmentor works as in :class:`ContextEncoderDecoder`, and so does
     ``keep_seg_logits=False``. Context maps are not supported.
@@ -110,7 +111,7 @@ class PublishedTTAModel(BaseTTAModel):
         return self.score_with_context(image)[0]
 
     def score_with_context(self, image: Tensor) -> tuple[Tensor, Context]:
-        """Return :meth:`score`, and ``gate`` and ``presence`` if the head has them."""
+        """Return :meth:`score`, and ``gate`` and ``presence`` if a head predicts them."""
         scores, context = self._run(image)
         return scores(slice(None))[None], context
 
@@ -202,13 +203,12 @@ class PublishedTTAModel(BaseTTAModel):
         image = pad(image, crop_size, black)
         windows = place_windows(image.shape[2:], crop_size, stride, shift_last=False)
         logits, contexts = [], []
+        threshold = getattr(labelling_head(self.module), 'threshold', None)
         for window in windows:
             crop = pad(image[:, :, window.rows, window.columns], crop_size, black)
-            part, context, _ = segment(
-                self.module, torch.cat([crop, crop.flip(3)]) if self.flip else crop
-            )
-            logits.append(both_scores(part, getattr(self.module.decode_head, 'threshold', None)))
-            contexts.append(context)
+            output = segment(self.module, torch.cat([crop, crop.flip(3)]) if self.flip else crop)
+            logits.append(both_scores(output.logits, threshold))
+            contexts.append(output.context)
 
         def averaged(classes: slice) -> Tensor:
             maps = (self._score_window(part[:, classes], crop_size) for part in logits)

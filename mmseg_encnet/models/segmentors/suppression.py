@@ -8,8 +8,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 from mmseg_encnet.models.labels import label_pixels
+from mmseg_encnet.models.segmentors.heads import has_se_branch, labelling_head, presence_head
 
 
 def absent_classes(presence: Tensor, threshold: float) -> Tensor:
@@ -38,7 +38,7 @@ def label_sample(data_sample: SegDataSample, segmentor: BaseSegmentor) -> None:
     """
     presence = presence_threshold(segmentor)
     absent = absent_classes(data_sample.presence, presence) if presence else None
-    threshold = getattr(segmentor.decode_head, 'threshold', None)
+    threshold = getattr(labelling_head(segmentor), 'threshold', None)
     labels = label_pixels(data_sample.seg_logits.data, threshold, absent)
     data_sample.set_data(dict(pred_sem_seg=PixelData(data=labels)))
 
@@ -59,11 +59,11 @@ def presence_threshold(segmentor: BaseSegmentor) -> float:
             f'test_cfg.presence_threshold must be a probability from 0 to 1, got {threshold!r}; '
             'write e.g. presence_threshold=0.1, or remove it.'
         )
-    head = segmentor.decode_head
-    if not isinstance(head, EncodingHead) or not head.use_se_loss:
+    head = labelling_head(segmentor)
+    if not has_se_branch(head) and presence_head(segmentor) is None:
         raise UserError(
             f'got test_cfg.presence_threshold={threshold}, but the {type(head).__name__} has no '
             'SE branch to predict which classes are present; use an EncodingHead with '
-            'use_se_loss=True, or remove the threshold.'
+            'use_se_loss=True or an auxiliary PresenceHead, or remove the threshold.'
         )
     return float(threshold)

@@ -70,6 +70,9 @@ class CodebookInitHook(Hook):
     def _gather(self, model: nn.Module, encoder: nn.Module, dataloader) -> Tensor:
         """Return features ``(n, C)`` of random pixels of random training images."""
         dataset, batch_size = dataloader.dataset, dataloader.batch_size
+        # A plain forward pass does not reach auxiliary heads.
+        within = any(module is encoder for module in model.decode_head.modules())
+        mode = 'tensor' if within else 'loss'
         indices = torch.randperm(len(dataset))[: self.num_images].tolist()
         pixels: list[Tensor] = []
 
@@ -87,7 +90,7 @@ class CodebookInitHook(Hook):
                 batch = dataloader.collate_fn(
                     [dataset[index] for index in filled[start : start + batch_size]]
                 )
-                model(**model.data_preprocessor(batch, training=True), mode='tensor')
+                model(**model.data_preprocessor(batch, training=True), mode=mode)
         finally:
             handle.remove()
         return torch.cat(pixels[: len(indices)])
@@ -106,8 +109,8 @@ def find_dictionary(model: nn.Module, asker: str) -> DictionaryEncoder:
     encoders = [m for m in model.modules() if isinstance(m, DictionaryEncoder)]
     if not encoders:
         raise UserError(
-            f'got {asker}, but no part of the model has codewords; use an EncodingHead with a '
-            'dictionary encoder, or remove the hook.'
+            f'got {asker}, but no part of the model has codewords; use an EncodingHead or '
+            'a PresenceHead with a dictionary encoder, or remove the hook.'
         )
     return encoders[0]
 

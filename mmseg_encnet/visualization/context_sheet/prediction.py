@@ -107,7 +107,7 @@ class ContextPrediction:
     @property
     def seams(self) -> str:
         """A sentence about the borders of windows in the maps; empty if there are none."""
-        if self.num_windows == 1 or self.channel_maps is None:
+        if self.num_windows == 1 or (self.channel_maps is None and self.assignments is None):
             return ''
         return (
             f'Evaluated in {self.num_windows} windows: straight seams in the maps of channels and '

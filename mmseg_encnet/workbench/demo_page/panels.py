@@ -78,7 +78,7 @@ def presence_panel(session: Session, threshold: float) -> str:
     if session.presence is None:
         return _template().note(
             'This model does not predict class presence, so it has no threshold. Presence needs an '
-            'EncodingHead with SE loss in a ContextEncoderDecoder.'
+            'EncodingHead with SE loss, or an auxiliary PresenceHead, in a ContextEncoderDecoder.'
         )
     presence, removed = session.presence.numpy(), session.removed(threshold)
     order = np.argsort(-presence, kind='stable')[:MAX_CLASSES]

@@ -30,6 +30,7 @@ from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
 from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.running.score_needs import unwrapped
 from mmseg_encnet.values import brief, integer, mapping, number, sequence, text
 from mmseg_encnet.visualization.context_sheet import draw_sample
 from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
@@ -59,7 +60,7 @@ class EvaluationRecord:
         images_per_second: Throughput of the evaluation, including data loading.
         peak_memory: Peak bytes of inference on the first image, without weights and results.
         parameters: Number of parameters.
-        parameters_at_inference: Number of parameters without auxiliary heads.
+        parameters_at_inference: Number of parameters without auxiliary heads that do not predict.
         machine: Description of the machine.
         sheets: Context sheets as PNG, by the name of the image.
         areas: Intersection, predicted and true pixels of each class in each image, integers
@@ -155,6 +156,9 @@ def _evaluate(cfg: Config, checkpoint: Path, title: str) -> EvaluationRecord:
     meta = runner.test_dataloader.dataset.metainfo
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     of_auxiliary = sum(size for name, size in sizes.items() if name.startswith('auxiliary_head.'))
+    presence = getattr(unwrapped(model), 'presence_head', None)
+    if presence is not None:
+        of_auxiliary -= sum(parameter.numel() for parameter in presence.parameters())
     return EvaluationRecord(
         checkpoint=checkpoint.name,
         dataset=_describe_dataset(cfg, len(collected.present)),

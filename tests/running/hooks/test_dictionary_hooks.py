@@ -69,6 +69,21 @@ def test_codebook_from_data_changes_the_dictionary_alone(tiny_config) -> None:
     assert (scale < 0).all() and scale.isfinite().all()
 
 
+def test_codebook_of_a_presence_head(tiny_config) -> None:
+    cfg = with_hooks(tiny_config(), HOOK, dict(type='DictionaryHealthHook', interval=1))
+    shared = dict(num_classes=21, norm_cfg=dict(type='BN'))
+    cfg.model.decode_head = dict(
+        shared, type='FCNHead', in_channels=64, in_index=3, channels=8, num_convs=1
+    )
+    cfg.model.auxiliary_head = dict(shared, type='PresenceHead', in_channels=64, num_codes=4)
+    runner = EncNetRunner.from_cfg(cfg)
+    before = runner.model.presence_head.enc_module.encoder.codewords.detach().clone()
+    runner.train()
+    after = runner.model.presence_head.enc_module.encoder.codewords
+    assert (after - before).abs().max() > 0.1
+    assert any('codeword_perplexity' in entry for entry in logged(cfg))
+
+
 def test_resumed_training_keeps_its_dictionary(tiny_config) -> None:
     EncNetRunner.from_cfg(with_hooks(tiny_config(), HOOK)).train()
     cfg = with_hooks(tiny_config({'train_cfg.max_iters': 3}), HOOK)

@@ -35,6 +35,7 @@ COLUMNS = {
     'OHEMPixelSampler, thresh=0.7': dict(
         sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=3)
     ),
+    'BoundaryPixelSampler': dict(sampler=dict(type='BoundaryPixelSampler')),
     'one score': dict(num_classes=2, out_channels=1),
 }
 

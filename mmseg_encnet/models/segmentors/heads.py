@@ -1,0 +1,81 @@
+"""The heads of a segmentor: which of them labels pixels, and which predicts presence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmseg.models.segmentors import BaseSegmentor
+from torch import nn
+
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.decode_heads.aux_encoding_head import AuxEncodingHead, check_index
+from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
+from mmseg_encnet.models.decode_heads.presence_head import PresenceHead
+
+
+def labelling_head(segmentor: BaseSegmentor) -> nn.Module:
+    """Return the head whose scores label the pixels: of a cascade, the last one."""
+    head = segmentor.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def presence_head(segmentor: BaseSegmentor) -> PresenceHead | None:
+    """Return the :class:`PresenceHead` of a segmentor."""
+    for _, head in _auxiliary_heads(segmentor):
+        if isinstance(head, PresenceHead):
+            return head
+    return None
+
+
+def has_se_branch(head: nn.Module) -> bool:
+    """Return whether a decode head predicts presence itself."""
+    return isinstance(head, EncodingHead) and head.use_se_loss
+
+
+def check_heads(segmentor: BaseSegmentor) -> None:
+    """Check that the heads of a segmentor agree, as far as is known without a forward pass.
+
+    Raises:
+        UserError: More than one head predicts presence, a :class:`PresenceHead` has another
+            number of classes than the decode head, or it or an :class:`AuxEncodingHead` takes an
+            output that the backbone or neck does not have.
+    """
+    predicting = ['decode_head'] * has_se_branch(labelling_head(segmentor))
+    for key, head in _auxiliary_heads(segmentor):
+        if not isinstance(head, AuxEncodingHead):
+            continue
+        num_outputs = _num_outputs(segmentor)
+        if num_outputs is not None:
+            check_index(head.in_index, num_outputs, f'model.{key}')
+        if not isinstance(head, PresenceHead):
+            continue
+        predicting.append(key)
+        if head.num_classes != segmentor.num_classes:
+            raise UserError(
+                f'got model.{key}.num_classes={head.num_classes}, but model.decode_head has '
+                f'num_classes={segmentor.num_classes}; set both to the number of classes of the '
+                'data.'
+            )
+    if len(predicting) > 1:
+        raise UserError(
+            f'got {len(predicting)} heads that predict presence '
+            f'({", ".join(f"model.{key}" for key in predicting)}), expected one; set '
+            'use_se_loss=False of the EncodingHead, or use AuxEncodingHead for heads that only '
+            'training needs.'
+        )
+
+
+def _auxiliary_heads(segmentor: BaseSegmentor) -> Iterator[tuple[str, nn.Module]]:
+    part = getattr(segmentor, 'auxiliary_head', None)
+    if isinstance(part, nn.ModuleList):
+        yield from ((f'auxiliary_head.{index}', head) for index, head in enumerate(part))
+    elif part is not None:
+        yield 'auxiliary_head', part
+
+
+def _num_outputs(segmentor: BaseSegmentor) -> int | None:
+    """Return the number of feature maps that the heads get, None if it is not declared."""
+    if segmentor.with_neck:
+        return getattr(segmentor.neck, 'num_outs', None)
+    indices = getattr(segmentor.backbone, 'out_indices', None)
+    return len(indices) if isinstance(indices, (list, tuple)) else None
