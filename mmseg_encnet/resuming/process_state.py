@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -24,11 +26,31 @@ def capture_process(runner: Runner) -> dict[str, Any]:
 
 def restore_process(runner: Runner, state: dict[str, Any]) -> None:
     """Restore what :func:`capture_process` returned."""
-    restore_states(state['random'])
+    if state['random'] is not None:
+        restore_states(state['random'])
     for name, parameter in _unwrapped(runner.model).named_parameters():
         gradient = state['gradients'].get(name)
         if gradient is not None:
             parameter.grad = gradient.to(parameter.device)
+
+
+def state_of_process(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state of this process from those of all processes of a run.
+
+    In another number of processes, each gets the average of the accumulated gradients, and random
+    states as far as there are any.
+    """
+    rank, processes = get_rank(), get_world_size()
+    if len(states) == processes:
+        return states[rank]
+    names = {name for state in states for name in state['gradients']}
+    gradients = {
+        name: sum(state['gradients'][name] for state in states if name in state['gradients'])
+        / len(states)
+        for name in names
+    }
+    random = states[rank]['random'] if rank < len(states) else None
+    return dict(states[0], random=random, gradients=gradients)
 
 
 def warn_of_other_threads(runner: Runner, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -69,10 +69,18 @@ def _check_number_of_gpus() -> None:
         )
 
 
-def run_training(cfg: Config) -> None:
-    """Train a config."""
+def run_training(cfg: Config, accepted_changes: Collection[str] = ()) -> None:
+    """Train a config.
+
+    Args:
+        cfg: The config.
+        accepted_changes: Kinds of changes with which a run resumes, see
+            :mod:`mmseg_encnet.resuming.kinds`.
+    """
     with _process_group(cfg):
-        EncNetRunner.from_cfg(cfg).train()
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.accepted_changes = accepted_changes
+        runner.train()
 
 
 def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
