@@ -91,6 +91,7 @@ def continue_run(runner: Runner, checkpoint: Any) -> RunRecord | None:
     with about(name):
         check_position(runner, checkpoint)
         before = from_plain(checkpoint[RUN_RECORD]) if RUN_RECORD in checkpoint else None
+        _check_against_record(checkpoint, before)
         now = _describe(runner)
         changes = _changes(runner, checkpoint, before, now)
         loop = runner.train_loop
@@ -180,6 +181,23 @@ def _changes_of_loop(runner: Runner, checkpoint: Mapping[str, Any]) -> list[Chan
     return [Change('loop', f'training by {units[0]} changed to training by {units[1]}')]
 
 
+def _check_against_record(checkpoint: Mapping[str, Any], before: RunRecord | None) -> None:
+    """Check that a checkpoint is not beyond the end of its own run.
+
+    Raises:
+        UserError: It is.
+    """
+    if before is None:
+        return
+    by_epoch = before.length_name == 'max_epochs'
+    done = checkpoint['meta']['epoch' if by_epoch else 'iter']
+    if done > before.length:
+        raise UserError(
+            f'has {done} {"epochs" if by_epoch else "iterations"}, but its run had '
+            f'{before.length}; use an earlier checkpoint of the same run.'
+        )
+
+
 def _move_to_epoch(runner: Runner, checkpoint: Mapping[str, Any], changes: list[Change]) -> None:
     """Count iterations by the epochs of the run, if their length or the kind of loop changed."""
     loop, meta = runner.train_loop, checkpoint['meta']
@@ -205,9 +223,9 @@ def _tell(runner: Runner, name: str, before: RunRecord, now: RunRecord) -> None:
     if before.processes == now.processes or not (before.batch_size and now.batch_size):
         return
     runner.logger.info(
-        f'The run continues in {now.processes} instead of {before.processes} processes, with '
-        f'{now.batch_size} instead of {before.batch_size} images in each: the same samples in the '
-        'same batches.'
+        f'The run continues in {now.processes} process{"es" * (now.processes > 1)} with '
+        f'{now.batch_size} images each instead of {before.processes} with {before.batch_size}: the '
+        'same samples in the same batches.'
     )
     norms = any(
         isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
@@ -341,7 +359,8 @@ def _check_rate(runner: Runner, meta: Mapping[str, Any]) -> None:
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     done = meta['epoch' if by_epoch else 'iter']
-    ended = done >= (loop.max_epochs if by_epoch else loop.max_iters)
+    # The toolbox's schedules reach their end one step early.
+    ended = done + 1 >= (loop.max_epochs if by_epoch else loop.max_iters)
     groups = runner.optim_wrapper.param_groups
     if not ended and done and not any(group['lr'] for group in groups):
         raise UserError(
