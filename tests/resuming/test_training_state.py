@@ -182,9 +182,9 @@ WARM_UP = [
 ]
 SCHEDULES: dict[str, dict[str, Any]] = {
     'to the end of training': {},
-    'with an end': {'param_scheduler': dict(type='PolyLR', by_epoch=False, end=3)},
+    'with an end': {'param_scheduler': [dict(type='PolyLR', by_epoch=False, end=3)]},
     'after a warm-up': {'param_scheduler': WARM_UP},
-    'cosine': {'param_scheduler': dict(type='CosineAnnealingLR', by_epoch=False, T_max=3)},
+    'cosine': {'param_scheduler': [dict(type='CosineAnnealingLR', by_epoch=False, T_max=3)]},
     'by epoch': EPOCHS,
     'several steps': {
         'param_scheduler': [
@@ -200,17 +200,21 @@ def test_an_extended_run_has_the_rates_of_a_longer_one(name, runs, tmp_path):
     options = SCHEDULES[name]
     stem = 'epoch' if name == 'by epoch' else 'iter'
     work_dir = runs.stopped(tmp_path / 'extended', options)
-    runs.train(work_dir, options, extend_to=6)
-    start = dict(options) or {'train_cfg.max_iters': 3}
+    runs.train(work_dir, options, extend_to=5)
+    # Without a checkpoint, it starts from the beginning.
     whole = tmp_path / 'longer'
-    runs.train(whole, start, extend_to=6, resume=False)
-    for done in range(DONE + 1, 7):
+    runs.train(whole, options, extend_to=5)
+    for done in range(DONE + 1, 6):
         assert rates(work_dir / f'{stem}_{done}.pth') == rates(whole / f'{stem}_{done}.pth')
     assert all(rates(work_dir / f'{stem}_{DONE + 1}.pth'))
-    # It can be extended again, and shortened.
-    runs.train(work_dir, options, extend_to=7)
-    (work_dir / 'last_checkpoint').write_text(str(work_dir / f'{stem}_3.pth'))
-    runs.train(work_dir, options, extend_to=4)
+
+
+def test_an_extended_run_is_extended_again_and_shortened(runs, tmp_path):
+    work_dir = runs.stopped(tmp_path / 'work')
+    runs.train(work_dir, {}, extend_to=4)
+    runs.train(work_dir, {}, extend_to=5)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_3.pth'))
+    runs.train(work_dir, {}, extend_to=4)
 
 
 def test_an_overridden_rate_follows_the_schedule(runs, tmp_path):
@@ -224,7 +228,7 @@ def test_an_overridden_rate_follows_the_schedule(runs, tmp_path):
 
 
 def test_a_schedule_that_has_ended_is_not_extended(runs, tmp_path):
-    options = {'param_scheduler': dict(type='PolyLR', by_epoch=False, end=2)}
+    options = {'param_scheduler': [dict(type='PolyLR', by_epoch=False, end=2)]}
     work_dir = runs.stopped(tmp_path / 'work', options)
     with pytest.raises(UserError, match='the learning rate is 0 from iteration 2 on; set the end'):
         runs.train(work_dir, options, extend_to=6)

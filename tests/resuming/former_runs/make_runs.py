@@ -1,6 +1,6 @@
-"""Make the work dirs in this folder with the version that is installed.
+"""Make interrupted runs with the version that is installed.
 
-Run it in an empty folder, with ``tests/`` on the path: ``python make_fixtures.py``.
+Run it in an empty folder, with ``tests/`` on the path; see README.md.
 """
 
 from __future__ import annotations
