@@ -161,9 +161,7 @@ def _changes_of_averages(runner: Runner, checkpoint: Mapping[str, Any]) -> list[
     return [Change('ema', f'{text} of an EMAHook{", which the config lacks" * averaged}')]
 
 
-def _only_shorter(
-    changes: list[Change], checkpoint: Mapping[str, Any], runner: Runner
-) -> bool:
+def _only_shorter(changes: list[Change], checkpoint: Mapping[str, Any], runner: Runner) -> bool:
     """Return whether training is only shorter than what was done, which has its own message."""
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)

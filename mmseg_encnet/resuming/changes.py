@@ -106,17 +106,20 @@ def _batch(before: RunRecord, now: RunRecord) -> Iterator[Change]:
             yield _changed('batch_size', 'the batches', _batches(before), _batches(now))
     elif before.batch_size * before.processes != now.batch_size * now.processes:
         yield _changed('batch_size', 'the batch', _batches(before), _batches(now))
-    elif before.processes != now.processes and _padded(before) != _padded(now):
+    elif (
+        before.processes != now.processes
+        and 0 not in (_padded(before), _padded(now))
+        and _padded(before) != _padded(now)
+    ):
         yield Change(
             'processes',
-            f'{before.processes} process{"es" * (before.processes > 1)} became {now.processes}, '
-            f'which divide an epoch otherwise (into {_padded(now)} images with repetitions, '
-            f'before into {_padded(before)})',
+            f'the number of processes changed from {before.processes} to {now.processes}, which '
+            f'changes the epoch from {_padded(before)} to {_padded(now)} images',
         )
 
 
 def _batches(record: RunRecord) -> str:
-    size = 'of the batch sampler' if record.batch_size is None else f'{record.batch_size}'
+    size = 'those of a batch sampler' if record.batch_size is None else str(record.batch_size)
     if record.processes == 1:
         return f'{size} in one process'
     total = f' ({record.batch_size * record.processes} in all)' if record.batch_size else ''
@@ -124,7 +127,7 @@ def _batches(record: RunRecord) -> str:
 
 
 def _padded(record: RunRecord) -> int:
-    """Return the number of samples in an epoch, which is endless with an infinite sampler."""
+    """Return the number of samples in an epoch, or 0 with an infinite sampler."""
     sampler = str(record.settings.get('train_dataloader.sampler.type', ''))
     if 'Infinite' in sampler:
         return 0
@@ -147,7 +150,7 @@ def _settings(before: RunRecord, now: RunRecord) -> Iterator[Change]:
     then, since = before.settings, now.settings
     for key in sorted({*then, *since}):
         former, value = then.get(key, _MISSING), since.get(key, _MISSING)
-        if _equal(former, value) or _MISSING in (former, value) and _belongs(key, then, since):
+        if _equal(former, value) or (_MISSING in (former, value) and _belongs(key, then, since)):
             continue
         kind = LENGTH if _ends_with_training(key, former, value, before, now) else kind_of(key)
         yield _changed(kind, _entry(key), *_differing(former, value))
@@ -155,6 +158,9 @@ def _settings(before: RunRecord, now: RunRecord) -> Iterator[Change]:
 
 def _belongs(key: str, then: Mapping[str, Any], since: Mapping[str, Any]) -> bool:
     """Return whether a setting belongs to a part or step that was added, removed or replaced."""
+    if re.match(r'(classes|pipeline|dataset)\.\d+\.', key):
+        # Of a data set beside the first one.
+        return then.get('dataset') != since.get('dataset')
     part, _, name = key.rpartition('.')
     whole = f'{part}.type' if name != 'type' else None
     if key.startswith('pipeline.') and name != 'steps':

@@ -28,7 +28,9 @@ class Kind(NamedTuple):
 
 # A setting belongs to the first kind whose pattern matches its start.
 KINDS = {
-    'lr': Kind(r'optim_wrapper\.(\w+\.)?optimizer\.lr$|auto_scale_lr', 'optim_wrapper.optimizer.lr'),
+    'lr': Kind(
+        r'optim_wrapper\.(\w+\.)?optimizer\.lr$|auto_scale_lr', 'optim_wrapper.optimizer.lr'
+    ),
     'momentum': Kind(
         r'optim_wrapper\.(\w+\.)?optimizer\.momentum$', 'optim_wrapper.optimizer.momentum'
     ),
@@ -38,9 +40,7 @@ KINDS = {
     'optimizer': Kind(
         r'optim_wrapper\.((\w+\.)?optimizer\b|constructor)', 'optim_wrapper.optimizer', True
     ),
-    'paramwise': Kind(
-        r'optim_wrapper\.(\w+\.)?paramwise_cfg', 'optim_wrapper.paramwise_cfg', True
-    ),
+    'paramwise': Kind(r'optim_wrapper\.(\w+\.)?paramwise_cfg', 'optim_wrapper.paramwise_cfg', True),
     'clip_grad': Kind(r'optim_wrapper\.(\w+\.)?clip_grad', 'optim_wrapper.clip_grad', True),
     'accumulation': Kind(
         r'optim_wrapper\.(\w+\.)?accumulative_counts', 'optim_wrapper.accumulative_counts'

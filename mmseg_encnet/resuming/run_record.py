@@ -153,9 +153,11 @@ def from_plain(plain: Any) -> RunRecord | None:
         raise UserError(
             f'has a damaged entry {RUN_RECORD!r}; use an earlier checkpoint of the same run.'
         )
-    return record._replace(samples=samples._replace(**{
-        key: getattr(samples, key).cpu() for key in ('names', 'sizes', 'edges')
-    }))
+    return record._replace(
+        samples=samples._replace(
+            **{key: getattr(samples, key).cpu() for key in ('names', 'sizes', 'edges')}
+        )
+    )
 
 
 def _settings(runner: Runner) -> Iterator[tuple[str, Any]]:
@@ -169,7 +171,8 @@ def _settings(runner: Runner) -> Iterator[tuple[str, Any]]:
         yield 'auto_scale_lr.base_batch_size', scaling.get('base_batch_size')
     yield 'randomness.diff_rank_seed', bool((cfg.get('randomness') or {}).get('diff_rank_seed'))
     averages = [hook for hook in cfg.get('custom_hooks') or () if 'EMAHook' in _type(hook)]
-    yield from _flat('custom_hooks', averages)
+    if averages:
+        yield from _flat('custom_hooks', averages)
     loader = cfg.get('train_dataloader')
     if isinstance(loader, Mapping):
         for key in _ORDER:

@@ -7,6 +7,7 @@ another disk.
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from mmseg_encnet.datasets.wrappers import leaf_datasets
 _MAX_READ = 10_000
 _EDGE = 4096
 _THREADS = 8
+_CHUNK = 64
 _LISTED = 2
 
 
@@ -55,13 +57,10 @@ def samples_of(dataset: Any) -> Samples:
     ]
     stride = max(-(-len(found) // _MAX_READ), 1)
     names = [_name(info, folders) for folders, info in found]
+    files = [(_files(info), index % stride == 0) for index, (_, info) in enumerate(found)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        contents = list(
-            pool.map(
-                lambda pair: _content(_files(pair[1][1]), read=pair[0] % stride == 0),
-                enumerate(found),
-            )
-        )
+        chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
+        contents = [part for chunk in pool.map(_contents, chunks) for part in chunk]
     return Samples(
         torch.tensor([_digest(name.encode()) for name in names], dtype=torch.int64),
         torch.tensor([size for size, _ in contents], dtype=torch.int64),
@@ -81,7 +80,9 @@ def difference(before: Samples, now: Samples) -> str | None:
     # Only their digests are known.
     parts = [f'{lost.total()} lost'] if lost else []
     parts += [
-        _listing('gained', *_named([i for i, n in enumerate(now.names.tolist()) if n in gained], now))
+        _listing(
+            'gained', *_named([i for i, n in enumerate(now.names.tolist()) if n in gained], now)
+        )
     ] * bool(gained)
     return ' and '.join(part for part in parts if part)
 
@@ -134,18 +135,21 @@ def _relative(path: str, folders: Sequence[str]) -> str:
     return path if not path.startswith('/') else Path(path).name
 
 
-def _content(files: Sequence[str], read: bool) -> tuple[int, int]:
+def _contents(samples: Sequence[tuple[list[str], bool]]) -> list[tuple[int, int]]:
     """Return the digests of the sizes and, if they are to be read, of the edges of files."""
+    return [_content(files, read) for files, read in samples]
+
+
+def _content(files: Sequence[str], read: bool) -> tuple[int, int]:
     sizes, edges = [], hashlib.blake2b(digest_size=8)
-    for name in files:
-        path = Path(name)
+    for path in files:
         try:
-            size = path.stat().st_size
-            sizes.append(size)
-            if read and path.is_file():
-                with path.open('rb') as file:
+            status = Path(path).stat()
+            sizes.append(status.st_size)
+            if read and stat.S_ISREG(status.st_mode):
+                with Path(path).open('rb') as file:
                     edges.update(file.read(_EDGE))
-                    file.seek(max(size - _EDGE, 0))
+                    file.seek(max(status.st_size - _EDGE, 0))
                     edges.update(file.read(_EDGE))
         except OSError:
             # On other storage, or missing, which is reported when the sample is loaded.

@@ -23,7 +23,17 @@ _HYPERPARAMETERS = {
     **dict.fromkeys(('betas', 'dampening', 'nesterov', 'eps', 'alpha', 'amsgrad'), 'optimizer'),
 }
 # What changes in a scheduler during training, and what its optimiser determines.
-_VARIABLE = frozenset(('base_values', 'last_step', 'verbose', 'min_values', 'num_bad_epochs'))
+_VARIABLE = frozenset(
+    (
+        'base_values',
+        'best',
+        'cooldown_counter',
+        'last_step',
+        'min_values',
+        'num_bad_epochs',
+        'verbose',
+    )
+)
 
 
 def check_position(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
@@ -127,9 +137,9 @@ def usable_state(runner: Runner, checkpoint: Mapping[str, Any]) -> bool:
         if type(index) is not int or not 0 <= index < len(parameters):
             return False
         for value in entries.values() if isinstance(entries, Mapping) else ():
-            if isinstance(value, Tensor) and value.ndim:
-                if value.shape != parameters[index].shape:
-                    return False
+            shape = value.shape if isinstance(value, Tensor) else ()
+            if shape not in ((), parameters[index].shape):
+                return False
     return True
 
 

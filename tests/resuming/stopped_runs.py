@@ -26,9 +26,7 @@ OPTIONS = {
     'log_level': 'WARNING',
 }
 EPOCHS = {
-    'train_cfg': dict(
-        _delete_=True, type='EpochBasedTrainLoop', max_epochs=LENGTH, val_interval=9
-    ),
+    'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=LENGTH, val_interval=9),
     'train_dataloader.sampler.type': 'DefaultSampler',
     'default_hooks.checkpoint.by_epoch': True,
     'param_scheduler.0.by_epoch': True,

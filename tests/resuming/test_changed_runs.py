@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -27,11 +28,25 @@ def wrapped(kind: str, **arguments: Any) -> Callable[[Config], Any]:
 
 
 def inserted(cfg: Config) -> None:
-    cfg.train_dataloader.dataset.pipeline.insert(3, dict(type='RandomCutOut', prob=0, n_holes=1, cutout_shape=(4, 4)))
+    cfg.train_dataloader.dataset.pipeline.insert(
+        3, dict(type='RandomCutOut', prob=0, n_holes=1, cutout_shape=(4, 4))
+    )
 
 
 def averaging(cfg: Config) -> None:
     cfg.custom_hooks = [dict(type='EMAHook')]
+
+
+def twice(cfg: Config) -> None:
+    part = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[part, copy.deepcopy(part)])
+
+
+PLATEAU = {**EPOCHS, 'train_cfg': {**EPOCHS['train_cfg'], 'val_interval': 1}}
+
+
+def plateau(cfg: Config) -> None:
+    cfg.param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='mIoU', rule='greater')]
 
 
 # Options or a change of the config, what the message says, and what accepts the change.
@@ -41,8 +56,16 @@ CHANGES: dict[str, tuple[dict[str, Any] | Callable, str, str]] = {
         'optim_wrapper.optimizer.lr changed from 0.01 to 0.001',
         'lr',
     ),
-    'scaling': ({'auto_scale_lr.enable': False}, 'base_batch_size changed from 16 to nothing', 'lr'),
-    'momentum': ({f'{SGD}.momentum': 0.5}, 'optimizer.momentum changed from 0.9 to 0.5', 'momentum'),
+    'scaling': (
+        {'auto_scale_lr.enable': False},
+        'base_batch_size changed from 16 to nothing',
+        'lr',
+    ),
+    'momentum': (
+        {f'{SGD}.momentum': 0.5},
+        'optimizer.momentum changed from 0.9 to 0.5',
+        'momentum',
+    ),
     'weight decay': (
         {f'{SGD}.weight_decay': 0.0},
         'weight_decay changed from 0.0001 to 0.0',
@@ -136,8 +159,53 @@ CHANGES: dict[str, tuple[dict[str, Any] | Callable, str, str]] = {
         'train_cfg.type changed from IterBasedTrainLoop to EpochBasedTrainLoop',
         'loop sampler schedule',
     ),
-    'length': ({'train_cfg.max_iters': 4}, 'train_cfg.max_iters changed from 3 to 4', '--extend-to'),
+    'length': (
+        {'train_cfg.max_iters': 4},
+        'train_cfg.max_iters changed from 3 to 4',
+        '--extend-to',
+    ),
 }
+
+
+# A first config, the change of it, what the message says, and what accepts the change.
+FROM_ANOTHER_RUN: dict[str, tuple[Callable, Callable, str, str]] = {
+    'no averaging': (
+        averaging,
+        lambda cfg: None,
+        'it holds the weights of an EMAHook, which the config lacks',
+        'ema',
+    ),
+    'averaging as before': (averaging, averaging, '', ''),
+    'rate that depends on a metric': (
+        plateau,
+        lambda cfg: (plateau(cfg), cfg.optim_wrapper.optimizer.update(lr=0.001)),
+        'optimizer.lr changed from 0.01 to 0.001',
+        'lr',
+    ),
+    'two folders': (
+        lambda cfg: None,
+        twice,
+        '(8, now 16) changed: 16 gained (0.jpg with 0.png, 1.jpg with 1.png, ...)',
+        'data',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FROM_ANOTHER_RUN)
+def test_a_change_from_another_config(name, runs, tmp_path):
+    before, after, message, kinds = FROM_ANOTHER_RUN[name]
+    options = PLATEAU if before is plateau else {}
+    work_dir = tmp_path / 'work'
+    runs.train(work_dir, options, resume=False, change=before)
+    stem = 'epoch' if options else 'iter'
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / f'{stem}_2.pth'))
+    if message:
+        with pytest.raises(UserError) as refused:
+            runs.train(work_dir, options, change=after)
+        sentence = ' '.join(str(refused.value).split())
+        assert message in sentence
+        assert sentence.endswith(f'accept it with --override {kinds}.')
+    runs.train(work_dir, options, override=kinds, change=after)
 
 
 def applied(change: dict[str, Any] | Callable) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmseg_encnet.checkpoints.fit import nonfinite_entries
 from mmseg_encnet.errors import UserError
 
+
 @HOOKS.register_module()
 class LossCheckHook(Hook):
     """Stops training at the first non-finite loss and lists the files of the batch.

@@ -5,6 +5,7 @@ Run it in an empty folder, with ``tests/`` on the path; see README.md.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -95,10 +96,8 @@ def train(work_dir: str, options: dict, iteration: int | None) -> list[float]:
     runner = EncNetRunner.from_cfg(load_config(CONFIG, {**TINY, **options}, work_dir, launcher))
     if iteration is not None:
         runner.register_hook(Interrupt(iteration))
-    try:
+    with contextlib.suppress(_InterruptedError):
         runner.train()
-    except _InterruptedError:
-        pass
     return runner.message_hub.log_scalars['train/loss'].data[0].tolist()
 
 

@@ -3,29 +3,30 @@ crop_size = (
     128,
     256,
 )
-custom_imports = dict(imports=[
-    'mmseg_encnet',
-])
+custom_imports = dict(
+    imports=[
+        'mmseg_encnet',
+    ]
+)
 dataset_type = 'ContextScenesDataset'
 default_hooks = dict(
     checkpoint=dict(
-        by_epoch=True,
-        interval=1,
-        max_keep_ckpts=1,
-        save_best=None,
-        type='ResumableCheckpointHook'),
+        by_epoch=True, interval=1, max_keep_ckpts=1, save_best=None, type='ResumableCheckpointHook'
+    ),
     label_check=dict(type='LabelCheckHook'),
     logger=dict(interval=1, log_metric_by_epoch=False, type='LoggerHook'),
     loss_check=dict(type='LossCheckHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     timer=dict(type='IterTimerHook'),
-    visualization=dict(type='LoadedImageVisualizationHook'))
+    visualization=dict(type='LoadedImageVisualizationHook'),
+)
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True,
     dist_cfg=dict(backend='nccl'),
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+)
 launcher = 'pytorch'
 load_from = None
 log_level = 'WARNING'
@@ -40,7 +41,8 @@ model = dict(
         loss_decode=dict(loss_weight=0.2, type='SyncCrossEntropyLoss'),
         norm_cfg=dict(type='SyncBN'),
         num_classes=16,
-        type='AuxFCNHead'),
+        type='AuxFCNHead',
+    ),
     backbone=dict(
         base_channels=2,
         depth=18,
@@ -60,7 +62,8 @@ model = dict(
             1,
             2,
         ),
-        type='ResNetV1s'),
+        type='ResNetV1s',
+    ),
     data_preprocessor=dict(
         bgr_to_rgb=True,
         mean=[
@@ -79,7 +82,8 @@ model = dict(
             57.12,
             57.375,
         ],
-        type='SegDataPreProcessor'),
+        type='SegDataPreProcessor',
+    ),
     decode_head=dict(
         add_lateral=False,
         align_corners=True,
@@ -99,15 +103,17 @@ model = dict(
         num_classes=16,
         num_codes=2,
         type='EncodingHead',
-        use_se_loss=True),
+        use_se_loss=True,
+    ),
     test_cfg=dict(mode='whole'),
     train_cfg=dict(),
-    type='ContextEncoderDecoder')
+    type='ContextEncoderDecoder',
+)
 norm_cfg = dict(type='SyncBN')
 num_classes = 16
 optim_wrapper = dict(
-    optimizer=dict(lr=0.01, momentum=0.9, type='SGD', weight_decay=0.0001),
-    type='OptimWrapper')
+    optimizer=dict(lr=0.01, momentum=0.9, type='SGD', weight_decay=0.0001), type='OptimWrapper'
+)
 param_scheduler = [
     dict(begin=0, by_epoch=False, end=2, start_factor=0.1, type='LinearLR'),
     dict(by_epoch=False, eta_min=0.0, power=0.9, type='PolyLR'),
@@ -121,31 +127,44 @@ test_dataloader = dict(
         num_scenes=2,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(keep_ratio=True, scale=(
-                256,
-                128,
-            ), type='Resize'),
+            dict(
+                keep_ratio=True,
+                scale=(
+                    256,
+                    128,
+                ),
+                type='Resize',
+            ),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
         split='val',
         test_mode=True,
-        type='ContextScenesDataset'),
+        type='ContextScenesDataset',
+    ),
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(shuffle=False, type='DefaultSampler'))
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
 test_evaluator = [
-    dict(iou_metrics=[
-        'mIoU',
-    ], type='IoUMetric'),
+    dict(
+        iou_metrics=[
+            'mIoU',
+        ],
+        type='IoUMetric',
+    ),
     dict(type='TwinPixelAccuracy'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(keep_ratio=True, scale=(
-        256,
-        128,
-    ), type='Resize'),
+    dict(
+        keep_ratio=True,
+        scale=(
+            256,
+            128,
+        ),
+        type='Resize',
+    ),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -162,10 +181,12 @@ train_dataloader = dict(
             dict(type='PackSegInputs'),
         ],
         split='train',
-        type='ContextScenesDataset'),
+        type='ContextScenesDataset',
+    ),
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(shuffle=False, type='DefaultSampler'))
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -178,10 +199,14 @@ tta_pipeline = [
     dict(
         transforms=[
             [
-                dict(keep_ratio=True, scale=(
-                    256,
-                    128,
-                ), type='Resize'),
+                dict(
+                    keep_ratio=True,
+                    scale=(
+                        256,
+                        128,
+                    ),
+                    type='Resize',
+                ),
             ],
             [
                 dict(direction='horizontal', prob=0.0, type='RandomFlip'),
@@ -194,7 +219,8 @@ tta_pipeline = [
                 dict(type='PackSegInputs'),
             ],
         ],
-        type='TestTimeAug'),
+        type='TestTimeAug',
+    ),
 ]
 val_cfg = dict(type='ValLoop')
 val_dataloader = dict(
@@ -203,23 +229,32 @@ val_dataloader = dict(
         num_scenes=2,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(keep_ratio=True, scale=(
-                256,
-                128,
-            ), type='Resize'),
+            dict(
+                keep_ratio=True,
+                scale=(
+                    256,
+                    128,
+                ),
+                type='Resize',
+            ),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
         split='val',
         test_mode=True,
-        type='ContextScenesDataset'),
+        type='ContextScenesDataset',
+    ),
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(shuffle=False, type='DefaultSampler'))
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
 val_evaluator = [
-    dict(iou_metrics=[
-        'mIoU',
-    ], type='IoUMetric'),
+    dict(
+        iou_metrics=[
+            'mIoU',
+        ],
+        type='IoUMetric',
+    ),
     dict(type='TwinPixelAccuracy'),
 ]
 vis_backends = [
@@ -230,5 +265,6 @@ visualizer = dict(
     type='SegLocalVisualizer',
     vis_backends=[
         dict(type='LocalVisBackend'),
-    ])
+    ],
+)
 work_dir = 'by_epoch_in_two_processes'
