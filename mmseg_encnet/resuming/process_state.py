@@ -50,7 +50,7 @@ def state_of_process(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in names
     }
     random = states[rank]['random'] if rank < len(states) else None
-    return dict(states[0], random=random, gradients=gradients)
+    return dict(random=random, gradients=gradients, threads=states[0].get('threads'))
 
 
 def warn_of_other_threads(runner: Runner, state: dict[str, Any]) -> None:
