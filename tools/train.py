@@ -7,6 +7,7 @@ from mmseg_encnet.configuration.command_line import add_config_arguments, add_ru
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.switches import use_mixed_precision
 from mmseg_encnet.resuming.find import resume_training
+from mmseg_encnet.resuming.options import add_resume_arguments, change_run
 from mmseg_encnet.running.explain import exit_with_one_sentence
 from mmseg_encnet.running.processes import run_training
 
@@ -14,9 +15,7 @@ from mmseg_encnet.running.processes import run_training
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument(
-        '--resume', action='store_true', help='continue from the last checkpoint in the work dir'
-    )
+    add_resume_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
         '--out',
@@ -32,12 +31,14 @@ def parse_args() -> argparse.Namespace:
 @exit_with_one_sentence
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    options = {**args.cfg_options, **args.override.entries}
+    cfg = load_config(args.config, options, args.work_dir, args.launcher)
     if args.resume:
         resume_training(cfg)
+    accepted_changes = change_run(cfg, args.override, args.extend_to, args.resume)
     if args.amp:
         use_mixed_precision(cfg)
-    run_training(cfg, args.out)
+    run_training(cfg, args.out, accepted_changes)
 
 
 if __name__ == '__main__':

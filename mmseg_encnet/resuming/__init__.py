@@ -8,7 +8,11 @@ Its parts, in the order in which they act:
    :mod:`.process_state` of every process, which includes its :mod:`.random_states`, and with the
    average of their :mod:`.running_statistics`.
 3. :mod:`.find` chooses the checkpoint that ``--resume`` continues from.
-4. The hook then restores the state of each process, continues the order of the samples and repeats
+4. :mod:`.run_record` describes what a run was, with its :mod:`.samples`; :mod:`.changes` and
+   :mod:`.training_state` find what differs from the checkpoint, by the names in :mod:`.kinds`.
+   :mod:`.adapting` refuses it or, where it can be done exactly or :mod:`.options` accept it,
+   continues with it.
+5. The hook then restores the state of each process, continues the order of the samples and repeats
    a validation that the interruption cut off.
 
 :mod:`.repeated_views` uses the same seeding for a fixed number of random views of each image.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -30,7 +32,8 @@ def restore_process(runner: Runner, state: dict[str, Any]) -> None:
         UserError: The random states are not those of this version of Python, numpy and PyTorch.
     """
     try:
-        restore_states(state['random'])
+        if state['random'] is not None:
+            restore_states(state['random'])
     except (
         AttributeError,
         LookupError,
@@ -47,6 +50,25 @@ def restore_process(runner: Runner, state: dict[str, Any]) -> None:
         gradient = state['gradients'].get(name)
         if gradient is not None:
             parameter.grad = gradient.to(parameter.device)
+
+
+def state_of_process(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state of this process from those of all processes of a run.
+
+    In another number of processes, each gets the average of the accumulated gradients, and random
+    states as far as there are any.
+    """
+    rank, processes = get_rank(), get_world_size()
+    if len(states) == processes:
+        return states[rank]
+    names = {name for state in states for name in state['gradients']}
+    gradients = {
+        name: sum(state['gradients'][name] for state in states if name in state['gradients'])
+        / len(states)
+        for name in names
+    }
+    random = states[rank]['random'] if rank < len(states) else None
+    return dict(random=random, gradients=gradients, threads=states[0].get('threads'))
 
 
 def warn_of_other_threads(runner: Runner, state: dict[str, Any]) -> None:

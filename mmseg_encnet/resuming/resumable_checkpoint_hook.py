@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_gather_object, get_rank, is_main_process
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
@@ -18,12 +18,15 @@ from torch import nn
 
 from mmseg_encnet.checkpoints.whole_files import WHOLE_FILES, remove_leftovers, write_whole
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.resuming.adapting import continue_run
 from mmseg_encnet.resuming.process_state import (
     capture_process,
     restore_process,
+    state_of_process,
     warn_of_other_threads,
 )
 from mmseg_encnet.resuming.random_states import capture_states, restore_states
+from mmseg_encnet.resuming.run_record import RUN_RECORD, RunRecord, describe_run, to_plain
 from mmseg_encnet.resuming.running_statistics import average_running_statistics
 from mmseg_encnet.resuming.seeded_samplers import continue_order
 
@@ -40,6 +43,8 @@ class ResumableCheckpointHook(CheckpointHook):
       moment leaves the last checkpoint readable, and the next run removes the temporary file.
     - A checkpoint also holds the random states of every process and, during gradient accumulation,
       the gradients, so a resumed run continues bit for bit on the CPU.
+    - It records what the run was: samples, batch, config, seed and versions. A run that differs
+      does not resume, unless the user accepts the change.
     - With norms that are not synchronised across processes, validation and checkpoint use the
       average of the processes' running statistics.
     - Random numbers drawn during validation do not affect training, and an interrupted validation
@@ -50,6 +55,7 @@ class ResumableCheckpointHook(CheckpointHook):
 
     _states: list[dict[str, Any]] | None = None
     _resumed: dict[str, Any] | None = None
+    _record: RunRecord | None = None
     _has_states = False
     _before_validation: dict[str, Any] | None = None
     _saved_step: int | None = None
@@ -77,6 +83,8 @@ class ResumableCheckpointHook(CheckpointHook):
             # Without a limit: the outdated checkpoint stays in the list until it is removed.
             self.keep_ckpt_ids = deque(self.keep_ckpt_ids)
         continue_order(runner)
+        if self._record is None and is_main_process():
+            self._record = describe_run(runner)
         if self._has_states and _validation_missed(runner):
             self._saved_step = runner.epoch if self.by_epoch else runner.iter
             self._saved_validated = runner.message_hub.runtime_info.get(_VALIDATED)
@@ -110,12 +118,18 @@ class ResumableCheckpointHook(CheckpointHook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         if 'optimizer' in checkpoint:
             checkpoint['process_states'] = self._states
+            if self._record is not None:
+                checkpoint[RUN_RECORD] = to_plain(self._record._replace(seed=runner.seed))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        states = checkpoint.get('process_states') if runner._resume else None
+        if not runner._resume:
+            self._has_states = False
+            return
+        self._record = continue_run(runner, checkpoint)
+        states = checkpoint.get('process_states')
         self._has_states = bool(states)
-        if states and get_rank() < len(states):
-            self._resumed = states[get_rank()]
+        if states:
+            self._resumed = state_of_process(states)
             warn_of_other_threads(runner, self._resumed)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -73,13 +73,17 @@ def _check_number_of_gpus() -> None:
         )
 
 
-def run_training(cfg: Config, weights: Path | None = None) -> None:
+def run_training(
+    cfg: Config, weights: Path | None = None, accepted_changes: Collection[str] = ()
+) -> None:
     """Train a config.
 
     Args:
         cfg: The config.
         weights: File for the weights of the best checkpoint, or of the last one if none is kept as
             the best; see :func:`~mmseg_encnet.checkpoints.publishing.publish_checkpoint`.
+        accepted_changes: Kinds of changes with which a run resumes, see
+            :mod:`mmseg_encnet.resuming.kinds`.
 
     Raises:
         UserError: The work dir cannot be written to, weights were asked for and the config saves
@@ -88,6 +92,7 @@ def run_training(cfg: Config, weights: Path | None = None) -> None:
     check_folder(cfg.work_dir, 'work dir')
     with _process_group(cfg):
         runner = EncNetRunner.from_cfg(cfg)
+        runner.accepted_changes = accepted_changes
         runner.train()
         if weights is not None and is_main_process():
             publish_checkpoint(_final_checkpoint(runner), weights)

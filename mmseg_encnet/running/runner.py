@@ -7,7 +7,7 @@ import functools
 import logging
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.disk import is_shared_memory
 from mmseg_encnet.errors import UserError, first_line, printable, type_and_first_line
 from mmseg_encnet.models.head_inputs import check_head_inputs
+from mmseg_encnet.resuming.adapting import divide_batch
 from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.resuming.seeded_samplers import detach_from_process
 from mmseg_encnet.running.explain import explain
@@ -120,7 +121,13 @@ class EncNetRunner(Runner):
       :mod:`mmseg_encnet.running.hooks`. A full disk ends it in one sentence.
     - The resolved config is written as ``config.py``: under its own name it would be a second
       file of that name in an editable install, and ``mim`` refuses to choose between the two.
+
+    Attributes:
+        accepted_changes: Kinds of changes with which a run resumes, see
+            :mod:`mmseg_encnet.resuming.kinds`.
     """
+
+    accepted_changes: Collection[str] = ()
 
     from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
     setup_env = _built_from('env_cfg')(Runner.setup_env)
@@ -220,6 +227,8 @@ class EncNetRunner(Runner):
                 self.work_dir, lambda sentence: self.logger.warning(printable(sentence))
             )
             self._resume = self._load_from is not None
+        if self._resume:
+            divide_batch(self)
         try:
             return super().train()
         except RuntimeError as error:

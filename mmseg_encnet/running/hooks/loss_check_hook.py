@@ -12,11 +12,6 @@ from mmengine.registry import HOOKS
 from mmseg_encnet.checkpoints.fit import nonfinite_entries
 from mmseg_encnet.errors import UserError
 
-_REMEDY = (
-    'lower the learning rate or clip the gradients, and continue from the last checkpoint with '
-    '--resume'
-)
-
 
 @HOOKS.register_module()
 class LossCheckHook(Hook):
@@ -54,7 +49,7 @@ class LossCheckHook(Hook):
         raise UserError(
             f'the loss became {loss} at iteration {runner.iter + 1} ({", ".join(parts) or "loss"}) '
             f'with the batch {", ".join(_files(data_batch)) or "(of unknown files)"}; check these '
-            f'images, or {_REMEDY}.'
+            f'images, or {_remedy(runner)}.'
         )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -68,8 +63,18 @@ class LossCheckHook(Hook):
         if nonfinite:
             raise UserError(
                 f'{nonfinite[0]} contains NaN or infinite values at iteration {runner.iter + 1}, '
-                f'so no checkpoint is written; {_REMEDY}.'
+                f'so no checkpoint is written; {_remedy(runner)}.'
             )
+
+
+def _remedy(runner) -> str:
+    optimizer = (runner.cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    rate = optimizer.get('lr')
+    lower = f'{rate / 10:g}' if isinstance(rate, (int, float)) else 'VALUE'
+    return (
+        f'continue from the last checkpoint with a lower learning rate (--resume --override '
+        f'lr={lower}) or with clipped gradients (--resume --override clip_grad.max_norm=1)'
+    )
 
 
 def _files(data_batch: Any) -> list[str]:
