@@ -18,7 +18,8 @@ from mmengine.dataset import BaseDataset, Compose
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
-from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES, check_loader
+from mmseg_encnet.datasets.current_file import reading
+from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES, check_folder, check_loader, check_regular
 from mmseg_encnet.datasets.orientation import (
     check_orientation,
     loaded_size,
@@ -77,6 +78,12 @@ class CheckedPipeline(Compose):
             UserError: The sample cannot be used; the message names the file and the reason.
         """
         files = {key: data[key] for key in ('img_path', 'seg_map_path') if key in data}
+        for path in files.values():
+            check_regular(path)
+        with reading(str(files.get('img_path', ''))):
+            return self._apply(data, files)
+
+    def _apply(self, data: dict[str, Any], files: dict[str, str]) -> dict[str, Any] | None:
         loaded = False
         for transform in self.transforms:
             try:
@@ -224,7 +231,9 @@ def _converter(cfg: dict[str, Any]) -> str | None:
 
 
 def _check_suffixes(dataset: BaseDataset) -> None:
-    """Check that a data set without a list of images leaves out no image of another suffix.
+    """Check that a data set without a list of images leaves out no image.
+
+    It would leave out images of another suffix, and what is no regular file.
 
     Raises:
         UserError: It does.
@@ -236,6 +245,7 @@ def _check_suffixes(dataset: BaseDataset) -> None:
     if not images or not ending or listed or not Path(images).is_dir():
         return
     suffix = Path(f'name{ending}').suffix
+    check_folder(images, (*IMAGE_SUFFIXES, suffix.lower()))
     others: dict[str, int] = {}
     for path in Path(images).rglob('*'):
         if path.suffix == suffix or path.suffix.lower() not in IMAGE_SUFFIXES:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from mmengine.config import Config
@@ -18,7 +20,11 @@ from torch import distributed
 from mmseg_encnet.checkpoints.publishing import publish_checkpoint
 from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.folder_lock import FolderLock
+from mmseg_encnet.running.explain import report
+from mmseg_encnet.running.parent import end_with_parent
 from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.running.stopping import Agreement, stopping_on_signals
 
 # Messages of gloo and NCCL, while running or connecting.
 _LOST_PROCESS = re.compile(
@@ -30,6 +36,13 @@ _LOST_PROCESS = re.compile(
 _NCCL = re.compile(
     r'\bNCCL (error|unhandled|invalid)|Failed to initialize NCCL|Duplicate GPU', re.I
 )
+# Variables with the rank of a process, by launcher.
+_RANKS = {
+    'none': (),
+    'pytorch': ('RANK',),
+    'slurm': ('SLURM_PROCID',),
+    'mpi': ('OMPI_COMM_WORLD_RANK',),
+}
 _SECONDS_UNTIL_LAUNCHER_ENDS_US = 3.0
 
 
@@ -75,15 +88,20 @@ def _check_number_of_gpus() -> None:
 def run_training(cfg: Config, weights: Path | None = None) -> None:
     """Train a config.
 
+    The work dir is locked meanwhile, and signals stop the training with a checkpoint, see
+    :mod:`mmseg_encnet.running.stopping`.
+
     Args:
         cfg: The config.
         weights: File for the weights of the best checkpoint, or of the last one if none is kept as
             the best; see :func:`~mmseg_encnet.checkpoints.publishing.publish_checkpoint`.
 
     Raises:
-        UserError: Weights were asked for, and the config saves no checkpoint.
+        UserError: Weights were asked for, and the config saves no checkpoint; or another training
+            uses the work dir, or it cannot be written.
+        Stopped: The training has stopped on request.
     """
-    with _process_group(cfg):
+    with stopping_on_signals() as agreement, _locked(cfg, agreement), _process_group(cfg):
         runner = EncNetRunner.from_cfg(cfg)
         runner.train()
         if weights is not None and is_main_process():
@@ -105,8 +123,33 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint on a config's test set and return the metrics."""
     cfg.load_from = checkpoint_name(checkpoint, cfg.filename)
     cfg.resume = False
-    with _process_group(cfg):
+    with stopping_on_signals(), _process_group(cfg):
         return EncNetRunner.from_cfg(cfg).test()
+
+
+@contextmanager
+def _locked(cfg: Config, agreement: Agreement) -> Iterator[None]:
+    """Lock the work dir of a training, in the main process."""
+    # Set by the launchers; the process group comes later.
+    rank = next((os.environ[name] for name in _RANKS[cfg.launcher] if name in os.environ), '0')
+    if rank != '0':
+        yield
+        return
+    with FolderLock(
+        Path(cfg.work_dir),
+        f'work dir {cfg.work_dir}',
+        'choose another one with --work-dir',
+        lost=_end,
+    ) as lock:
+        agreement.at_end.append(lock.release)
+        yield
+
+
+def _end(sentence: str) -> NoReturn:
+    """End this process with an error, from any thread."""
+    report(sentence)
+    sys.stderr.flush()
+    os._exit(2)
 
 
 @contextmanager
@@ -116,6 +159,9 @@ def _process_group(cfg: Config) -> Iterator[None]:
     Raises:
         UserError: Another process of the run has ended or does not respond, or NCCL failed.
     """
+    if 'TORCHELASTIC_RUN_ID' in os.environ and cfg.launcher == 'pytorch':
+        # tools/torchrun.py has done it already, for this process alone.
+        end_with_parent(os.getppid())
     try:
         start_process_group(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
         yield

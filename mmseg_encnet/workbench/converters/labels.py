@@ -24,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
+from mmseg_encnet.datasets.loading import check_regular
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -191,6 +192,7 @@ def image_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn exceptions from reading an image file into a UserError."""
+    check_regular(path)
     try:
         yield
     except FileNotFoundError as error:
