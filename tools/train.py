@@ -1,7 +1,21 @@
 """Train a config."""
 
 import argparse
+import os
+import signal
 from pathlib import Path
+
+
+def _end(number: int, _: object) -> None:
+    print(f'stopped by {signal.Signals(number).name} before its first iteration.', flush=True)
+    os._exit(128 + number)
+
+
+# While the package is imported, which takes seconds; run_training then handles them.
+for _name in ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1') if __name__ == '__main__' else ():
+    _number = getattr(signal, _name, None)
+    if _number and signal.getsignal(_number) in (signal.SIG_DFL, signal.default_int_handler):
+        signal.signal(_number, _end)
 
 from mmseg_encnet.configuration.command_line import add_config_arguments, add_run_arguments
 from mmseg_encnet.configuration.loading import load_config
@@ -9,6 +23,7 @@ from mmseg_encnet.configuration.switches import use_mixed_precision
 from mmseg_encnet.resuming.find import resume_training
 from mmseg_encnet.resuming.options import add_resume_arguments, change_run
 from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.running.hooks.stop_hook import limit_hours
 from mmseg_encnet.running.processes import run_training
 
 
@@ -16,6 +31,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
     add_resume_arguments(parser)
+    parser.add_argument(
+        '--max-hours',
+        type=float,
+        metavar='H',
+        help='stop after H hours with a checkpoint and exit status 75; continue with --resume',
+    )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
         '--out',
@@ -36,6 +57,8 @@ def main() -> None:
     if args.resume:
         resume_training(cfg)
     accepted_changes = change_run(cfg, args.override, args.extend_to, args.resume)
+    if args.max_hours is not None:
+        limit_hours(cfg, args.max_hours)
     if args.amp:
         use_mixed_precision(cfg)
     run_training(cfg, args.out, accepted_changes)

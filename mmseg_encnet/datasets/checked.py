@@ -18,11 +18,14 @@ from mmengine import fileio
 from mmengine.dataset import BaseDataset, Compose
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from mmseg_encnet.datasets.current_file import reading
 from mmseg_encnet.datasets.image_sizes import MAX_PIXELS, check_stored_size, open_image, stored_size
 from mmseg_encnet.datasets.loading import (
     IMAGE_SUFFIXES,
     check_decoded,
+    check_folder,
     check_loader,
+    check_regular,
     image_backend,
 )
 from mmseg_encnet.datasets.orientation import (
@@ -89,7 +92,13 @@ class CheckedPipeline(Compose):
             UserError: The sample cannot be used; the message names the file and the reason.
         """
         files = {key: data[key] for key in ('img_path', 'seg_map_path') if key in data}
-        self._check_stored_sizes(files)
+        for path in files.values():
+            check_regular(path)
+        with reading(str(files.get('img_path', ''))):
+            self._check_stored_sizes(files)
+            return self._apply(data, files)
+
+    def _apply(self, data: dict[str, Any], files: dict[str, str]) -> dict[str, Any] | None:
         loaded = False
         for transform in self.transforms:
             try:
@@ -245,7 +254,9 @@ def _converter(cfg: dict[str, Any]) -> str | None:
 
 
 def _check_suffixes(dataset: BaseDataset) -> None:
-    """Check that a data set without a list of images leaves out no image of another suffix.
+    """Check that a data set without a list of images leaves out no image.
+
+    It would leave out images of another suffix, and what is no regular file.
 
     Raises:
         UserError: It does.
@@ -257,6 +268,7 @@ def _check_suffixes(dataset: BaseDataset) -> None:
     if not images or not ending or listed or not Path(images).is_dir():
         return
     suffix = Path(f'name{ending}').suffix
+    check_folder(images, (*IMAGE_SUFFIXES, suffix.lower()))
     others: dict[str, int] = {}
     for path in Path(images).rglob('*'):
         if path.suffix == suffix or path.suffix.lower() not in IMAGE_SUFFIXES:

@@ -6,7 +6,10 @@ both have the same orientation, size and channels.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,56 @@ from mmseg_encnet.datasets.image_sizes import (
     check_pixels,
     check_stored_size,
 )
+from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 
+_SPECIAL = (
+    (stat.S_ISFIFO, 'a named pipe (FIFO)'),
+    (stat.S_ISSOCK, 'a socket'),
+    (stat.S_ISCHR, 'a device'),
+    (stat.S_ISBLK, 'a device'),
+)
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+
+
+def check_regular(path: str | Path) -> None:
+    """Check that a path is not a pipe, socket or device, whose reading might never end.
+
+    Paths that do not exist, and addresses of the toolbox's file backends, are left to the reader.
+
+    Raises:
+        UserError: It is.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except (OSError, ValueError):
+        return
+    kind = next((kind for test, kind in _SPECIAL if test(mode)), None)
+    if kind is not None:
+        raise UserError(f'{path} is {kind}, expected a regular file; remove it or replace it.')
+
+
+def check_folder(folder: str | Path, suffixes: Sequence[str]) -> None:
+    """Check a folder for what :func:`check_regular` refuses, which listing its files leaves out.
+
+    Args:
+        folder: The folder, with all below it.
+        suffixes: Lower-case suffixes of the images in it.
+
+    Raises:
+        UserError: It contains a pipe, socket or device with the name of an image.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            # Without a system call for each file.
+            if entry.is_dir(follow_symlinks=False):
+                check_folder(entry.path, suffixes)
+            elif entry.name.lower().endswith(tuple(suffixes)) and not entry.is_file(
+                follow_symlinks=False
+            ):
+                check_regular(entry.path)
 
 
 def read_image(
@@ -44,6 +92,7 @@ def read_image(
     Raises:
         UserError: The image has more pixels; most are refused before they are decoded.
     """
+    check_regular(path)
     remaining = list(steps)
     check_stored_size(path, max_pixels, backend=image_backend(remaining), remedy=remedy)
     results: dict[str, Any] = dict(img_path=path)

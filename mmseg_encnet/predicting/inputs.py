@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mmseg_encnet.datasets.image_sizes import MAX_PIXELS, ImageSize, check_pixels
-from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES
+from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES, check_regular
 from mmseg_encnet.errors import UserError
 
 # How to accept larger images, for error messages.
@@ -169,6 +169,7 @@ def find_inputs(
 def _expand(entry: str, out_dir: Path, images: Sequence[str]) -> list[tuple[Path, Path]]:
     """Return the files of one entry, each with its path relative to the entry's root."""
     path = Path(entry)
+    check_regular(path)
     if path.is_file():
         return [(path, Path(path.name))]
     if path.is_dir():
@@ -183,15 +184,17 @@ def _expand(entry: str, out_dir: Path, images: Sequence[str]) -> list[tuple[Path
             f'input {entry} does not exist; pass an image, a video, a folder of images or a '
             "pattern in quotes such as 'photos/**/*.jpg'."
         )
+    candidates = [path for path in candidates if path.suffix.lower() in suffixes]
+    for candidate in candidates:
+        if not candidate.is_file():
+            check_regular(candidate)
     results, searched = out_dir.resolve(), root.resolve()
     inside = results != searched and results.is_relative_to(searched)
     files = sorted(
         {
             candidate
             for candidate in candidates
-            if candidate.suffix.lower() in suffixes
-            and candidate.is_file()
-            and not (inside and candidate.resolve().is_relative_to(results))
+            if candidate.is_file() and not (inside and candidate.resolve().is_relative_to(results))
         }
     )
     if not files:

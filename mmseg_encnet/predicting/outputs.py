@@ -19,6 +19,7 @@ from PIL import Image
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.disk import check_folder, explain_os_error
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.folder_lock import FolderLock
 from mmseg_encnet.predicting.inputs import ImageFile, InputImage, Video
 from mmseg_encnet.predicting.segmentor import LoadedImage, Segmentor
 from mmseg_encnet.visualization.class_colours import colour
@@ -54,20 +55,23 @@ class PredictionWriter:
         self.overlays = overlays
         self.sheets = sheets
         self._video: _OverlayVideo | None = None
+        self._lock = FolderLock(out_dir, f'output folder {out_dir}', 'choose another one')
 
     def __enter__(self) -> PredictionWriter:
         """Create the folder.
 
         Raises:
-            UserError: The folder is not writable.
+            UserError: The folder is not writable, or another writer uses it.
         """
         records = self.out_dir / 'predictions.jsonl'
         self._aside = records.with_name(f'{records.name}.part')
         check_folder(self.out_dir)
+        # Two writers would lose each other's records.
+        self._lock.take()
         try:
-            self.out_dir.mkdir(parents=True, exist_ok=True)
             self._records = self._aside.open('w', encoding='utf-8')
         except OSError as error:
+            self._lock.release()
             raise UserError(f'output folder {explain_os_error(error)}') from error
         return self
 
@@ -82,6 +86,7 @@ class PredictionWriter:
             self._aside.replace(self.out_dir / 'predictions.jsonl')
         else:
             self._aside.unlink()
+        self._lock.release()
 
     @contextmanager
     def video(self, entry: ImageFile | Video) -> Iterator[None]:

@@ -27,11 +27,16 @@ from mmseg_encnet.resuming.process_state import (
 )
 from mmseg_encnet.resuming.random_states import capture_states, restore_states
 from mmseg_encnet.resuming.run_record import RUN_RECORD, RunRecord, describe_run, to_plain
-from mmseg_encnet.resuming.running_statistics import average_running_statistics
+from mmseg_encnet.resuming.running_statistics import (
+    average_running_statistics,
+    own_statistics,
+    restore_statistics,
+)
 from mmseg_encnet.resuming.seeded_samplers import continue_order
 
 # The toolbox logs what starts with 'val' as a metric.
 _VALIDATED = 'last_validation'
+_INTERIM = 'checkpoint_of_a_stop'
 
 
 @HOOKS.register_module()
@@ -60,6 +65,8 @@ class ResumableCheckpointHook(CheckpointHook):
     _before_validation: dict[str, Any] | None = None
     _saved_step: int | None = None
     _saved_validated: int | None = None
+    _before_stop: dict[str, Any] | None = None
+    _validated_first = False
 
     def _init_rule(self, rules, key_indicators) -> None:
         try:
@@ -70,6 +77,41 @@ class ResumableCheckpointHook(CheckpointHook):
                 f'got save_best={keys!r}, but it is unknown whether a larger {keys} is better; set '
                 "default_hooks.checkpoint.rule='greater' or rule='less'."
             ) from error
+
+    def save_to_stop(self, runner, step: int, meta: dict[str, int]) -> str:
+        """Write a checkpoint at which the training ends and from which it resumes exactly.
+
+        It is written in all processes at once, after any iteration, even within a validation.
+        Unlike other checkpoints it does not count for ``max_keep_ckpts``: the run that resumes from
+        it removes it after its own next checkpoint.
+
+        Args:
+            runner: The runner.
+            step: Number of completed iterations, or epochs if ``by_epoch``.
+            meta: Numbers of completed iterations and epochs.
+
+        Returns:
+            The file.
+        """
+        if self._saved_step == step:
+            return self.last_ckpt
+        if self._before_validation is not None:
+            restore_states(self._before_validation)
+        # The statistics of this process, which an uninterrupted run would not average here.
+        models = _models(runner)
+        self._before_stop = dict(
+            self._resumed or capture_process(runner), statistics=own_statistics(models)
+        )
+        former = runner.message_hub.runtime_info.get(_INTERIM)
+        filename = self.filename_tmpl.format(step)
+        runner.message_hub.update_info(_INTERIM, filename)
+        limit, self.max_keep_ckpts = self.max_keep_ckpts, -1
+        try:
+            self._save_checkpoint_with_step(runner, step, meta)
+        finally:
+            self.max_keep_ckpts = limit
+        self._remove_interim(former, kept=filename)
+        return self.last_ckpt
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
@@ -86,14 +128,20 @@ class ResumableCheckpointHook(CheckpointHook):
         if self._record is None and is_main_process():
             self._record = describe_run(runner)
         if self._has_states and _validation_missed(runner):
-            self._saved_step = runner.epoch if self.by_epoch else runner.iter
+            step = runner.epoch if self.by_epoch else runner.iter
+            interim = runner.message_hub.runtime_info.get(_INTERIM)
+            # An uninterrupted run has no checkpoint there to write again after the validation.
+            self._saved_step = None if interim == self.filename_tmpl.format(step) else step
             self._saved_validated = runner.message_hub.runtime_info.get(_VALIDATED)
+            self._validated_first = True
             runner.val_loop.run()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         # Not earlier, because starting the data loader draws random numbers.
         if self._resumed is not None:
             restore_process(runner, self._resumed)
+            if not self._validated_first:
+                restore_statistics(_models(runner), self._resumed.get('statistics'))
             self._resumed = None
 
     def before_val(self, runner) -> None:
@@ -106,6 +154,7 @@ class ResumableCheckpointHook(CheckpointHook):
     def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         if self._before_validation is not None:
             restore_states(self._before_validation)
+            self._before_validation = None
         runner.message_hub.update_info(_VALIDATED, runner.iter)
         super().after_val_epoch(runner, metrics)
         # The checkpoint of this iteration or epoch was written before the validation.
@@ -129,13 +178,15 @@ class ResumableCheckpointHook(CheckpointHook):
         states = checkpoint.get('process_states')
         self._has_states = bool(states)
         if states:
-            self._resumed = state_of_process(states)
+            # Without the statistics of each process if their number has changed.
+            self._resumed = dict(state_of_process(states))
             warn_of_other_threads(runner, self._resumed)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         average_running_statistics(_models(runner))
         # After a repeated validation, what was loaded is not restored yet.
-        self._states = all_gather_object(self._resumed or capture_process(runner))
+        own = self._before_stop or self._resumed or capture_process(runner)
+        self._states = all_gather_object(own)
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             self.keep_ckpt_ids.append(step)
             # Includes the one removed below: if killed before that, the resumed run removes it.
@@ -159,12 +210,20 @@ class ResumableCheckpointHook(CheckpointHook):
         self._saved_validated = runner.message_hub.runtime_info.get(_VALIDATED)
         if is_main_process():
             write_whole(Path(runner.work_dir) / 'last_checkpoint', os.fsencode(self.last_ckpt))
+        if self._before_stop is None and runner.message_hub.runtime_info.get(_INTERIM):
+            self._remove_interim(runner.message_hub.runtime_info[_INTERIM], kept=filename)
+            runner.message_hub.update_info(_INTERIM, None)
 
         while 0 < self.max_keep_ckpts < len(self.keep_ckpt_ids):
             outdated = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
             if is_main_process():
                 _remove(self.file_backend, self.file_backend.join_path(self.out_dir, outdated))
+
+    def _remove_interim(self, interim: str | None, kept: str) -> None:
+        """Remove the checkpoint at which this run was stopped before, unless it is ``kept``."""
+        if interim not in (None, kept) and is_main_process():
+            _remove(self.file_backend, self.file_backend.join_path(self.out_dir, interim))
 
     def _save_best_checkpoint(self, runner, metrics: dict[str, float]) -> None:
         with self._removing_afterwards():

@@ -22,14 +22,7 @@ def average_running_statistics(models: Iterable[nn.Module]) -> None:
     """
     if get_world_size() == 1:
         return
-    statistics = [
-        statistic
-        for model in models
-        for module in model.modules()
-        if isinstance(module, _NormBase) and not isinstance(module, nn.SyncBatchNorm)
-        for statistic in (module.running_mean, module.running_var)
-        if isinstance(statistic, Tensor)
-    ]
+    statistics = _unsynchronised(models)
     if not statistics:
         return
     # One collective call.
@@ -37,3 +30,27 @@ def average_running_statistics(models: Iterable[nn.Module]) -> None:
     all_reduce(values, op='mean')
     for statistic, value in zip(statistics, values.split([s.numel() for s in statistics])):
         statistic.copy_(value.view_as(statistic))
+
+
+def own_statistics(models: Iterable[nn.Module]) -> list[Tensor]:
+    """Return copies of what :func:`average_running_statistics` would change in this process."""
+    if get_world_size() == 1:
+        return []
+    return [statistic.detach().cpu().clone() for statistic in _unsynchronised(models)]
+
+
+def restore_statistics(models: Iterable[nn.Module], own: list[Tensor] | None) -> None:
+    """Restore what :func:`own_statistics` returned, if anything."""
+    for statistic, value in zip(_unsynchronised(models), own or ()):
+        statistic.copy_(value)
+
+
+def _unsynchronised(models: Iterable[nn.Module]) -> list[Tensor]:
+    return [
+        statistic
+        for model in models
+        for module in model.modules()
+        if isinstance(module, _NormBase) and not isinstance(module, nn.SyncBatchNorm)
+        for statistic in (module.running_mean, module.running_var)
+        if isinstance(statistic, Tensor)
+    ]

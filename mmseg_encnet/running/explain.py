@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import atexit
 import codecs
+import contextlib
 import functools
 import hashlib
 import io
+import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from mmseg_encnet import toolbox_changes
 from mmseg_encnet.disk import explain_os_error, shared_memory_sentence
@@ -23,6 +27,8 @@ from mmseg_encnet.errors import UserError, printable
 
 # Folder in which tools/torchrun.py collects the sentences of its processes.
 ERRORS = 'MMSEG_ENCNET_ERRORS'
+# Its file that says how a run has stopped, as JSON: the line and the exit status.
+STOPPED = 'stopped'
 
 _ESCAPE = 'mmseg_encnet.escape'
 _UNEXPECTED_ARGUMENT = re.compile(
@@ -51,11 +57,16 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
         _print_everything()
         try:
             status = main(*args, **kwargs)
+        except KeyboardInterrupt:
+            print('stopped by SIGINT.', file=sys.stderr)
+            status = 128 + signal.SIGINT
+        except Stopped as stopped:
+            _leave_at_once(report_stop(stopped.line, stopped.status))
         except Exception as error:
             sentence = explain(error)
             if sentence is None:
                 raise
-            _report(sentence)
+            report(sentence)
             status = 2
         _leave(status)
 
@@ -83,20 +94,61 @@ def _escaped(error: UnicodeError) -> tuple[bytes, int]:
     ), error.end
 
 
+class Stopped(Exception):
+    """A run has stopped on request, which is no error.
+
+    Attributes:
+        line: What was done, in one sentence.
+        status: Exit status.
+    """
+
+    def __init__(self, line: str, status: int) -> None:
+        super().__init__(line)
+        self.line = line
+        self.status = status
+
+
+def report_stop(line: str, status: int) -> int:
+    """Print that a run has stopped, and return the exit status of this process.
+
+    A process of ``tools/torchrun.py`` leaves line and status to the launcher and ends with 0: the
+    launcher would end the other processes when the first one fails, or restart them.
+    """
+    folder = os.environ.get(ERRORS)
+    if folder is not None:
+        aside = Path(folder, f'{STOPPED}.{os.getpid()}')
+        try:
+            aside.write_text(json.dumps([line, status]))
+            # The first one counts.
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, Path(folder, STOPPED))
+            aside.unlink()
+            return 0
+        except OSError:
+            pass
+    print(line, file=sys.stderr)
+    return status
+
+
 def _leave(status: int | None) -> None:
     """Exit. A process of torchrun runs its exit functions, but not the interpreter's teardown.
 
     A thread of gloo that is still alive in the teardown can abort a process that has succeeded.
     """
     if 'TORCHELASTIC_RUN_ID' in os.environ:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status or 0)
+        _leave_at_once(status)
     sys.exit(status)
 
 
-def _report(sentence: str) -> None:
+def _leave_at_once(status: int | None) -> NoReturn:
+    """Exit without the interpreter's teardown, in which data loaders wait for their processes."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status or 0)
+
+
+def report(sentence: str) -> None:
     """Print a sentence or, in a process of ``tools/torchrun.py``, leave it to the launcher.
 
     A launcher that restarts the processes may print it much later, so it is printed now, too.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from mmengine.config import Config
@@ -19,7 +21,11 @@ from mmseg_encnet.checkpoints.publishing import publish_checkpoint
 from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
 from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.folder_lock import FolderLock
+from mmseg_encnet.running.explain import report
+from mmseg_encnet.running.parent import end_with_parent
 from mmseg_encnet.running.runner import EncNetRunner
+from mmseg_encnet.running.stopping import Agreement, stopping_on_signals
 
 # Messages of gloo and NCCL, while running or connecting.
 _LOST_PROCESS = re.compile(
@@ -31,6 +37,13 @@ _LOST_PROCESS = re.compile(
 _NCCL = re.compile(
     r'\bNCCL (error|unhandled|invalid)|Failed to initialize NCCL|Duplicate GPU', re.I
 )
+# Variables with the rank of a process, by launcher.
+_RANKS = {
+    'none': (),
+    'pytorch': ('RANK',),
+    'slurm': ('SLURM_PROCID',),
+    'mpi': ('OMPI_COMM_WORLD_RANK',),
+}
 _SECONDS_UNTIL_LAUNCHER_ENDS_US = 3.0
 
 
@@ -78,6 +91,9 @@ def run_training(
 ) -> None:
     """Train a config.
 
+    The work dir is locked meanwhile, and signals stop the training with a checkpoint, see
+    :mod:`mmseg_encnet.running.stopping`.
+
     Args:
         cfg: The config.
         weights: File for the weights of the best checkpoint, or of the last one if none is kept as
@@ -86,11 +102,12 @@ def run_training(
             :mod:`mmseg_encnet.resuming.kinds`.
 
     Raises:
-        UserError: The work dir cannot be written to, weights were asked for and the config saves
-            no checkpoint, or as :class:`EncNetRunner` describes.
+        UserError: The work dir cannot be written to or another training uses it, weights were asked
+            for and the config saves no checkpoint, or as :class:`EncNetRunner` describes.
+        Stopped: The training has stopped on request.
     """
     check_folder(cfg.work_dir, 'work dir')
-    with _process_group(cfg):
+    with stopping_on_signals() as agreement, _locked(cfg, agreement), _process_group(cfg):
         runner = EncNetRunner.from_cfg(cfg)
         runner.accepted_changes = accepted_changes
         runner.train()
@@ -114,8 +131,33 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
     cfg.load_from = checkpoint_name(checkpoint, cfg.filename)
     cfg.resume = False
     check_folder(cfg.work_dir, 'work dir')
-    with _process_group(cfg):
+    with stopping_on_signals(), _process_group(cfg):
         return EncNetRunner.from_cfg(cfg).test()
+
+
+@contextmanager
+def _locked(cfg: Config, agreement: Agreement) -> Iterator[None]:
+    """Lock the work dir of a training, in the main process."""
+    # Set by the launchers; the process group comes later.
+    rank = next((os.environ[name] for name in _RANKS[cfg.launcher] if name in os.environ), '0')
+    if rank != '0':
+        yield
+        return
+    with FolderLock(
+        Path(cfg.work_dir),
+        f'work dir {cfg.work_dir}',
+        'choose another one with --work-dir',
+        lost=_end,
+    ) as lock:
+        agreement.at_end.append(lock.release)
+        yield
+
+
+def _end(sentence: str) -> NoReturn:
+    """End this process with an error, from any thread."""
+    report(sentence)
+    sys.stderr.flush()
+    os._exit(2)
 
 
 @contextmanager
@@ -125,6 +167,9 @@ def _process_group(cfg: Config) -> Iterator[None]:
     Raises:
         UserError: Another process of the run has ended or does not respond, or NCCL failed.
     """
+    if 'TORCHELASTIC_RUN_ID' in os.environ and cfg.launcher == 'pytorch':
+        # tools/torchrun.py has done it already, for this process alone.
+        end_with_parent(os.getppid())
     try:
         start_process_group(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout'))
         yield

@@ -38,6 +38,7 @@ from mmseg_encnet.models.head_inputs import check_head_inputs
 from mmseg_encnet.resuming.adapting import divide_batch
 from mmseg_encnet.resuming.find import find_resumable
 from mmseg_encnet.resuming.seeded_samplers import detach_from_process
+from mmseg_encnet.running.data_workers import LoadingProcess
 from mmseg_encnet.running.explain import explain
 from mmseg_encnet.running.hooks.data_check_hook import DataCheckHook
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
@@ -45,6 +46,8 @@ from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.label_type_hook import LabelTypeHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 from mmseg_encnet.running.hooks.rehearsal_hook import RehearsalHook
+from mmseg_encnet.running.hooks.stall_hook import StallHook
+from mmseg_encnet.running.hooks.stop_hook import GateHook, StopHook
 from mmseg_encnet.running.rehearsal.loops import (
     check_evaluation_loop,
     check_scheduler_ranges,
@@ -105,6 +108,21 @@ def _built_from(part: str) -> Callable[[Callable], Callable]:
         return build_or_explain
 
     return decorate
+
+
+def _watched(run: Callable) -> Callable:
+    """Decorate a run to stop watching its progress when an exception ends it."""
+
+    @functools.wraps(run)
+    def run_watched(self: EncNetRunner) -> Any:
+        try:
+            return run(self)
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, StallHook):
+                    hook.close()
+
+    return run_watched
 
 
 class EncNetRunner(Runner):
@@ -189,6 +207,9 @@ class EncNetRunner(Runner):
         dataloader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         detach_from_process(dataloader)
         guard_workers(dataloader)
+        dataloader.worker_init_fn = LoadingProcess(
+            dataloader.num_workers, dataloader.worker_init_fn
+        )
         return dataloader
 
     @_built_from('default_hooks or custom_hooks')
@@ -206,6 +227,9 @@ class EncNetRunner(Runner):
             LabelCheckHook,
             LabelTypeHook,
             LossCheckHook,
+            StopHook,
+            GateHook,
+            StallHook,
         ):
             if not any(isinstance(registered, hook) for registered in self.hooks):
                 self.register_hook(hook())
@@ -221,6 +245,7 @@ class EncNetRunner(Runner):
                 handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
         return logger
 
+    @_watched
     def train(self) -> nn.Module:
         if self._resume and self._load_from is None:
             self._load_from = find_resumable(
@@ -243,6 +268,11 @@ class EncNetRunner(Runner):
                 'and continue from the last checkpoint with --resume.'
             ) from error
 
+    @_watched
+    def val(self) -> dict[str, float]:
+        return super().val()
+
+    @_watched
     def test(self) -> dict[str, float]:
         try:
             return super().test()

@@ -196,6 +196,21 @@ def test_an_interrupted_prediction_leaves_no_half_written_file(tmp_path):
     assert (out_dir / 'predictions.jsonl').read_text() == 'from before'
 
 
+def test_two_writers_in_one_folder_are_refused(tmp_path):
+    painter = Painter(2, np.zeros((48, 64), np.int64))
+    with predicting.PredictionWriter(tmp_path / 'out', painter):
+        with (
+            pytest.raises(
+                UserError, match=r'output folder .+ is in use by process .+ choose anoth'
+            ),
+            predicting.PredictionWriter(tmp_path / 'out', painter),
+        ):
+            pass
+        with predicting.PredictionWriter(tmp_path / 'other', painter):
+            pass
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['predictions.jsonl']
+
+
 def test_a_presence_that_is_not_finite_is_null(tmp_path):
     painter = Painter(3, np.zeros((4, 5), np.int64), presence=[0.25, float('nan'), float('inf')])
     entry = predicting.ImageFile(tmp_path / 'a.jpg', Path('a.png'))

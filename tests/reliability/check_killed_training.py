@@ -8,6 +8,7 @@ recording it as the last checkpoint, or before removing an outdated file.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import pathlib
@@ -71,6 +72,8 @@ class Training:
 
     def _run(self, workers: int, before: Callable[[], None] | None) -> NoReturn:
         status = 1
+        # Those of the check, which would remove its folders.
+        atexit._clear()
         try:
             os.setsid()
             stream = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

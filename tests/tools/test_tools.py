@@ -266,6 +266,7 @@ def test_slurm(script, arguments, tool, recorded, tmp_path):
         '--ntasks-per-node=4',
         '--cpus-per-task=3',
         '--kill-on-bad-exit=1',
+        *['--signal=USR1@120'] * (tool == 'train.py'),
         '--quotatype=x',
         '-v',
         'python3',
@@ -286,6 +287,47 @@ def test_slurm_on_a_part_of_a_node(recorded, tmp_path):
         PYTHON='python3',
     )
     assert {'--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'} <= set(result.stdout.splitlines())
+
+
+_SRUN = """#!/usr/bin/env bash
+echo "srun $*"
+[ -f first ] && exit 0
+touch first
+trap 'exit 138' USR1
+[ -n "${BEFORE_LIMIT:-}" ] || exit "$STATUS"
+# As sbatch --signal=B:USR1 sends it to the script.
+kill -USR1 $PPID
+for _ in $(seq 100); do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize(
+    'variables, calls',
+    [
+        # A batch job is requeued, and resumes then.
+        (dict(STATUS='138', SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
+        (dict(BEFORE_LIMIT='1', SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
+        (dict(STATUS='0', SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume']),
+        # Without a batch job, there is nothing to requeue.
+        (dict(STATUS='138'), ['srun', 'srun --resume']),
+        # A training that has ended, failed or been cancelled stays so.
+        *((dict(STATUS=status, SLURM_JOB_ID='7'), ['srun']) for status in ('0', '1', '2', '143')),
+    ],
+)
+def test_slurm_requeues_what_the_time_limit_stopped(variables, calls, recorded, tmp_path):
+    folder = tmp_path / 'bin'
+    (folder / 'srun').write_text(_SRUN)
+    (folder / 'scontrol').write_text('#!/bin/sh\necho "scontrol $*"\n')
+    (folder / 'scontrol').chmod(0o755)
+    result = run([TOOLS / 'slurm_train.sh', 'gpus', 'job', 'c.py'], recorded, tmp_path, **variables)
+    shown = [
+        f'srun{" --resume" * ("--resume" in line)}' if line.startswith('srun') else line
+        for line in result.stdout.splitlines()
+    ]
+    assert shown == calls
+    assert 'c.py' in result.stdout and '--signal=USR1@120' in result.stdout
+    ended = len(calls) > 1 or variables.get('STATUS') == '0'
+    assert result.returncode == (0 if ended else int(variables['STATUS'])), result.stderr
 
 
 def test_several_nodes(recorded, tmp_path):

@@ -7,6 +7,8 @@ from mmseg_encnet.running.hooks.feature_cache_hook import FeatureCacheHook
 from mmseg_encnet.running.hooks.fit_check_hook import FitCheckHook
 from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
+from mmseg_encnet.running.hooks.stall_hook import StallHook
+from mmseg_encnet.running.hooks.stop_hook import StopHook
 from mmseg_encnet.running.hooks.visualization_hook import LoadedImageVisualizationHook
 
 __all__ = [
@@ -18,4 +20,6 @@ __all__ = [
     'LabelCheckHook',
     'LoadedImageVisualizationHook',
     'LossCheckHook',
+    'StallHook',
+    'StopHook',
 ]

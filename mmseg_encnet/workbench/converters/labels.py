@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.datasets.image_sizes import open_image, stored_size
+from mmseg_encnet.datasets.loading import check_regular
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -196,6 +197,7 @@ def image_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn exceptions from reading an image file into a UserError."""
+    check_regular(path)
     try:
         yield
     except FileNotFoundError as error:
