@@ -100,6 +100,7 @@ class Compiled:
 
     Attributes:
         kernel, architecture, dtype, codes: What was compiled.
+        tiles: Number of the tile sizes in :func:`variants`; 0 is the default.
         warps, stages: Options of the compilation.
         registers: Registers per thread.
         spilled: Bytes per thread that the machine code spills to memory: its stack frame.
@@ -114,6 +115,7 @@ class Compiled:
     architecture: Architecture
     dtype: str
     codes: int
+    tiles: int
     warps: int
     stages: int
     registers: int
@@ -213,13 +215,15 @@ def _source(launch: Launch) -> Any:
 _INSTRUCTION = re.compile(r'^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*)', re.M)
 
 
-def compile_launch(launch: Launch, architecture: int, dtype: str, codes: int) -> Compiled:
+def compile_launch(
+    launch: Launch, architecture: int, dtype: str, codes: int, tiles: int = 0
+) -> Compiled:
     """Compile one kernel for an architecture; takes about three seconds.
 
     Args:
         launch: From :func:`launches`.
         architecture: Compute capability without the point.
-        dtype, codes: Of the encoding, for the table.
+        dtype, codes, tiles: Of the encoding, for the table.
 
     Raises:
         UserError: triton or its tools are not installed, or the kernel does not compile.
@@ -254,6 +258,7 @@ def compile_launch(launch: Launch, architecture: int, dtype: str, codes: int) ->
         architecture=ARCHITECTURES[architecture],
         dtype=dtype,
         codes=codes,
+        tiles=tiles,
         warps=kernel.metadata.num_warps,
         stages=kernel.metadata.num_stages,
         registers=registers,
@@ -273,9 +278,23 @@ def compile_kernel(
     codes: int,
     positions: int = 3600,
     channels_last: bool = False,
-    variant: Variant | None = None,
+    tiles: int = 0,
 ) -> Compiled:
-    """Compile one kernel of the encoding of 512 channels with the tile sizes in use."""
+    """Compile one kernel of the encoding of 512 channels with tile sizes of :func:`variants`."""
+    variant = variants(codes, DTYPES[dtype])[tiles]
     steps = launches(2, 512, positions, codes, DTYPES[dtype], channels_last, variant)
     launch = next(step for step in steps if step.kernel == kernel)
-    return compile_launch(launch, architecture, dtype, codes)
+    return compile_launch(launch, architecture, dtype, codes, tiles)
+
+
+def distinct_kernels(codes: int, dtype: str) -> list[tuple[str, int]]:
+    """Return the kernels that read features with the numbers of their tile sizes.
+
+    Candidates share sizes; of equal kernels, the first is listed.
+    """
+    found: dict[tuple, tuple[str, int]] = {}
+    for number, variant in enumerate(variants(codes, DTYPES[dtype])):
+        for kernel in STREAMING:
+            block = variant.codes if kernel == 'differentiate' else None
+            found.setdefault((kernel, getattr(variant, kernel), block), (kernel, number))
+    return list(found.values())

@@ -9,8 +9,15 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.ops.encode.triton.tiles import MOST_CODES
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
-from mmseg_encnet.workbench.kernels.compiled import DTYPES, STREAMING, Compiled, compile_kernel
+from mmseg_encnet.workbench.kernels.compiled import (
+    DTYPES,
+    Compiled,
+    compile_kernel,
+    distinct_kernels,
+)
 from mmseg_encnet.workbench.kernels.cost import Shape, predict
 from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES, CARDS
 
@@ -20,7 +27,7 @@ SHAPES = tuple(
     for batch, size, codes in ((2, 60, 32), (4, 60, 32), (16, 90, 32), (16, 90, 128))
 )
 COMPILED_COLUMNS = (
-    'kernel', 'architecture', 'features', 'K', 'registers', 'spilled bytes', 'shared memory',
+    'kernel', 'architecture', 'features', 'K', 'tiles', 'registers', 'spilled bytes', 'shared memory',
     'tensor-core instructions', 'programs', 'occupancy', 'tiles in flight',
 )  # fmt: skip
 SUMMARY_PRODUCTS = ('instructions', 'how many')
@@ -30,8 +37,9 @@ PREDICTED_COLUMNS = (
 )  # fmt: skip
 
 
-def _compile(case: tuple[str, int, str, int]) -> Compiled:
-    return compile_kernel(*case)
+def _compile(case: tuple[str, int, str, int, int]) -> Compiled:
+    *kernel, tiles = case
+    return compile_kernel(*kernel, tiles=tiles)
 
 
 def compile_all(
@@ -39,6 +47,7 @@ def compile_all(
     dtypes: Iterable[str] = tuple(DTYPES),
     codes: Iterable[int] = CODES,
     jobs: int = 1,
+    candidates: bool = True,
 ) -> list[Compiled]:
     """Compile the kernels that read features for all combinations, about three seconds each.
 
@@ -47,8 +56,20 @@ def compile_all(
         dtypes: Names of dtypes of the features.
         codes: Numbers of codewords.
         jobs: Processes that compile in parallel.
+        candidates: Whether to compile all tile sizes that ``auto`` times, or the default alone.
+
+    Raises:
+        UserError: The kernels do not take such a number of codewords.
     """
-    cases = [(kernel, *rest) for *rest, kernel in product(architectures, dtypes, codes, STREAMING)]
+    codes = tuple(codes)
+    if not 1 <= min(codes) <= max(codes) <= MOST_CODES:
+        raise UserError(f'codewords must be 1 to {MOST_CODES}, got {", ".join(map(str, codes))}')
+    cases = [
+        (kernel, architecture, dtype, size, tiles)
+        for architecture, dtype, size in product(architectures, dtypes, codes)
+        for kernel, tiles in distinct_kernels(size, dtype)
+        if candidates or tiles == 0
+    ]
     with multiprocessing.get_context('spawn').Pool(jobs) as pool:
         return list(pool.imap(_compile, cases))
 
@@ -63,6 +84,7 @@ def compiled_table(rows: Sequence[Compiled]) -> str:
                 row.architecture.name,
                 row.dtype,
                 str(row.codes),
+                str(row.tiles),
                 str(row.registers),
                 str(row.spilled),
                 memory_text(row.shared),
@@ -77,7 +99,7 @@ def compiled_table(rows: Sequence[Compiled]) -> str:
 
 
 def summary_table(rows: Sequence[Compiled]) -> str:
-    """Return one line per architecture and dtype: the range over codewords and kernels."""
+    """Return one line per architecture and dtype: the range over kernels, codewords and tiles."""
     lines = []
     for architecture, dtype in dict.fromkeys((row.architecture, row.dtype) for row in rows):
         group = [r for r in rows if (r.architecture, r.dtype) == (architecture, dtype)]
@@ -102,7 +124,7 @@ def summary_table(rows: Sequence[Compiled]) -> str:
             )
         )
     return markdown_table(
-        (*COMPILED_COLUMNS[1:3], *COMPILED_COLUMNS[4:7], *SUMMARY_PRODUCTS, *COMPILED_COLUMNS[8:]),
+        (*COMPILED_COLUMNS[1:3], *COMPILED_COLUMNS[5:8], *SUMMARY_PRODUCTS, *COMPILED_COLUMNS[9:]),
         lines,
     )
 
@@ -133,7 +155,7 @@ def predicted_table(
 def faults(rows: Iterable[Compiled]) -> list[str]:
     """Return a line for every kernel that would be slow or could not run."""
     return [
-        f'{row.kernel} on {row.architecture.name}, {row.dtype}, K {row.codes}: {fault}'
+        f'{row.kernel} on {row.architecture.name}, {row.dtype}, K {row.codes}, tiles {row.tiles}: {fault}'
         for row in rows
         for fault in row.faults()
     ]

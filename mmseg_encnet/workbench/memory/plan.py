@@ -105,7 +105,7 @@ def plan_memory(
     with meter.labelled('parameters'):
         for tensor in (*network.parameters(), *network.buffers()):
             meter.add(tensor)
-    optimizer = _build_optimizer(network, cfg)
+    optimizer = build_optimizer(network, cfg)
     kept: dict[str, int] = {}
     with meter, _labels(network, meter), warnings.catch_warnings():
         # The toolbox warns of sizes at which it resizes.
@@ -189,7 +189,8 @@ def predict(network: nn.Module, images: Tensor, samples: list[SegDataSample]) ->
     network.predict(images, samples)
 
 
-def _build_optimizer(network: nn.Module, cfg: Config) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, cfg: Config) -> torch.optim.Optimizer:
+    """Build the optimiser of a config."""
     # The toolbox logs the options of each parameter.
     logging.disable(logging.INFO)
     try:

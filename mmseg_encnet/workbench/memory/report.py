@@ -25,7 +25,8 @@ python tools/analysis_tools/memory_plan.py encnet_r50_ade20k --head mmseg
 The figures are computed on PyTorch's `meta` device, which allocates nothing. They are the peak size
 of all tensors that exist at the same time: parameters, gradients, optimiser state, images, labels,
 activations and temporary tensors. Tests check that they are within 10 % of the peak that PyTorch's
-profiler measures on the CPU. They have not been compared with a GPU.
+profiler measures on the CPU, without the workspaces of convolutions: what oneDNN, or cuDNN on a
+GPU, allocates and frees within one call. They have not been compared with a GPU.
 
 Training is one step with the batch and crop of the config on one GPU; inference is the prediction
 of one image of the size of the crop.

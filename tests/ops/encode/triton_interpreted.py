@@ -12,7 +12,7 @@ from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from mmseg_encnet.ops import encode
 from mmseg_encnet.ops.encode import triton
-from mmseg_encnet.ops.encode.triton.tiles import variants
+from mmseg_encnet.ops.encode.triton.tiles import MOST_CODES, variants
 
 
 def to_tf32(values):
@@ -50,6 +50,7 @@ SHAPES = [
     dict(batch=1, channels=8, height=13, width=33, codes=1, smoothing=0.1),
     dict(batch=1, channels=20, height=1, width=70, codes=70, smoothing=0.1),
     dict(batch=1, channels=1, height=1, width=1, codes=2),
+    dict(batch=1, channels=8, height=3, width=6, codes=128, smoothing=0.1),
     dict(batch=0, channels=4, height=2, width=2, codes=2),
     dict(batch=2, channels=4, height=0, width=2, codes=2),
 ]
@@ -99,6 +100,16 @@ def test_every_variant(dtype, channels_last, monkeypatch):
     expected = results(default)
     for operator in with_groups[1:]:
         torch.testing.assert_close(results(operator), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_more_codewords_than_a_tile_holds():
+    x, *rest = problem(batch=1, channels=8, height=2, width=3, codes=MOST_CODES + 1)
+    message = (
+        "backend 'triton' cannot be used: it takes up to 128 codewords, got 129; use fewer, or"
+    )
+    with pytest.raises(ValueError, match=message):
+        encode(x, *rest[:2], backend='triton')
+    assert encode(x, *rest[:2]).shape == (1, 129, 8)
 
 
 def test_a_common_offset_costs_little():

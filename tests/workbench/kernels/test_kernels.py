@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import platform
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from mmseg_encnet.workbench.kernels.compiled import (
     STREAMING,
     Compiled,
     compile_kernel,
+    distinct_kernels,
     launches,
 )
 from mmseg_encnet.workbench.kernels.cost import Shape, predict
@@ -26,19 +28,24 @@ compiles = pytest.mark.skipif(
     platform.system() != 'Linux' or importlib.util.find_spec('triton') is None,
     reason='needs triton, whose compiler is part of its Linux wheel',
 )
-# All architectures and dtypes, with each kernel at the fewest and the most codewords;
-# tools/analysis_tools/kernel_report.py compiles the full table.
+# All architectures and dtypes, with each kernel at the fewest and the most codewords, by default
+# and with one of the other tile sizes; tools/analysis_tools/kernel_report.py compiles the full table.
 CASES = [
-    (STREAMING[(i + j) % 3], architecture, dtype, (32, 128, 16, 64)[(i + j) % 4])
+    (STREAMING[(i + j) % 3], architecture, dtype, (32, 128, 16, 64)[(i + j) % 4], 0)
     for i, architecture in enumerate(ARCHITECTURES)
     for j, dtype in enumerate(DTYPES)
 ]
+for i, (architecture, dtype) in enumerate(itertools.product((80, 90, 100, 120), DTYPES)):
+    codes = (128, 64, 32)[(i + i // 3) % 3]
+    others = [case for case in distinct_kernels(codes, dtype) if case[1]]
+    kernel, tiles = others[i % len(others)]
+    CASES.append((kernel, architecture, dtype, codes, tiles))
 
 
 @compiles
-@pytest.mark.parametrize(('kernel', 'architecture', 'dtype', 'codes'), CASES)
-def test_compiles_to_fast_code(kernel, architecture, dtype, codes):
-    compiled = compile_kernel(kernel, architecture, dtype, codes)
+@pytest.mark.parametrize(('kernel', 'architecture', 'dtype', 'codes', 'tiles'), CASES)
+def test_compiles_to_fast_code(kernel, architecture, dtype, codes, tiles):
+    compiled = compile_kernel(kernel, architecture, dtype, codes, tiles=tiles)
     assert compiled.faults() == []
     assert compiled.asynchronous
 
@@ -76,6 +83,12 @@ def test_candidates_for_every_class_of_shapes(codes, dtype):
     assert not found[0].grouped
 
 
+def test_more_codewords_than_a_tile_holds(run_tool):
+    result = run_tool('analysis_tools/kernel_report', '--codes', 32, 256)
+    assert result.status == 2
+    assert 'error: codewords must be 1 to 128, got 32, 256' in result.err
+
+
 def test_auto_times_the_variants():
     with torch.device('meta'):
         tensors = torch.empty(2, 512, 3600), torch.empty(32, 512), torch.empty(32)
@@ -88,6 +101,7 @@ GOOD = Compiled(
     architecture=ARCHITECTURES[90],
     dtype='float32',
     codes=32,
+    tiles=0,
     warps=4,
     stages=3,
     registers=128,
@@ -125,7 +139,9 @@ def test_occupancy_is_limited_by_the_scarcest_resource():
 def test_faults(change, fault):
     found = report.faults([replace(GOOD, **change)])
     assert len(found) == (fault is not None)
-    assert fault is None or (fault in found[0] and 'assign on sm_90, float32, K 32' in found[0])
+    assert fault is None or (
+        fault in found[0] and 'assign on sm_90, float32, K 32, tiles 0' in found[0]
+    )
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
@@ -147,7 +163,7 @@ def test_predicted_times(card, dtype):
 
 def test_tables():
     rows = [GOOD, replace(GOOD, kernel='gather', registers=96)]
-    assert '| assign | sm_90 | float32 | 32 | 128 | 0 | 32 KiB | 12 HGMMA | 4 | 25% | 8 |' in (
+    assert '| assign | sm_90 | float32 | 32 | 0 | 128 | 0 | 32 KiB | 12 HGMMA | 4 | 25% | 8 |' in (
         report.compiled_table(rows)
     )
     assert '| sm_90 | float32 | 96 to 128 | 0 |' in report.summary_table(rows)

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from mmseg_encnet.ops.encode.operator import make_encode
 from mmseg_encnet.ops.encode.triton.tiles import (
+    MOST_CODES,
     MOST_VARIANTS,
     Tiles,
     Variant,
@@ -60,6 +61,8 @@ def refusal(*tensors: Tensor) -> str | None:
     if any(tensor.dtype == torch.float64 for tensor in tensors):
         dtypes = ', '.join(str(tensor.dtype) for tensor in tensors)
         return f'it computes in single precision, got {dtypes}; convert x, codewords and scale'
+    if len(tensors) > 1 and len(tensors[1]) > MOST_CODES:
+        return f'it takes up to {MOST_CODES} codewords, got {len(tensors[1])}; use fewer'
     if not interpreted and any(not tensor.is_cuda for tensor in tensors):
         return f'it runs on CUDA, got x on {tensors[0].device}; move it to a GPU'
     return None

@@ -1,7 +1,7 @@
 """Tile sizes of the Triton kernels: a default for every class of shapes, and candidates to time.
 
-The defaults were chosen without a GPU, by compiling: no registers are spilled, and a multiprocessor
-of any supported architecture holds at least two tiles. `mmseg_encnet.workbench.kernels` shows and
+All were chosen without a GPU, by compiling: no registers are spilled, and a multiprocessor of any
+supported architecture has at least two tiles in flight. `mmseg_encnet.workbench.kernels` shows and
 tests it.
 """
 
@@ -52,49 +52,66 @@ def padded_codes(codes: int) -> int:
     return max(16, 1 << (codes - 1).bit_length())
 
 
-_SINGLE = {
-    32: (
-        Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 3), 32),
-        Variant(Tiles(64, 32, 4, 4), Tiles(32, 64, 4, 4), Tiles(32, 32, 4, 3), 32),
-        Variant(Tiles(128, 32, 8, 3), Tiles(32, 128, 8, 3), Tiles(128, 32, 8, 2), 32),
-    ),
-    64: (
-        Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 16),
-        Variant(Tiles(64, 32, 4, 3), Tiles(16, 64, 4, 3), Tiles(64, 32, 8, 2), 32),
-    ),
-    128: (
-        Variant(Tiles(32, 32, 4, 2), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 2), 16),
-        Variant(Tiles(64, 32, 8, 2), Tiles(32, 64, 8, 2), Tiles(64, 32, 8, 2), 32),
-    ),
+# By dtype of the features, then by the most codewords that the sizes are for. In float16, `gather`
+# also needs the largest weight of a tile.
+_VARIANTS = {
+    torch.float32: {
+        32: (
+            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 3), 32),
+            Variant(Tiles(64, 32, 4, 4), Tiles(32, 64, 4, 4), Tiles(32, 32, 4, 3), 32),
+            Variant(Tiles(128, 32, 8, 3), Tiles(32, 128, 8, 3), Tiles(64, 32, 4, 3), 32),
+        ),
+        64: (
+            Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 16),
+            Variant(Tiles(64, 32, 4, 3), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 3), 16),
+        ),
+        128: (
+            Variant(Tiles(32, 32, 4, 2), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 2), 16),
+            Variant(Tiles(32, 32, 4, 3), Tiles(16, 32, 4, 3), Tiles(16, 32, 4, 2), 32),
+        ),
+    },
+    torch.bfloat16: {
+        32: (
+            Variant(Tiles(64, 32, 4, 3), Tiles(32, 128, 4, 3), Tiles(64, 32, 4, 3), 32),
+            Variant(Tiles(64, 64, 4, 3), Tiles(32, 128, 4, 3), Tiles(64, 64, 4, 2), 32),
+            Variant(Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(64, 32, 4, 3), 32),
+        ),
+        64: (
+            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 2), 64),
+            Variant(Tiles(64, 64, 4, 2), Tiles(32, 64, 8, 3), Tiles(64, 32, 4, 2), 32),
+            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 64),
+        ),
+        128: (
+            Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 32),
+            Variant(Tiles(32, 64, 4, 2), Tiles(16, 64, 4, 2), Tiles(32, 64, 4, 2), 32),
+            Variant(Tiles(64, 32, 4, 2), Tiles(16, 128, 8, 2), Tiles(32, 32, 4, 2), 16),
+        ),
+    },
+    torch.float16: {
+        32: (
+            Variant(Tiles(64, 32, 4, 3), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 3), 32),
+            Variant(Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 2), 32),
+            Variant(Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(64, 32, 4, 3), 32),
+        ),
+        64: (
+            Variant(Tiles(64, 32, 4, 3), Tiles(16, 64, 4, 3), Tiles(64, 32, 4, 2), 64),
+            Variant(Tiles(64, 64, 4, 2), Tiles(16, 128, 8, 3), Tiles(64, 32, 4, 2), 32),
+            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 64),
+        ),
+        128: (
+            Variant(Tiles(64, 32, 4, 2), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 2), 32),
+            Variant(Tiles(32, 64, 4, 2), Tiles(16, 64, 4, 2), Tiles(32, 64, 4, 2), 32),
+        ),
+    },
 }
-_HALF = {
-    32: (
-        Variant(Tiles(64, 32, 4, 3), Tiles(32, 128, 4, 3), Tiles(64, 32, 4, 3), 32),
-        Variant(Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 2), 32),
-        Variant(Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(128, 32, 8, 2), 32),
-    ),
-    64: (
-        Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 2), 64),
-        Variant(Tiles(64, 64, 4, 2), Tiles(32, 64, 8, 3), Tiles(64, 32, 8, 2), 32),
-    ),
-    128: (
-        Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 32),
-        Variant(Tiles(64, 32, 8, 2), Tiles(32, 64, 8, 2), Tiles(64, 32, 8, 2), 32),
-    ),
-}
-# In float16, `gather` also needs the largest weight of a tile.
-_FLOAT16_GATHER = {32: Tiles(64, 64, 4, 2), 64: Tiles(16, 64, 4, 3), 128: Tiles(16, 64, 4, 3)}
+# With more, a tile needs more registers than there are.
+MOST_CODES = 128
+# Including the default with groups.
+MOST_VARIANTS = 1 + max(len(v) for table in _VARIANTS.values() for v in table.values())
 
 
 def variants(codes: int, dtype: torch.dtype) -> tuple[Variant, ...]:
     """Return candidates for a number of codewords and a dtype of features, the default first."""
-    table = _SINGLE if dtype == torch.float32 else _HALF
-    size = next((size for size in table if codes <= size), max(table))
-    default, *others = table[size]
-    if dtype == torch.float16:
-        default = default._replace(gather=_FLOAT16_GATHER[size])
+    table = _VARIANTS[dtype]
+    default, *others = table[next(size for size in table if codes <= size)]
     return default, *others, default._replace(grouped=True)
-
-
-# Including the default with groups.
-MOST_VARIANTS = 1 + max(len(listed) for table in (_SINGLE, _HALF) for listed in table.values())
