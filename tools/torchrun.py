@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 # As in mmseg_encnet.running.explain.
@@ -54,15 +55,20 @@ def main() -> int:
 
 def run_process(script: str, *arguments: str) -> None:
     """Run a script in a process of the launcher, which ends with the launcher."""
-    file = Path(__file__).resolve().parents[1] / 'mmseg_encnet' / 'running' / 'parent.py'
-    spec = importlib.util.spec_from_file_location('parent', file)
-    parent = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parent)
-    parent.end_with_parent(int(os.environ[LAUNCHER]))
+    load('parent').end_with_parent(int(os.environ[LAUNCHER]))
     sys.argv = [script, *arguments]
     if not getattr(sys.flags, 'safe_path', False):
         sys.path[0] = str(Path(script).resolve().parent)
     runpy.run_path(script, run_name='__main__')
+
+
+def load(name: str) -> ModuleType:
+    """Load a module of ``mmseg_encnet.running`` without importing the package."""
+    file = Path(__file__).resolve().parents[1] / 'mmseg_encnet' / 'running' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def launch(folder: Path) -> int:
@@ -87,9 +93,14 @@ def launch(folder: Path) -> int:
         print(f'stopped by {name} before its processes have started.', file=sys.stderr)
         return status
     try:
-        run.run(args)
+        with load('watchdog').watched_output() as output:
+            run.run(args)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
+        if failure.exitcode == -signal.SIGABRT and output.reason:
+            sentence, status = output.reason
+            print(f'error: {sentence}', file=sys.stderr)
+            return status
         if failure.exitcode != MISTAKE and failure.exitcode not in STATUSES:
             raise
         # Printed last, after everything that torchrun and its processes print.
