@@ -7,6 +7,7 @@ import argparse
 from mmseg_encnet.running.explain import exit_with_one_sentence
 from mmseg_encnet.workbench.benchmarks import model, model_report
 from mmseg_encnet.workbench.benchmarks.command import add_benchmark_arguments, write_results
+from mmseg_encnet.workbench.memory.plan import plan_contenders
 
 
 @exit_with_one_sentence
@@ -28,10 +29,19 @@ def main() -> None:
     parser.add_argument(
         '--batch', type=int, default=2, help='images in a training step (default: %(default)s)'
     )
+    parser.add_argument(
+        '--steps', type=int, default=1, help='timed steps of every process (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--amp', choices=('float16', 'bfloat16'), help='mixed precision (default: float32)'
+    )
     add_benchmark_arguments(parser, rounds=5)
     args = parser.parse_args()
-    case = model.Case(*args.size, args.batch, args.threads, args.device)
+    size = tuple(args.size)
+    case = model.Case(*size, args.batch, args.threads, args.device, args.steps, args.amp)
     results = model.run(args.config, case, args.rounds)
+    if args.device != 'cpu' and args.amp is None:
+        results['planned'] = plan_contenders(args.config, args.batch, size)
     write_results(args, results, model_report.markdown, model_report.plot)
 
 

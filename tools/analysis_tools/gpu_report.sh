@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Usage: tools/analysis_tools/gpu_report.sh [OUT_DIR]
-# Run all tests and benchmarks that need a GPU, and write a report to OUT_DIR/report.md (default:
-# work_dirs/gpu_report), with measurements as JSON and figures. Takes about ten minutes.
+# Run all tests and benchmarks that need a GPU, and write a page to OUT_DIR/report.md (default:
+# work_dirs/gpu_report), with measurements as JSON and figures. Takes at most eight minutes, or
+# GPU_REPORT_SECONDS: what does not fit is stopped or omitted, and the page says so.
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-python}
 out=${1:-work_dirs/gpu_report}
+# A part of the time is for starting, ending and writing.
+budget=$((${GPU_REPORT_SECONDS:-480} - 15))
 if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     echo 'error: PyTorch finds no GPU; run this on a machine where nvidia-smi lists one.' >&2
     exit 2
@@ -15,39 +18,73 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 tools=$root/tools/analysis_tools
 failed=0
+: > "$out/incomplete.txt"
+# A former run may have written more.
+rm -f "$out"/*.md "$out"/*.png
 
-run() {  # run LOG COMMAND...: a failure does not stop the others
-    local log=$out/$1
-    shift
-    "$@" 2>&1 | tee "$log" || { failed=1; echo "FAILED: $*" >> "$log"; }
+run() {  # run NAME SECONDS COMMAND...: neither a failure nor a time-out stops the others
+    local name=$1 limit=$2 left=$((budget - SECONDS)) status
+    shift 2
+    if [ "$left" -lt 1 ]; then
+        echo "- $name: omitted, no time was left." >> "$out/incomplete.txt"
+        failed=1
+        return
+    fi
+    [ "$limit" -lt "$left" ] || limit=$left
+    echo "$name (at most $limit s)"
+    timeout -k 5 "$limit" "$@" > "$out/$name.txt" 2>&1
+    status=$?
+    [ "$status" -eq 0 ] && return
+    failed=1
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        echo "- $name: stopped after $limit s." >> "$out/incomplete.txt"
+    else
+        echo "- $name: failed with exit status $status; see $name.txt." >> "$out/incomplete.txt"
+    fi
 }
 
-# The predicted times of the kernels, to compare with those that benchmark_encode measures.
-capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
-run kernels.txt "$python" "$tools/kernel_report.py" --architectures "$capability" --jobs 8 \
-    --json "$out/kernels.json" --markdown "$out/kernels.md"
-(cd "$root" && run tests.txt "$python" -m pytest -m cuda -ra) || failed=1
-for name in encode loss model; do
-    run "$name.txt" "$python" "$tools/benchmark_$name.py" --device cuda \
+benchmark() {  # benchmark NAME SECONDS TOOL ARGUMENTS...
+    local name=$1 limit=$2 tool=$3
+    shift 3
+    run "$name" "$limit" "$python" "$tools/$tool.py" --device cuda "$@" \
         --json "$out/$name.json" --markdown "$out/$name.md" --plot "$out/$name.png"
-done
+}
+
+# The most telling first. One process per head and task; every one takes seconds to start.
+capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
+model=(benchmark_model --rounds 1 --steps 10)
+benchmark encode 110 benchmark_encode --rounds 5
+benchmark r50 75 "${model[@]}" --config encnet_r50_ade20k
+benchmark r50_jpu 65 "${model[@]}" --config encnet_r50_jpu_ade20k
+run kernels 50 "$python" "$tools/kernel_report.py" --architectures "$capability" --jobs 8 \
+    --only-defaults --json "$out/kernels.json" --markdown "$out/kernels.md"
+cd "$root" || exit 1
+run tests 110 "$python" -m pytest -m cuda -ra -q
+benchmark r50_amp 65 "${model[@]}" --config encnet_r50_ade20k --amp float16
+benchmark loss 40 benchmark_loss --rounds 5
+
+section() {  # section NAME TITLE
+    printf '\n## %s\n\n' "$2"
+    cat "$out/$1.md" 2>/dev/null || echo "Not finished; see $1.txt."
+    [ -f "$out/$1.png" ] && printf '\n![%s](%s.png)\n' "$1" "$1"
+}
+
 {
     echo '# GPU report'
     echo
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-    echo
-    echo '## Tests'
-    echo
+    printf '\n%d s in all.\n' "$SECONDS"
+    printf '\n## Incomplete\n\n'
+    if [ -s "$out/incomplete.txt" ]; then cat "$out/incomplete.txt"; else echo 'Nothing.'; fi
+    section encode 'The encoding: kernels, mmseg, torch.compile and the roofline'
+    section r50 'EncNet R50 with dilation: time, memory against the plan, synchronisations'
+    section r50_jpu 'EncNet R50 with JPU'
+    section r50_amp 'EncNet R50 in float16'
+    section kernels 'Compiled kernels and predicted times'
+    section loss 'The loss'
+    printf '\n## Tests\n\n```\n'
+    tail -n 30 "$out/tests.txt" 2>/dev/null || echo 'omitted'
     echo '```'
-    tail -n 30 "$out/tests.txt"
-    echo '```'
-    printf '\n## Compiled kernels and predicted times\n\n'
-    cat "$out/kernels.md" 2>/dev/null || echo 'failed, see kernels.txt'
-    for name in encode loss model; do
-        printf '\n## benchmark_%s\n\n' "$name"
-        cat "$out/$name.md" 2>/dev/null || echo "failed, see $name.txt"
-        [ -f "$out/$name.png" ] && printf '\n![%s](%s.png)\n' "$name" "$name"
-    done
 } > "$out/report.md"
 echo "report: $out/report.md"
 exit "$failed"

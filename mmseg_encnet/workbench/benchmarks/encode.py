@@ -72,9 +72,10 @@ SHAPES = (
     Shape('common offset of 10', smoothing=1 / 512, offset=10.0),
 )
 # Large enough to fill a GPU, also in half precision, which is several times as fast.
+LARGE = Shape('16 x 512 x 90 x 90', batch=16, height=90, width=90)
 GPU_SHAPES = (
     Shape('bfloat16', dtype='bfloat16'),
-    Shape('16 x 512 x 90 x 90', batch=16, height=90, width=90),
+    LARGE,
     Shape('16 x 512 x 90 x 90, bfloat16', batch=16, height=90, width=90, dtype='bfloat16'),
     Shape('16 x 512 x 90 x 90, float16', batch=16, height=90, width=90, dtype='float16'),
 )
@@ -118,7 +119,8 @@ class Contender:
         step: Maps a case to what it computed; by default, forward and backward.
         refusal: Maps a tensor to the reason why the contender does not accept it, or None.
         operator: Whether this is a whole encoding, whose memory is measured too.
-        only_first: Whether to measure the first shape only, because each call takes seconds.
+        only_first: Whether to measure the first shape (on a GPU, also the largest) only, because
+            each call takes seconds or gigabytes.
     """
 
     forward: Callable[..., Any]
@@ -204,6 +206,14 @@ def _presence(device: torch.device, watch: Stopwatch) -> list[dict[str, Any]]:
     return [dict(contender=name, ms=1e3 * t) for name, t in watch.medians(runs).items()]
 
 
+def _fits(step: Callable[[], Any]) -> bool:
+    try:
+        step()
+    except torch.cuda.OutOfMemoryError:
+        return False
+    return True
+
+
 def run(
     device: torch.device,
     shapes: tuple[Shape, ...] | None = None,
@@ -223,8 +233,8 @@ def run(
 
     Returns:
         ``machine``, ``roofline``, ``shapes`` (a row for every shape and contender), ``growth``,
-        ``presence`` and ``not_measured`` (reasons by contender); times in milliseconds, memory in
-        bytes.
+        ``presence``, ``not_measured`` (reasons by contender) and ``too_large`` (pairs of shape and
+        contender that need more memory than the GPU has); times in milliseconds, memory in bytes.
     """
     if shapes is None:
         shapes = SHAPES + (GPU_SHAPES if device.type == 'cuda' else ())
@@ -234,9 +244,10 @@ def run(
     shown = (PRODUCTS, *BACKENDS.auto, 'triton')
     growing = {name: present[name] for name in shown if name in present}
     grown = [shape for axis in growth.values() for shape in axis]
+    often = shapes[0], LARGE
     entries = [
-        (shape, {name: c for name, c in present.items() if not (c.only_first and i)})
-        for i, shape in enumerate(shapes)
+        (shape, {name: c for name, c in present.items() if not c.only_first or shape in often})
+        for shape in shapes
     ]
     turns = sum(len(entrants) for _, entrants in entries) + len(grown) * len(growing)
     bar = tqdm(total=2 * (rounds + 1) * turns, desc='encode')
@@ -245,8 +256,14 @@ def run(
     peaks = {dtype: peak_flops(device, getattr(torch, dtype)) for dtype in dtypes}
     bandwidth = peak_bandwidth(device)
 
+    too_large: list[list[str]] = []
+
     def measure(shape: Shape, entrants: dict[str, Contender]) -> list[dict[str, Any]]:
         case = Case(shape, device)
+        fitting = {name: c for name, c in entrants.items() if _fits(partial(c.run_step, case))}
+        too_large.extend([shape.name, name] for name in entrants if name not in fitting)
+        bar.update(2 * (rounds + 1) * (len(entrants) - len(fitting)))
+        entrants = fitting
         forward = {name: partial(c.forward, *case.inputs) for name, c in entrants.items()}
         step = {name: partial(c.run_step, case) for name, c in entrants.items()}
         with torch.no_grad():
@@ -285,6 +302,7 @@ def run(
         },
         presence=_presence(device, watch),
         not_measured={name: reason for name, reason in missing.items() if reason},
+        too_large=too_large,
     )
     bar.close()
     return results

@@ -49,6 +49,8 @@ def markdown(results: dict[str, Any]) -> str:
         cells.append(memory_text(row['kept_bytes']) if memory else '')
         cells.append(f'{row["peak_x"]:.2f}' if memory else '')
         rows.append(cells)
+    for shape, name in results['too_large']:
+        rows.append([shape, name, 'not measured: more memory than the GPU has', *[''] * 5])
     for name, reason in results['not_measured'].items():
         rows.append(['all', name, f'not measured: {reason}', *[''] * 5])
     presence = [[row['contender'], number_text(row['ms'])] for row in results['presence']]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import statistics
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -57,6 +58,8 @@ class Case:
         batch: Images in a training step; inference takes one.
         threads: CPU threads.
         device: ``cpu`` or ``cuda``.
+        steps: Timed steps of every process.
+        amp: ``float16`` (with a loss scale) or ``bfloat16``; by default single precision.
     """
 
     height: int = 480
@@ -64,6 +67,8 @@ class Case:
     batch: int = 2
     threads: int = 2
     device: str = 'cpu'
+    steps: int = 1
+    amp: str | None = None
 
 
 def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
@@ -73,19 +78,22 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
         config: Name or path of a config with an ``EncodingHead``; pretrained weights are not
             loaded.
         case: Image size, batch, threads, device.
-        rounds: Processes for each contender and task; each counts one run after a warm-up.
+        rounds: Processes for each contender and task; each times `case.steps` after a warm-up.
 
     Returns:
         ``machine``, ``config``, ``case`` and ``measurements``, one for each contender and task:
-        ``seconds`` of every round, their ``median``, and ``peak_bytes``, the peak memory of the
-        process (CPU) or of the device's allocator over all rounds.
+        ``seconds`` of every timed step, their ``median``, ``peak_bytes``, the peak memory of the
+        process (CPU) or of the device's allocator over all rounds, and ``synchronisations``, how
+        often a step waits for the GPU (None on the CPU).
     """
     model_cfg = load_config(config).model
     spawn = multiprocessing.get_context('spawn')
     measurements = []
     bar = tqdm(total=len(TASKS) * len(CONTENDERS) * rounds, unit='process')
     for task in TASKS:
-        measured: dict[str, list[tuple[float, int]]] = {name: [] for name in CONTENDERS}
+        measured: dict[str, list[tuple[list[float], int, int | None]]] = {
+            name: [] for name in CONTENDERS
+        }
         for _ in range(rounds):
             for name, changes in CONTENDERS.items():
                 cfg = with_heads(model_cfg, changes)
@@ -93,8 +101,9 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
                     measured[name].append(process.submit(_run, cfg, case, task).result())
                 bar.update()
         for name, runs in measured.items():
-            times, peaks = zip(*runs)
-            values = dict(seconds=times, peak_bytes=max(peaks), median=statistics.median(times))
+            times = [time for timed, _, _ in runs for time in timed]
+            values = dict(seconds=times, median=statistics.median(times))
+            values |= dict(peak_bytes=max(peak for _, peak, _ in runs), synchronisations=runs[0][2])
             measurements.append(dict(contender=name, task=task, **values))
     bar.close()
     return dict(
@@ -115,20 +124,44 @@ def with_heads(model_cfg: dict, changes: dict[str, dict]) -> dict:
     return model_cfg
 
 
-def _run(model_cfg: dict, case: Case, task: str) -> tuple[float, int]:
-    """Return the seconds of the second run and the peak memory in bytes of this process."""
+def _run(model_cfg: dict, case: Case, task: str) -> tuple[list[float], int, int | None]:
+    """Return the seconds of the timed steps, the peak memory in bytes, and synchronisations."""
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
     init_default_scope('mmseg')
     model = MODELS.build(ConfigDict(model_cfg)).to(case.device)
     step = _training_step(model, case) if task == 'training step' else _inference(model, case)
-    step()
     device = torch.device(case.device)
-    return seconds(step, device), peak_process_bytes(device)
+    step()
+    if device.type == 'cuda':
+        # The first step also timed backends and algorithms, which takes memory.
+        step()
+        torch.cuda.reset_peak_memory_stats(device)
+    times = [seconds(step, device) for _ in range(case.steps)]
+    peak = peak_process_bytes(device)
+    return times, peak, synchronisations(step) if device.type == 'cuda' else None
+
+
+def synchronisations(step: Callable[[], None]) -> int:
+    """Return how often PyTorch finds that a call waits for the GPU."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        torch.cuda.set_sync_debug_mode('warn')
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode('default')
+    return sum('synchronizing CUDA operation' in str(warning.message) for warning in caught)
+
+
+def _autocast(case: Case) -> torch.autocast:
+    dtype = getattr(torch, case.amp or 'bfloat16')
+    return torch.autocast(case.device, dtype, enabled=case.amp is not None)
 
 
 def _training_step(model: torch.nn.Module, case: Case) -> Callable[[], None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    scaler = torch.amp.GradScaler(case.device, enabled=case.amp == 'float16')
     size = (case.height, case.width)
     channels = input_channels(model.backbone)
     images = torch.randn(case.batch, channels, *size, device=case.device)
@@ -141,10 +174,12 @@ def _training_step(model: torch.nn.Module, case: Case) -> Callable[[], None]:
         samples.append(SegDataSample(gt_sem_seg=PixelData(data=label.to(case.device))))
 
     def step() -> None:
-        loss, _ = model.parse_losses(model.loss(images, samples))
+        with _autocast(case):
+            loss, _ = model.parse_losses(model.loss(images, samples))
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
     return step
 
@@ -156,6 +191,7 @@ def _inference(model: torch.nn.Module, case: Case) -> Callable[[], None]:
 
     @torch.no_grad()
     def step() -> None:
-        model.predict(image)
+        with _autocast(case):
+            model.predict(image)
 
     return step

@@ -10,7 +10,10 @@ from mmseg_encnet.workbench.benchmarks.model import CONTENDERS, TASKS
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.machine import machine_text
 
-COLUMNS = ('task', 'contender', 'seconds (min to max)', 'ratio', 'peak memory', 'ratio')
+COLUMNS = (
+    'task', 'contender', 'seconds (min to max)', 'ratio', 'peak memory', 'ratio', 'planned',
+    'synchronisations',
+)  # fmt: skip
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -22,13 +25,20 @@ def markdown(results: dict[str, Any]) -> str:
             seconds, peak = row['seconds'], row['peak_bytes']
             times = f'{row["median"]:.3g} ({min(seconds):.3g} to {max(seconds):.3g})'
             slower, larger = (f'{row[key] / baseline[key]:.2f}' for key in ('median', 'peak_bytes'))
-            rows.append([task, name, times, slower, memory_text(peak), larger])
+            cells = [task, name, times, slower, memory_text(peak), larger]
+            planned = results.get('planned', {}).get(task, {}).get(name)
+            cells.append('' if planned is None else memory_text(planned))
+            count = row['synchronisations']
+            rows.append([*cells, '' if count is None else str(count)])
+    # Columns that were not measured here are left out.
+    shown = [i for i in range(len(COLUMNS)) if any(row[i] for row in rows)]
+    columns, rows = [COLUMNS[i] for i in shown], [[row[i] for i in shown] for row in rows]
     case = results['case']
     caption = (
         f'{results["config"]}, {case["height"]}x{case["width"]}, batch {case["batch"]} in '
-        f'training and 1 at inference; {machine_text(results["machine"])}'
+        f'training and 1 at inference, {case["amp"] or "float32"}; {machine_text(results["machine"])}'
     )
-    return f'{markdown_table(COLUMNS, rows)}\n\n{caption}'
+    return f'{markdown_table(columns, rows)}\n\n{caption}'
 
 
 def plot(results: dict[str, Any], path: Path) -> None:

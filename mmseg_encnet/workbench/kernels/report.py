@@ -27,8 +27,8 @@ SHAPES = tuple(
     for batch, size, codes in ((2, 60, 32), (4, 60, 32), (16, 90, 32), (16, 90, 128))
 )
 COMPILED_COLUMNS = (
-    'kernel', 'architecture', 'features', 'K', 'tiles', 'registers', 'spilled bytes', 'shared memory',
-    'tensor-core instructions', 'programs', 'occupancy', 'tiles in flight',
+    'kernel', 'architecture', 'features', 'K', 'tiles', 'registers', 'spilled bytes',
+    'shared memory', 'tensor-core instructions', 'programs', 'occupancy', 'tiles in flight',
 )  # fmt: skip
 SUMMARY_PRODUCTS = ('instructions', 'how many')
 PREDICTED_COLUMNS = (
@@ -155,7 +155,8 @@ def predicted_table(
 def faults(rows: Iterable[Compiled]) -> list[str]:
     """Return a line for every kernel that would be slow or could not run."""
     return [
-        f'{row.kernel} on {row.architecture.name}, {row.dtype}, K {row.codes}, tiles {row.tiles}: {fault}'
+        f'{row.kernel} on {row.architecture.name}, {row.dtype}, K {row.codes}, '
+        f'tiles {row.tiles}: {fault}'
         for row in rows
         for fault in row.faults()
     ]

@@ -19,6 +19,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.benchmarks import model as benchmark
 from mmseg_encnet.workbench.memory.meter import Meter
@@ -140,6 +141,17 @@ def plan_memory(
         training_peak=training_peak,
         inference_peak=meter.peak,
     )
+
+
+def plan_contenders(config: str, batch: int, crop: tuple[int, int]) -> dict[str, dict[str, int]]:
+    """Return the planned peaks of `benchmarks.model`, in bytes, by task and contender."""
+    cfg = load_config(config)
+    plans = {HEADS[head]: plan_memory(with_head(cfg, head), batch, crop) for head in HEADS}
+    step, inference = benchmark.TASKS
+    return {
+        step: {name: plan.training_peak for name, plan in plans.items()},
+        inference: {name: plan.inference_peak for name, plan in plans.items()},
+    }
 
 
 def build(cfg: Config, device: str) -> nn.Module:

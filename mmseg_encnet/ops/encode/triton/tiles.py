@@ -79,7 +79,7 @@ _VARIANTS = {
         64: (
             Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 2), 64),
             Variant(Tiles(64, 64, 4, 2), Tiles(32, 64, 8, 3), Tiles(64, 32, 4, 2), 32),
-            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 64),
+            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 8, 3), Tiles(32, 32, 4, 2), 64),
         ),
         128: (
             Variant(Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 32),
@@ -90,13 +90,13 @@ _VARIANTS = {
     torch.float16: {
         32: (
             Variant(Tiles(64, 32, 4, 3), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 3), 32),
-            Variant(Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 2), 32),
+            Variant(Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 2), 32),
             Variant(Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(64, 32, 4, 3), 32),
         ),
         64: (
             Variant(Tiles(64, 32, 4, 3), Tiles(16, 64, 4, 3), Tiles(64, 32, 4, 2), 64),
             Variant(Tiles(64, 64, 4, 2), Tiles(16, 128, 8, 3), Tiles(64, 32, 4, 2), 32),
-            Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 2), Tiles(32, 32, 4, 2), 64),
+            Variant(Tiles(64, 32, 4, 3), Tiles(16, 128, 8, 3), Tiles(32, 32, 4, 2), 64),
         ),
         128: (
             Variant(Tiles(64, 32, 4, 2), Tiles(16, 64, 4, 3), Tiles(32, 32, 4, 2), 32),

@@ -1,0 +1,72 @@
+"""The benchmark of a whole network, in this process and on the CPU."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pytest
+import torch
+
+from mmseg_encnet.workbench.benchmarks import model, model_report
+from mmseg_encnet.workbench.memory.plan import plan_contenders
+
+CONFIG = 'encnet_r18_narrow_msrc21'
+
+
+class ThisProcess:
+    """Runs calls where they are submitted."""
+
+    def __init__(self, *args, **options):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def submit(self, function, *args):
+        self.result = lambda: function(*args)
+        return self
+
+
+@pytest.mark.parametrize('amp', [None, 'bfloat16'])
+def test_measures_both_heads(amp, monkeypatch, tmp_path):
+    monkeypatch.setattr(model, 'ProcessPoolExecutor', ThisProcess)
+    case = model.Case(64, 96, 2, torch.get_num_threads(), steps=2, amp=amp)
+    results = model.run(CONFIG, case, rounds=1)
+    assert json.loads(json.dumps(results)) == results
+    rows = results['measurements']
+    assert [(row['task'], row['contender']) for row in rows] == [
+        (task, name) for task in model.TASKS for name in model.CONTENDERS
+    ]
+    assert all(len(row['seconds']) == 2 and row['peak_bytes'] > 2**20 for row in rows)
+    text = model_report.markdown(results)
+    assert f', {amp or "float32"}; ' in text
+    # What was not measured has no column.
+    assert 'synchronisations' not in text and 'planned' not in text
+
+    # As on a GPU.
+    results['planned'] = plan_contenders(CONFIG, 2, (64, 96))
+    for row in rows:
+        row['synchronisations'] = 3
+    text = model_report.markdown(results)
+    assert '| planned | synchronisations |' in text
+    assert text.count('MiB | 3 |') == len(rows)
+    planned = results['planned']['training step']
+    assert planned['EncodingHead'] < planned['mmseg EncHead']
+
+
+def test_counts_what_waits_for_the_gpu(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, 'set_sync_debug_mode', modes.append)
+
+    def step():
+        assert modes == ['warn']
+        for _ in range(2):
+            warnings.warn('called a synchronizing CUDA operation (Triggered internally at ...)')
+        warnings.warn('something else')
+
+    assert model.synchronisations(step) == 2
+    assert modes == ['warn', 'default']
