@@ -60,6 +60,8 @@ from mmseg_encnet.running.tracking import check_backend
 
 # In PyTorch's message if a parameter has no gradient in a process group.
 _UNUSED = 'Expected to have finished reduction in the prior iteration'
+# The toolbox's wrapper for several processes.
+_DATA_PARALLEL = 'MMDistributedDataParallel'
 # Entries that mmengine reads while resuming.
 _TRAINING_STATE = ('epoch', 'iter', 'message_hub', 'meta', 'optimizer')
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -286,7 +288,9 @@ class EncNetRunner(Runner):
             raise
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        if not self.distributed or get_device() != 'cpu':
+        options = dict(model_wrapper_cfg or {})
+        plain = options.pop('type', _DATA_PARALLEL) == _DATA_PARALLEL
+        if not self.distributed or get_device() != 'cpu' or not plain:
             return super().wrap_model(model_wrapper_cfg, model)
         if any(isinstance(module, SyncBatchNorm) for module in model.modules()):
             self.logger.warning(
@@ -296,8 +300,11 @@ class EncNetRunner(Runner):
             model = revert_sync_batchnorm(model)
         return MMDistributedDataParallel(
             module=model,
-            broadcast_buffers=False,
-            find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            **{
+                'broadcast_buffers': False,
+                'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
+                **options,
+            },
         )
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:

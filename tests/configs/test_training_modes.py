@@ -11,6 +11,7 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from mmseg.registry import MODELS
 from test_configs import batch, load, shrink
 from test_meta_device import KINDS
 from torch import distributed, nn
+
+from mmseg_encnet.running.runner import EncNetRunner
 
 # Networks that differ in what this package adds: dilated, JPU, transformer, no SE branch, the
 # paper's second SE branch.
@@ -157,6 +160,17 @@ def test_a_static_graph_without_unused_parameters(name, tmp_path):
             wrapped.module.parse_losses(losses)[0].backward()
             optimizer.step()
         assert gradients(wrapped.module)
+
+
+def test_options_of_the_wrapper_in_a_config(tmp_path):
+    runner = SimpleNamespace(distributed=True, cfg={'find_unused_parameters': False})
+    model = nn.Linear(2, 2)
+    with process_group(tmp_path / 'store'):
+        for options in (None, {}, {'type': 'MMDistributedDataParallel', 'static_graph': True}):
+            wrapped = EncNetRunner.wrap_model(runner, options, model)
+            assert isinstance(wrapped, MMDistributedDataParallel)
+            assert wrapped.static_graph == bool(options)
+            assert not wrapped.find_unused_parameters and not wrapped.broadcast_buffers
 
 
 @pytest.mark.cuda

@@ -37,9 +37,9 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
             ``'dense'`` (matrix products, every device), ``'triton'`` (fused kernels for CUDA, up to
             128 codewords), ``'mmcv'`` (the sum through ``mmcv.ops.assign_score_withk``, CUDA),
             ``'reference'`` (the equations literally; slow, large, and without the guarantees above)
-            or ``'auto'``: on the CPU ``'native'`` where it is available, otherwise ``'dense'``; on a GPU the
-            faster of ``'dense'`` and ``'triton'``, timed at the first call with inputs of a class
-            (see ``MMSEG_ENCNET_BACKEND`` in :mod:`mmseg_encnet.ops.encode.auto`).
+            or ``'auto'``: on the CPU ``'native'`` where available, otherwise ``'dense'``; on a GPU
+            the faster of ``'dense'`` and ``'triton'``, timed at the first call with inputs of a
+            class (see ``MMSEG_ENCNET_BACKEND`` in :mod:`mmseg_encnet.ops.encode.auto`).
 
     Returns:
         ``(B, K, C)`` in the promoted dtype of ``x`` and ``codewords``; differentiable in all three

@@ -36,7 +36,8 @@ def markdown(results: dict[str, Any]) -> str:
     case = results['case']
     caption = (
         f'{results["config"]}, {case["height"]}x{case["width"]}, batch {case["batch"]} in '
-        f'training and 1 at inference, {case["amp"] or "float32"}; {machine_text(results["machine"])}'
+        f'training and 1 at inference, {case["amp"] or "float32"}; '
+        f'{machine_text(results["machine"])}'
     )
     return f'{markdown_table(columns, rows)}\n\n{caption}'
 

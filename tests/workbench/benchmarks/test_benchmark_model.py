@@ -65,8 +65,8 @@ def test_counts_what_waits_for_the_gpu(monkeypatch):
     def step():
         assert modes == ['warn']
         for _ in range(2):
-            warnings.warn('called a synchronizing CUDA operation (Triggered internally at ...)')
-        warnings.warn('something else')
+            warnings.warn('called a synchronizing CUDA operation (Triggered ...)', stacklevel=1)
+        warnings.warn('something else', stacklevel=1)
 
     assert model.synchronisations(step) == 2
     assert modes == ['warn', 'default']
