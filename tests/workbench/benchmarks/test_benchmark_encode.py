@@ -34,31 +34,23 @@ def test_measures_every_contender_or_says_why_not(tmp_path):
     assert (tmp_path / 'encode.png').stat().st_size > 10_000
 
 
-def test_what_needs_more_memory_than_there_is_is_left_out():
+def test_slow_contenders_run_twice_and_what_does_not_fit_is_left_out(monkeypatch):
     def fail(*tensors):
         raise torch.cuda.OutOfMemoryError('out of memory')
 
-    contenders = {
-        'fits': encode.CONTENDERS['dense'],
-        'too large': encode.Contender(fail),
-    }
-    results = encode.run(
-        torch.device('cpu'), (encode.Shape('small', **SMALL),), {}, contenders, rounds=1
-    )
-    assert results['too_large'] == [['small', 'too large']]
-    assert {row['contender'] for row in results['shapes']} == {'fits', 'roofline'}
-    assert '| small | too large | not measured: more memory than the GPU has |' in (
-        encode_report.markdown(results)
-    )
-
-
-def test_slow_contenders_run_at_the_first_shape_and_on_a_gpu_at_the_largest(monkeypatch):
     shapes = [encode.Shape(name, **SMALL) for name in ('first', 'second', 'large')]
     monkeypatch.setattr(encode, 'LARGE', shapes[2])
-    slow = encode.Contender(encode.CONTENDERS['dense'].forward, only_first=True)
-    results = encode.run(torch.device('cpu'), tuple(shapes), {}, {'slow': slow}, rounds=1)
+    contenders = {
+        'slow': encode.Contender(encode.CONTENDERS['dense'].forward, only_first=True),
+        'too large': encode.Contender(fail, only_first=True),
+    }
+    results = encode.run(torch.device('cpu'), tuple(shapes), {}, contenders, rounds=1)
     measured = [row['shape'] for row in results['shapes'] if row['contender'] == 'slow']
     assert measured == ['first', 'large']
+    assert results['too_large'] == [['first', 'too large'], ['large', 'too large']]
+    assert '| large | too large | not measured: more memory than the GPU has |' in (
+        encode_report.markdown(results)
+    )
 
 
 def test_peak_memory_leaves_out_what_is_returned():

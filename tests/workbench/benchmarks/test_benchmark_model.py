@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 
-import pytest
 import torch
 
 from mmseg_encnet.workbench.benchmarks import model, model_report
@@ -31,10 +30,9 @@ class ThisProcess:
         return self
 
 
-@pytest.mark.parametrize('amp', [None, 'bfloat16'])
-def test_measures_both_heads(amp, monkeypatch, tmp_path):
+def test_measures_both_heads(monkeypatch):
     monkeypatch.setattr(model, 'ProcessPoolExecutor', ThisProcess)
-    case = model.Case(64, 96, 2, torch.get_num_threads(), steps=2, amp=amp)
+    case = model.Case(64, 96, 2, torch.get_num_threads(), steps=2, amp='bfloat16')
     results = model.run(CONFIG, case, rounds=1)
     assert json.loads(json.dumps(results)) == results
     rows = results['measurements']
@@ -43,15 +41,17 @@ def test_measures_both_heads(amp, monkeypatch, tmp_path):
     ]
     assert all(len(row['seconds']) == 2 and row['peak_bytes'] > 2**20 for row in rows)
     text = model_report.markdown(results)
-    assert f', {amp or "float32"}; ' in text
+    assert ', bfloat16; ' in text
     # What was not measured has no column.
     assert 'synchronisations' not in text and 'planned' not in text
 
     # As on a GPU.
+    results['case']['amp'] = None
     results['planned'] = plan_contenders(CONFIG, 2, (64, 96))
     for row in rows:
         row['synchronisations'] = 3
     text = model_report.markdown(results)
+    assert ', float32; ' in text
     assert '| planned | synchronisations |' in text
     assert text.count('MiB | 3 |') == len(rows)
     planned = results['planned']['training step']

@@ -54,7 +54,7 @@ def padded_codes(codes: int) -> int:
 
 # By dtype of the features, then by the most codewords that the sizes are for. In float16, `gather`
 # also needs the largest weight of a tile.
-_VARIANTS = {
+_VARIANTS: dict[torch.dtype, dict[int, tuple[Variant, ...]]] = {
     torch.float32: {
         32: (
             Variant(Tiles(64, 32, 4, 3), Tiles(32, 64, 4, 3), Tiles(64, 32, 4, 3), 32),
