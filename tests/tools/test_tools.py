@@ -122,7 +122,7 @@ def test_infer_writes_what_it_can_read(run_tool, checkpoint, tiny_data, tiny_opt
         (['one', 'cut.avi'], ['cut.avi', 'of its 9 frames']),
         (['one/a.jpg', 'two/a.png'], ['one/a.jpg', 'two/a.png', 'a.png']),
         (['one', '--presence-threshold', '1.5'], ['presence_threshold', '1.5']),
-        (['one', '--out-dir', 'text.mp4'], ['text.mp4', 'cannot be written']),
+        (['one', '--out-dir', 'text.mp4'], ['text.mp4', 'choose another path']),
     ],
 )
 def test_infer_without_usable_inputs(inputs, words, run_tool, checkpoint, tiny_options, tmp_path):
