@@ -11,6 +11,7 @@ from mmseg_encnet.running.hooks.stall_hook import StallHook
 from mmseg_encnet.running.hooks.stop_hook import StopHook
 from mmseg_encnet.running.hooks.val_loss_hook import ValLossHook
 from mmseg_encnet.running.hooks.visualization_hook import LoadedImageVisualizationHook
+from mmseg_encnet.running.hooks.widen_input_hook import WidenInputHook
 
 __all__ = [
     'CodebookInitHook',
@@ -24,4 +25,5 @@ __all__ = [
     'StallHook',
     'StopHook',
     'ValLossHook',
+    'WidenInputHook',
 ]
