@@ -148,7 +148,10 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
             return True, f'{name} became {current_score}; it was {best} at best.'
         if self.stopping_threshold is not None and better(current_score, self.stopping_threshold):
             self.best_score = current_score
-            return True, f'{name} reached {current_score:.4g} (threshold {self.stopping_threshold}).'
+            return (
+                True,
+                f'{name} reached {current_score:.4g} (threshold {self.stopping_threshold}).',
+            )
         margin = self.min_delta if self.rule == 'greater' else -self.min_delta
         if not isnan(current_score) and better(current_score, self.best_score + margin):
             self.best_score, self.wait_count = current_score, 0

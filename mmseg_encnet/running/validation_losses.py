@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -148,4 +149,4 @@ def _parts(length: int, longest: int) -> list[tuple[int, int]]:
     """Divide a length into parts that differ by at most one."""
     count = -(-length // longest)
     edges = [index * length // count for index in range(count + 1)]
-    return list(zip(edges, edges[1:]))
+    return list(pairwise(edges))

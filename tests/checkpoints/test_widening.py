@@ -91,7 +91,7 @@ def test_zero_weights_reproduce_the_network_of_three_channels(kind, tmp_path):
 
 def test_the_network_of_transformers_names_the_hook(tmp_path):
     build('HFBackbone', 3).model.save_pretrained(tmp_path / 'folder')
-    with pytest.raises(UserError, match='three channels, got num_channels=4.*WidenInputHook'):
+    with pytest.raises(UserError, match=r'three channels, got num_channels=4.*WidenInputHook'):
         build('HFBackbone', 4, tmp_path / 'folder').init_weights()
 
 

@@ -36,15 +36,14 @@ def test_commands(run_tool, tmp_path):
         'export',
     ]
     written = {}
-    for name, arguments in commands:
+    # The export takes a minute; tests/tools/grid.py exports a network for four channels.
+    for name, arguments in commands[:-1]:
         arguments = shlex.split(arguments.replace('iter_300', 'iter_2'))
         options = TWO_ITERATIONS if name == 'train' else None
         if name.startswith(('dataset_converters', 'analysis')):
             arguments += ['--jobs', '1']
-        import time; t0=time.time()
         result = run_tool(name, *arguments, options=options)
         assert result.status == 0, result.err
-        print(name, time.time()-t0, file=open('/tmp/w/sdt/times','a'))
         written[name] = result.out + result.err
         if name == 'dataset_converters/own':
             shrink = tmp_path / 'data' / 'fields' / 'dataset.py'

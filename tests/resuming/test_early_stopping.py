@@ -106,7 +106,7 @@ def test_refused_arguments(arguments, match):
 
 
 def test_an_unknown_metric_is_refused_before_training(tiny_config):
-    with pytest.raises(UserError, match="got monitor='mAcc'.*measures score; choose one"):
+    with pytest.raises(UserError, match=r"got monitor='mAcc'.*measures score; choose one"):
         EncNetRunner.from_cfg(tiny_config(options(monitor='mAcc'))).train()
 
 

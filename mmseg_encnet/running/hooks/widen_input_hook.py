@@ -56,9 +56,7 @@ class WidenInputHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if self._handles and isinstance(checkpoint, dict):
             weights = checkpoint.get('state_dict', checkpoint)
-            names = widen_state_dict(
-                unwrapped(runner.model), weights, self.mode, self.rgb_channels
-            )
+            names = widen_state_dict(unwrapped(runner.model), weights, self.mode, self.rgb_channels)
             self._widened += [name.removesuffix('.weight') for name in names]
             # It may come from an earlier training with this hook.
             self._loaded_widened = not names

@@ -68,7 +68,9 @@ class ImageMoments:
     def of(cls, image: np.ndarray, sampled: int, seed: int) -> ImageMoments:
         """Measure an image ``(H, W)`` or ``(H, W, C)`` and draw ``sampled`` of its pixels."""
         dtype = str(image.dtype)
-        pixels = np.atleast_3d(image).reshape(-1, np.atleast_3d(image).shape[2]).T.astype(np.float64)
+        pixels = (
+            np.atleast_3d(image).reshape(-1, np.atleast_3d(image).shape[2]).T.astype(np.float64)
+        )
         finite = np.isfinite(pixels)
         count = finite.sum(axis=1)
         # Also for a channel without finite values.
@@ -181,7 +183,8 @@ class ChannelStatistics:
         ]
         widths = [max(map(len, column)) for column in zip(head, *rows)]
         lines = [
-            '  '.join(cell.rjust(width) for cell, width in zip(row, widths)) for row in [head, *rows]
+            '  '.join(cell.rjust(width) for cell, width in zip(row, widths))
+            for row in [head, *rows]
         ]
         return '\n'.join(lines)
 
@@ -196,9 +199,7 @@ class ChannelStatistics:
             std=self.std.tolist(),
             min=self.low.tolist(),
             max=self.high.tolist(),
-            percentiles={
-                str(p): row.tolist() for p, row in zip(PERCENTILES, self.percentiles)
-            },
+            percentiles={str(p): row.tolist() for p, row in zip(PERCENTILES, self.percentiles)},
             left_out=self.left_out,
             bgr_to_rgb=self.bgr_to_rgb,
         )
@@ -240,7 +241,7 @@ def _loaders(leaf: Any) -> CheckedPipeline:
     steps = [step for step in leaf.pipeline.transforms if 'LoadImage' in type(step).__name__]
     if not steps:
         raise UserError(
-            f"the pipeline of {type(leaf).__name__} loads no images; add "
+            f'the pipeline of {type(leaf).__name__} loads no images; add '
             "dict(type='LoadImageFromFile')."
         )
     return CheckedPipeline(leaf, steps)

@@ -52,7 +52,9 @@ def expected_losses(runner) -> dict[str, float]:
     label = torch.cat(pixels)
     presence = torch.cat(presence)
     labelled = presence.any(1)
-    weight = torch.tensor(runner.cfg.model.decode_head.loss_decode.get('class_weight') or [1.0] * 21)
+    weight = torch.tensor(
+        runner.cfg.model.decode_head.loss_decode.get('class_weight') or [1.0] * 21
+    )
     return {
         'decode.loss_ce': F.cross_entropy(
             torch.cat(scores['decode']), label, weight, ignore_index=255
@@ -82,7 +84,9 @@ def test_values(tiny_config, weighted):
 def test_training_is_the_same_to_the_bit(tiny_config):
     states = []
     for hooks in ([], HOOK):
-        cfg = tiny_config({'custom_hooks': hooks, 'train_cfg.val_interval': 1, 'randomness.seed': 0})
+        cfg = tiny_config(
+            {'custom_hooks': hooks, 'train_cfg.val_interval': 1, 'randomness.seed': 0}
+        )
         states.append(run(cfg).model.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -98,7 +102,9 @@ def test_any_number_of_processes_and_any_batch_size(tiny_config, tiny_data):
         'custom_hooks': HOOK,
         'randomness.seed': 0,
         # Four images of one size and three processes: two samples are repeated.
-        'val_dataloader.dataset.data_prefix': dict(img_path='images/train', seg_map_path='labels/train'),
+        'val_dataloader.dataset.data_prefix': dict(
+            img_path='images/train', seg_map_path='labels/train'
+        ),
         'val_dataloader.dataset.pipeline.Resize': dict(scale=(64, 64), keep_ratio=False),
     }
     cfg = tiny_config(options)
@@ -118,7 +124,9 @@ def test_windows_cover_every_pixel_once(tiny_config):
     cfg = tiny_config(
         {
             'custom_hooks': HOOK,
-                'model.test_cfg': dict(_delete_=True, mode='slide', crop_size=(40, 40), stride=(30, 30)),
+            'model.test_cfg': dict(
+                _delete_=True, mode='slide', crop_size=(40, 40), stride=(30, 30)
+            ),
         }
     )
     runner = EncNetRunner.from_cfg(cfg)
@@ -137,5 +145,5 @@ def test_a_validation_without_labels_is_refused(tiny_config):
     steps = cfg.val_dataloader.dataset.pipeline
     cfg.val_dataloader.dataset.pipeline = [s for s in steps if s['type'] != 'LoadAnnotations']
     cfg.val_evaluator = []
-    with pytest.raises(UserError, match="yields no labels.*LoadAnnotations"):
+    with pytest.raises(UserError, match=r'yields no labels.*LoadAnnotations'):
         EncNetRunner.from_cfg(cfg).train()

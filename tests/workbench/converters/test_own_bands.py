@@ -35,7 +35,7 @@ def test_different_bands_are_refused(tmp_path):
     draw_fields(tmp_path / 'src')
     other = tmp_path / 'src' / 'images' / 'field_3.tif'
     write_bands(other, np.zeros((48, 56, 4), np.float32))
-    with pytest.raises(UserError, match='channels of float32, but .* has 4 channels of uint16'):
+    with pytest.raises(UserError, match=r'channels of float32, but .* has 4 channels of uint16'):
         convert_own(tmp_path / 'src', tmp_path / 'out', Reading(jobs=1))
     assert not (tmp_path / 'out').exists()
 

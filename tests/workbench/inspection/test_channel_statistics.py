@@ -30,7 +30,10 @@ def dataset(root, **loader) -> Config:
                     img_suffix='.tif',
                     seg_map_suffix='.png',
                     data_prefix=dict(img_path='images', seg_map_path='labels'),
-                    pipeline=[dict(type='LoadImageFromTIFF', **loader), dict(type='LoadAnnotations')],
+                    pipeline=[
+                        dict(type='LoadImageFromTIFF', **loader),
+                        dict(type='LoadAnnotations'),
+                    ],
                 )
             )
         )
@@ -50,7 +53,9 @@ def test_every_layout_of_a_tiff(tmp_path, bands, planar):
     assert measured.dtypes == ('uint16',) and not measured.bgr_to_rgb
     measured.write(tmp_path / 'out')
     content = json.loads((tmp_path / 'out' / 'channels.json').read_text())
-    assert content['images'] == 6 and content['percentiles']['50'] == measured.percentiles[1].tolist()
+    assert (
+        content['images'] == 6 and content['percentiles']['50'] == measured.percentiles[1].tolist()
+    )
 
 
 def test_the_written_config_normalises(tmp_path):
@@ -58,8 +63,10 @@ def test_the_written_config_normalises(tmp_path):
     measure_channels(dataset(tmp_path / 'data'), 'train', 1).write(tmp_path)
     config = tmp_path / 'config.py'
     config.write_text(
-        "_base_ = [__import__('mmseg_encnet').config_file('encnet_r18_binary'), 'normalisation.py']\n"
-        "model = dict(data_preprocessor=dict(type='ChannelsPreProcessor', **_base_.normalisation))\n"
+        "_base_ = [__import__('mmseg_encnet').config_file('encnet_r18_binary'),\n"
+        "    'normalisation.py']\n"
+        'model = dict(data_preprocessor=dict(\n'
+        "    type='ChannelsPreProcessor', **_base_.normalisation))\n"
     )
     preprocessor = load_config(str(config)).model.data_preprocessor
     assert len(preprocessor.mean) == len(preprocessor.std) == 4
@@ -99,10 +106,10 @@ def test_different_channels_and_missing_values_are_refused(tmp_path):
     draw_fields(tmp_path / 'data')
     odd = tmp_path / 'data' / 'images' / 'field_5.tif'
     write_bands(odd, np.zeros((48, 56, 5), np.uint16))
-    with pytest.raises(UserError, match='field_5.tif has 5 channels, the others have 4'):
+    with pytest.raises(UserError, match=r'field_5.tif has 5 channels, the others have 4'):
         measure_channels(dataset(tmp_path / 'data'), 'train', 1)
     odd.write_bytes(b'II*\0')
-    with pytest.raises(UserError, match='field_5.tif'):
+    with pytest.raises(UserError, match=r'field_5.tif'):
         measure_channels(dataset(tmp_path / 'data'), 'train', 1)
     empty = [ImageMoments.of(np.full((2, 2), np.nan), 1, 0)]
     with pytest.raises(UserError, match='channel 0 of the val images has no finite value'):

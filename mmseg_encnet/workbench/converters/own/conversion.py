@@ -92,10 +92,11 @@ def convert_own(
     """Convert a folder of images and labels.
 
     The result is ``images/{train,val,test}`` and ``labels/{train,val,test}`` with labels of class
-    indices, ``dataset.py``, configs for training, ``colours.csv`` and ``statistics.json``. TIFF files of other
-    channels than 8-bit colours stay as they are; their configs load all channels, and
-    ``normalisation.py`` has their means and standard deviations. It is
+    indices, ``dataset.py``, configs for training, ``colours.csv`` and ``statistics.json``. It is
     written to a temporary folder and renamed, so that it is complete or missing.
+
+    TIFF files with other than 8-bit colours are not changed; their configs load all channels, and
+    ``normalisation.py`` has the means and standard deviations.
 
     Args:
         src: Folder of the user.
@@ -137,7 +138,9 @@ def convert_own(
         write_table(folder / TABLE, entries)
         configs = write_configs(folder, entries, summary.counts, suffix, bands)
         if bands is not None:
-            measure_channels(load_config(str(folder / DATASET)), 'train', reading.jobs).write(folder)
+            measure_channels(load_config(str(folder / DATASET)), 'train', reading.jobs).write(
+                folder
+            )
     return Converted(
         out,
         [entry.name for entry in entries],
