@@ -112,8 +112,8 @@ MISTAKES = {
     'stops by something else': (
         {},
         monitoring(monitor='mDice'),
-        "got monitor='mDice' of ResumableEarlyStoppingHook, but the validation measures aAcc, mIoU, "
-        'mAcc',
+        "got monitor='mDice' of ResumableEarlyStoppingHook, but the validation measures aAcc, "
+        'mIoU, mAcc',
     ),
     'slows down by something else': (
         {'param_scheduler': [dict(type='ReduceOnPlateauLR', monitor='loss', by_epoch=True)]},
