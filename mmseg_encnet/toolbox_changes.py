@@ -82,6 +82,11 @@ CHANGES = (
         'an interrupted run resumes bit for bit (on the CPU, same thread count)',
     ),
     Change(
+        '`EarlyStoppingHook` becomes `ResumableEarlyStoppingHook` in any config',
+        '`EncNetRunner`',
+        'a resumed run stops at the same validation, and NaN is no improvement',
+    ),
+    Change(
         '`InfiniteSampler` becomes `SeededInfiniteSampler` in any config',
         '`EncNetRunner`',
         'a resumed run sees the same samples with the same augmentation',
@@ -111,6 +116,7 @@ CHANGES = (
 # Toolbox types and our extensions of them, which take the same arguments.
 _REPLACED = {
     'CheckpointHook': 'ResumableCheckpointHook',
+    'EarlyStoppingHook': 'ResumableEarlyStoppingHook',
     'InfiniteSampler': 'SeededInfiniteSampler',
     'DefaultSampler': 'SeededDefaultSampler',
 }

@@ -10,6 +10,7 @@ from mmseg_encnet.datasets.context_scenes import ContextScenesBackend, ContextSc
 from mmseg_encnet.datasets.msrc21 import MSRC21Dataset
 from mmseg_encnet.datasets.transforms import (
     ChannelwiseResize,
+    LoadImageFromTIFF,
     RandomGaussianBlur,
     RandomShortSideResize,
 )
@@ -20,6 +21,7 @@ __all__ = [
     'ClothingDataset',
     'ContextScenesBackend',
     'ContextScenesDataset',
+    'LoadImageFromTIFF',
     'MSRC21Dataset',
     'RandomGaussianBlur',
     'RandomShortSideResize',

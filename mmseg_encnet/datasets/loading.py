@@ -186,5 +186,6 @@ def check_loader(steps: Iterable[Mapping[str, Any]]) -> None:
         UserError: It is not.
     """
     for step in steps:
-        if step.get('imdecode_backend') == 'tifffile':
+        kind = str(step.get('type'))
+        if step.get('imdecode_backend') == 'tifffile' or kind.endswith('LoadImageFromTIFF'):
             require('tifffile', 'tiff')

@@ -27,11 +27,13 @@ require_toolbox()
 
 from mmseg_encnet.resuming.repeated_views import RepeatedViews
 from mmseg_encnet.resuming.resumable_checkpoint_hook import ResumableCheckpointHook
+from mmseg_encnet.resuming.resumable_early_stopping_hook import ResumableEarlyStoppingHook
 from mmseg_encnet.resuming.seeded_samplers import SeededDefaultSampler, SeededInfiniteSampler
 
 __all__ = [
     'RepeatedViews',
     'ResumableCheckpointHook',
+    'ResumableEarlyStoppingHook',
     'SeededDefaultSampler',
     'SeededInfiniteSampler',
 ]

@@ -156,6 +156,9 @@ class ResumableCheckpointHook(CheckpointHook):
             restore_states(self._before_validation)
             self._before_validation = None
         runner.message_hub.update_info(_VALIDATED, runner.iter)
+        if not hasattr(self, 'file_backend'):
+            # A validation without training, which saves nothing.
+            return
         super().after_val_epoch(runner, metrics)
         # The checkpoint of this iteration or epoch was written before the validation.
         step = runner.epoch if self.by_epoch else runner.iter

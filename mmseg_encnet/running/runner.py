@@ -221,6 +221,7 @@ class EncNetRunner(Runner):
                 name: hook if hook is None else toolbox_changes.replaced(hook)
                 for name, hook in default_hooks.items()
             }
+        custom_hooks = [toolbox_changes.replaced(hook) for hook in custom_hooks or ()]
         super().register_hooks(default_hooks, custom_hooks)
         for hook in (
             RehearsalHook,

@@ -1,4 +1,8 @@
-"""Compute class frequency, classes per image and class co-occurrence of a config's data set."""
+"""Compute statistics of a config's data set.
+
+Class frequency, classes per image and class co-occurrence, and with --images the mean, standard
+deviation, range and percentiles of every channel, with a config file for the normalisation.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pathlib import Path
 from mmseg_encnet.configuration.command_line import add_config_arguments
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.inspection.channel_statistics import measure_channels
 from mmseg_encnet.workbench.inspection.split import InspectedSplit, occurrence
 from mmseg_encnet.workbench.inspection.statistics_plots import write_statistics
 
@@ -19,6 +24,11 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         '--split', default='train', help='train, val or test (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--images',
+        action='store_true',
+        help='read the images, too; write channels.json and normalisation.py',
     )
     parser.add_argument(
         '--jobs',
@@ -39,6 +49,12 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.work_dir) / f'statistics_{args.split}'
+    if args.images:
+        channels = measure_channels(cfg, args.split, args.jobs)
+        channels.write(out)
+        print(channels.text())
+        for warning in channels.warnings:
+            print(f'warning: {warning}', file=sys.stderr)
     labels = InspectedSplit(cfg, args.split).labels()
     statistics = write_statistics(labels, args.jobs, out)
     absent = occurrence(labels, statistics).absent(args.split)

@@ -73,6 +73,7 @@ class EfficientNetLite(BaseModule):
         init_cfg: ``dict(type='Pretrained', checkpoint='package://efficientnet-lite0')`` loads the
             ImageNet weights of an installed package. They expect RGB images normalised with mean
             127 and standard deviation 128.
+        in_channels: Channels of the images.
 
     Attributes:
         stage_channels: Channels of the five stages.
@@ -102,6 +103,7 @@ class EfficientNetLite(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        in_channels: int = 3,
     ) -> None:
         _check_choice('arch', arch, range(len(_SCALING)))
         _check_choice('output_stride', output_stride, OUTPUT_STRIDES)
@@ -122,7 +124,7 @@ class EfficientNetLite(BaseModule):
         norm_cfg = _with_original_defaults(norm_cfg or dict(type='BN'))
         width, depth = _SCALING[arch]
 
-        self.stem = _conv(3, _STEM_CHANNELS, 3, stride=2, norm_cfg=norm_cfg)
+        self.stem = _conv(in_channels, _STEM_CHANNELS, 3, stride=2, norm_cfg=norm_cfg)
         self.stages = nn.ModuleList()
         channels, reduction, dilation = _STEM_CHANNELS, 2, 1
         for kinds in _STAGES:

@@ -130,7 +130,14 @@ class HFBackbone(BaseModule):
         checkpoint = (self.init_cfg or {}).get('checkpoint', '')
         if checkpoint.startswith(SCHEME):
             name = checkpoint.removeprefix(SCHEME)
-            self.model.load_state_dict(load_weights(name, self.model))
+            try:
+                self.model.load_state_dict(load_weights(name, self.model))
+            except RuntimeError as error:
+                raise UserError(
+                    f'the weights of {name} are for three channels, got num_channels='
+                    f"{self.model.config.num_channels}; add dict(type='WidenInputHook') to "
+                    'custom_hooks.'
+                ) from error
             self._is_init = True
         elif checkpoint:
             super().init_weights()

@@ -91,7 +91,8 @@ def load_weights(name: str, model: Any) -> dict[str, Tensor]:
         model: A backbone of Transformers of the same architecture.
 
     Returns:
-        State dict for ``model``.
+        State dict for ``model``; if it has other than three channels and the weights do not fit, of
+        the same model for three.
 
     Raises:
         UserError: The weights are not available, are no safetensors, or do not fit the config.
@@ -119,6 +120,12 @@ def load_weights(name: str, model: Any) -> dict[str, Tensor]:
             **options,
         ),
     )
+    config = model.config
+    if found['mismatched_keys'] and getattr(config, 'num_channels', 3) != 3:
+        # A WidenInputHook may widen weights of three channels when they are loaded.
+        config = copy.deepcopy(config)
+        config.num_channels = 3
+        return load_weights(name, type(model)(config))
     for entry in found['mismatched_keys']:
         key = entry if isinstance(entry, str) else entry[0]
         raise UserError(

@@ -9,7 +9,9 @@ from mmseg_encnet.running.hooks.label_check_hook import LabelCheckHook
 from mmseg_encnet.running.hooks.loss_check_hook import LossCheckHook
 from mmseg_encnet.running.hooks.stall_hook import StallHook
 from mmseg_encnet.running.hooks.stop_hook import StopHook
+from mmseg_encnet.running.hooks.val_loss_hook import ValLossHook
 from mmseg_encnet.running.hooks.visualization_hook import LoadedImageVisualizationHook
+from mmseg_encnet.running.hooks.widen_input_hook import WidenInputHook
 
 __all__ = [
     'CodebookInitHook',
@@ -22,4 +24,6 @@ __all__ = [
     'LossCheckHook',
     'StallHook',
     'StopHook',
+    'ValLossHook',
+    'WidenInputHook',
 ]

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from mmseg_encnet.datasets.image_sizes import stored_size
 from mmseg_encnet.errors import UserError, type_and_first_line
+from mmseg_encnet.running.hooks.val_loss_hook import ValLossHook
 
 # Processing the samples of a batch takes longer than reading the headers of their files.
 _SIZES = 32
@@ -66,6 +67,19 @@ def rehearse_validation(runner: Runner) -> None:
                     f'{type(metric).__name__} of val_evaluator cannot be computed '
                     f'({type_and_first_line(error)}); correct its arguments or the validation '
                     'pipeline.'
+                )
+                raise UserError(reason) from error
+    for hook in runner.hooks:
+        if isinstance(hook, ValLossHook):
+            try:
+                names += hook.measured(runner, batch)
+            except UserError:
+                raise
+            except Exception as error:
+                reason = why_not_evaluated(dataset, sample, 'val') or (
+                    f'{type(hook).__name__} cannot compute the losses of the validation '
+                    f'({type_and_first_line(error)}); let its pipeline load what the losses need, '
+                    'or remove the hook.'
                 )
                 raise UserError(reason) from error
     _check_monitored(runner, names)

@@ -84,7 +84,7 @@ default_hooks = dict(
     logger=dict(interval={log_interval}),
     checkpoint=dict(interval={interval}, max_keep_ckpts=1, save_best='mIoU'),
     early_stopping=dict(
-        type='EarlyStoppingHook', monitor='mIoU', rule='greater', min_delta=0.1, patience={patience}
+        type='mmengine.ResumableEarlyStoppingHook', monitor='mIoU', patience={patience}
     ),
 )
 log_level = 'WARNING'

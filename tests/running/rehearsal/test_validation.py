@@ -112,7 +112,8 @@ MISTAKES = {
     'stops by something else': (
         {},
         monitoring(monitor='mDice'),
-        "got monitor='mDice' of EarlyStoppingHook, but the validation measures aAcc, mIoU, mAcc",
+        "got monitor='mDice' of ResumableEarlyStoppingHook, but the validation measures aAcc, "
+        'mIoU, mAcc',
     ),
     'slows down by something else': (
         {'param_scheduler': [dict(type='ReduceOnPlateauLR', monitor='loss', by_epoch=True)]},
@@ -230,7 +231,7 @@ def test_a_monitor_without_validation_is_named(name, tiny_config, tmp_path):
         f"save_best='mIoU' of ResumableCheckpointHook has no effect, because {reason}, or set "
         'save_best=None.'
     ) in log
-    assert f"monitor='mDice' of EarlyStoppingHook has no effect, because {reason}" in log
+    assert f"monitor='mDice' of ResumableEarlyStoppingHook has no effect, because {reason}" in log
 
 
 def test_later_batches_are_checked(tiny_config, tiny_data):

@@ -7,6 +7,8 @@ from pathlib import Path
 from pprint import pformat
 
 from mmseg_encnet.workbench.converters.own.classes import ClassEntry
+from mmseg_encnet.workbench.converters.own.images import Bands
+from mmseg_encnet.workbench.inspection.channel_statistics import NORMALISATION
 
 DATASET = 'dataset.py'
 # Passes over the images for the shipped starts, and bounds of the iterations for small sets.
@@ -27,10 +29,7 @@ base_size = 416
 crop_size = (384, 384)
 
 __recipe = __import__('mmseg_encnet').published_recipe(base_size=base_size, crop_size=crop_size)
-train_pipeline = __recipe.train_pipeline
-test_pipeline = __recipe.test_pipeline
-tta_pipeline = __recipe.tta_pipeline
-published_tta_model = dict(base_size=base_size)
+{pipelines}published_tta_model = dict(base_size=base_size)
 
 __dataset = dict(
     type='BaseSegDataset',
@@ -58,6 +57,24 @@ val_dataloader = dict(
 )
 test_dataloader = {test_dataloader}
 """
+_PIPELINES = """\
+train_pipeline = __recipe.train_pipeline
+test_pipeline = __recipe.test_pipeline
+tta_pipeline = __recipe.tta_pipeline
+"""
+_BAND_PIPELINES = """\
+__loader = dict(type='LoadImageFromTIFF')
+train_pipeline = [__loader, *{train_steps}]
+test_pipeline = [__loader, *__recipe.test_pipeline[1:]]
+tta_pipeline = [__loader, *__recipe.tta_pipeline[1:]]
+published_tta_pipeline = [
+    __loader,
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+"""
+# OpenCV pads at most four channels; the data preprocessor pads, too.
+_STEPS_WITHOUT_PAD = "[step for step in __recipe.train_pipeline[1:] if step['type'] != 'Pad']"
 _TEST = """\
 dict(
     num_workers=2,
@@ -74,11 +91,10 @@ _base_ = [
     './dataset.py',
     __import__('mmseg_encnet').config_file('_base_/schedules/sgd_poly'),
     __import__('mmseg_encnet').config_file('_base_/default_runtime'),
-]
+{normalisation}]
 
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(num_classes=_base_.num_classes),
+{input}    decode_head=dict(num_classes=_base_.num_classes),
     auxiliary_head=dict(num_classes=_base_.num_classes),
 {test_cfg})
 
@@ -86,7 +102,23 @@ max_iters = {max_iters}
 optim_wrapper = dict(optimizer={optimizer})
 train_cfg = dict(max_iters=max_iters, val_interval={interval})
 default_hooks = dict(checkpoint=dict(interval={interval}))
-{start}"""
+{start}{hooks}"""
+_COLOUR_INPUT = """\
+    data_preprocessor=dict(size=_base_.crop_size),
+"""
+_BAND_INPUT = """\
+    data_preprocessor=dict(
+        type='ChannelsPreProcessor',
+        bgr_to_rgb=False,
+        size=_base_.crop_size,
+        **_base_.normalisation,
+    ),
+    backbone=dict(in_channels={channels}{trained}),
+"""
+_BAND_HOOKS = """\
+# Pretrained weights are for three channels. rgb_channels are the positions of red, green and blue.
+custom_hooks = [dict(type='WidenInputHook', mode='mean', rgb_channels={rgb_channels})]
+"""
 _LITE_START = """\
 # The network that ships; its classifiers are replaced.
 load_from = 'shipped://encnet_lite0_msrc21'
@@ -94,7 +126,11 @@ load_from = 'shipped://encnet_lite0_msrc21'
 
 
 def write_configs(
-    folder: Path, entries: Sequence[ClassEntry], counts: dict[str, int], suffix: str
+    folder: Path,
+    entries: Sequence[ClassEntry],
+    counts: dict[str, int],
+    suffix: str,
+    bands: Bands | None = None,
 ) -> list[str]:
     """Write the config of a data set and those of two trainings.
 
@@ -103,6 +139,8 @@ def write_configs(
         entries: Its classes, with colours.
         counts: Number of images of each split.
         suffix: Suffix of the images.
+        bands: Content of the images if they are no photographs; the configs then need
+            ``normalisation.py``.
 
     Returns:
         Names of the configs for training.
@@ -118,6 +156,7 @@ def write_configs(
             num_classes=len(entries),
             num_images=counts['train'],
             suffix=suffix,
+            pipelines=_PIPELINES if bands is None else _band_pipelines(bands),
             batch_size=batch_size,
             test_dataloader=_TEST if counts.get('test') else 'val_dataloader',
         ),
@@ -134,6 +173,9 @@ def write_configs(
         (folder / f'{name}.py').write_text(
             _TRAINING.format(
                 model=name,
+                normalisation='' if bands is None else f"    './{NORMALISATION}',\n",
+                input=_COLOUR_INPUT if bands is None else _band_input(bands, lite),
+                hooks=_band_hooks(bands),
                 test_cfg=''
                 if lite
                 else '    test_cfg=dict(crop_size=_base_.crop_size, stride=(256, 256)),\n',
@@ -145,3 +187,20 @@ def write_configs(
             encoding='utf-8',
         )
     return [f'{name}.py' for name in _EPOCHS]
+
+
+def _band_pipelines(bands: Bands) -> str:
+    steps = _STEPS_WITHOUT_PAD if bands.channels > 4 else '__recipe.train_pipeline[1:]'
+    return _BAND_PIPELINES.format(train_steps=steps)
+
+
+def _band_input(bands: Bands, lite: bool) -> str:
+    # The first convolution has to adapt.
+    trained = ', frozen_stages=-1' if lite else ''
+    return _BAND_INPUT.format(channels=bands.channels, trained=trained)
+
+
+def _band_hooks(bands: Bands | None) -> str:
+    if bands is None or bands.channels == 3:
+        return ''
+    return _BAND_HOOKS.format(rgb_channels=(0, 1, 2) if bands.channels > 3 else None)

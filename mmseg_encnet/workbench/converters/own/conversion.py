@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.labels import run_parallel
 from mmseg_encnet.workbench.converters.own import splits
@@ -28,12 +29,13 @@ from mmseg_encnet.workbench.converters.own.classes import (
     with_colours,
     write_table,
 )
-from mmseg_encnet.workbench.converters.own.configs import write_configs
+from mmseg_encnet.workbench.converters.own.configs import DATASET, write_configs
 from mmseg_encnet.workbench.converters.own.files import list_files, place_of
 from mmseg_encnet.workbench.converters.own.formats import read_source
 from mmseg_encnet.workbench.converters.own.found import Example, FoundData, Source
 from mmseg_encnet.workbench.converters.own.images import (
     ImageHeader,
+    common_bands,
     common_suffix,
     follows_stored_pixels,
     place_image,
@@ -42,6 +44,7 @@ from mmseg_encnet.workbench.converters.own.images import (
 from mmseg_encnet.workbench.converters.own.options import Reading, Splitting
 from mmseg_encnet.workbench.converters.own.problems import FileProblem, UnusableData
 from mmseg_encnet.workbench.converters.own.summary import Summary
+from mmseg_encnet.workbench.inspection.channel_statistics import measure_channels
 from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
 
 TABLE = 'colours.csv'
@@ -92,6 +95,9 @@ def convert_own(
     indices, ``dataset.py``, configs for training, ``colours.csv`` and ``statistics.json``. It is
     written to a temporary folder and renamed, so that it is complete or missing.
 
+    TIFF files with other than 8-bit colours are not changed; their configs load all channels, and
+    ``normalisation.py`` has the means and standard deviations.
+
     Args:
         src: Folder of the user.
         out: Folder to write; it must be empty or missing.
@@ -119,6 +125,7 @@ def convert_own(
 
     with _complete_or_missing(out) as folder:
         drawn = _draw_labels(found, names, positions, len(entries), source, folder)
+        bands = common_bands({names[name].image: drawn[name].header for name in names})
         split_of = _drawn_splits(names, drawn, split_of, splitting, src)
         rewritten = _place_files(names, drawn, split_of, suffix, folder, copy, reading.jobs)
         if rewritten:
@@ -129,7 +136,11 @@ def convert_own(
         summary = _summarise(found.format, source, entries, drawn, split_of, notes)
         summary.write(folder / STATISTICS)
         write_table(folder / TABLE, entries)
-        configs = write_configs(folder, entries, summary.counts, suffix)
+        configs = write_configs(folder, entries, summary.counts, suffix, bands)
+        if bands is not None:
+            measure_channels(load_config(str(folder / DATASET)), 'train', reading.jobs).write(
+                folder
+            )
     return Converted(
         out,
         [entry.name for entry in entries],

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from mmseg_encnet.datasets.image_sizes import stored_size
 from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES
 from mmseg_encnet.datasets.orientation import exif_orientation
+from mmseg_encnet.errors import UserError
+from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.own.formats.labelme import embedded_image
 from mmseg_encnet.workbench.converters.own.problems import FileProblem, reading
 
@@ -19,6 +23,22 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 # Full colour resolution, and a quality with losses below camera noise.
 _JPEG = dict(quality=95, subsampling=0)
 _ALIASES = {'.jpeg': '.jpg', '.tiff': '.tif'}
+_TIFF = ('.tif', '.tiff')
+# Bytes per pixel of 1-bit, grey and RGB images.
+_PHOTOGRAPHS = (1 / 8, 1, 3)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The content of a TIFF file that is no 8-bit photograph.
+
+    Attributes:
+        channels: Number of channels.
+        dtype: Data type of the values.
+    """
+
+    channels: int
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -28,10 +48,12 @@ class ImageHeader:
     Attributes:
         size: Height and width of the stored pixels.
         orientation: EXIF orientation from 1 (upright) to 8.
+        bands: What a TIFF file contains, None for photographs.
     """
 
     size: tuple[int, int]
     orientation: int
+    bands: Bands | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -48,8 +70,55 @@ def read_header(path: Path) -> ImageHeader:
     if path.suffix.lower() == '.json':
         image = embedded_image(path)
         return ImageHeader((image.height, image.width), int(image.getexif().get(0x0112, 1)))
+    bands = _read_bands(path) if path.suffix.lower() in _TIFF else None
+    if bands is not None:
+        # Pillow has no mode for most of them.
+        size = stored_size(path)
+        if size is not None:
+            return ImageHeader((size.height, size.width), 1, bands)
     with reading(path), Image.open(path) as image:
         return ImageHeader((image.height, image.width), exif_orientation(str(path)))
+
+
+def common_bands(headers: Mapping[Path, ImageHeader]) -> Bands | None:
+    """Return what all images contain, None for photographs.
+
+    Args:
+        headers: Headers by image.
+
+    Raises:
+        UserError: The images differ.
+    """
+    first = next(iter(headers))
+    for path, header in headers.items():
+        if header.bands != headers[first].bands:
+            raise UserError(
+                f'image {path} has {_described(header.bands)}, but {first} has '
+                f'{_described(headers[first].bands)}; convert them to the same channels and type.'
+            )
+    return headers[first].bands
+
+
+def _described(bands: Bands | None) -> str:
+    if bands is None:
+        return 'colours of 8 bits'
+    return f'{bands.channels} channel{"s" * (bands.channels > 1)} of {bands.dtype}'
+
+
+def _read_bands(path: Path) -> Bands | None:
+    """Return the content of a TIFF file, None for photographs of 8 bits."""
+    size = stored_size(path)
+    if size is None or size.pixel_bytes in _PHOTOGRAPHS:
+        return None
+    tifffile = require('tifffile', 'tiff')
+    # It raises a class of its own, a ValueError, for broken files.
+    with reading(path), tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        samples = math.prod(series.shape) // (size.height * size.width)
+        transparent = samples == 4 and any(int(extra) for extra in series.keyframe.extrasamples)
+        if str(series.dtype) == 'uint8' and (samples in (1, 3) or transparent):
+            return None
+        return Bands(samples, str(series.dtype))
 
 
 def common_suffix(paths: Sequence[Path]) -> str:
