@@ -19,6 +19,7 @@ from torch import Tensor
 from mmseg_encnet.checkpoints.whole_files import ZIP_MAGIC, DamagedFileError, write_whole
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.extras import require
+from mmseg_encnet.plain_json import parse_json
 
 SUFFIX = '.safetensors'
 _CHECKSUM, _META = 'sha1', 'meta'
@@ -76,7 +77,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
 def _with_sorted_metadata(data: bytes) -> bytes:
     """Return a file with its metadata in a fixed order, so that equal weights are equal files."""
     end = _SIZE_BYTES + int.from_bytes(data[:_SIZE_BYTES], 'little')
-    header = json.loads(data[_SIZE_BYTES:end])
+    header = parse_json(data[_SIZE_BYTES:end].decode())
     header = dict(__metadata__=dict(sorted(header.pop('__metadata__').items())), **header)
     text = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
     # The data starts at a multiple of eight bytes.
@@ -91,8 +92,8 @@ def plain_meta(path: Path, facts: Mapping[str, str]) -> dict[str, Any]:
         DamagedFileError: It is not JSON.
     """
     try:
-        meta = json.loads(facts.get(_META, '{}'))
-    except (ValueError, RecursionError) as error:
+        meta = parse_json(facts.get(_META, '{}'))
+    except ValueError as error:
         raise DamagedFileError(
             f'checkpoint {path} has metadata that is not JSON ({first_line(error)}); write or '
             'download it again.'

@@ -18,6 +18,7 @@ from mmengine import fileio
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import brief
 
 # Pillow's own limit, up to which it does not warn either.
 MAX_PIXELS = 2**30 // 12
@@ -48,11 +49,12 @@ class ImageSize(NamedTuple):
         return math.ceil(self.height * self.width * max(1, self.pixel_bytes / _BYTES))
 
 
-def stored_size(path: str | Path, backend: str | None = None) -> ImageSize | None:
+def stored_size(path: str | Path | bytes, backend: str | None = None) -> ImageSize | None:
     """Return the size of an image or label file from its header, without decoding it.
 
     Args:
-        path: The file, or any path that the toolbox's file backends can open.
+        path: The file, any path that the toolbox's file backends can open, or the content of a
+            file.
         backend: Decoder, ``imdecode_backend`` of the toolbox's loaders; ``tifffile`` decodes all
             images of a TIFF file, the others the first one.
 
@@ -60,6 +62,8 @@ def stored_size(path: str | Path, backend: str | None = None) -> ImageSize | Non
         None if the header is not that of a known format; then the file is most likely no image.
     """
     try:
+        if isinstance(path, bytes):
+            return _size_in(io.BytesIO(path), backend)
         if Path(path).is_file():
             with Path(path).open('rb') as file:
                 return _size_in(file, backend)
@@ -101,15 +105,23 @@ def check_pixels(
     Raises:
         UserError: The image has more pixels than the limit.
     """
-    if size.pixels > max_pixels:
-        deep = f' of {size.pixel_bytes:.0f} bytes' * (size.pixel_bytes > _BYTES)
-        raise UserError(
-            f'{subject} has {size.height}x{size.width} pixels{deep} (height x width), which '
-            f'exceeds the limit of {max_pixels:,} pixels; shrink it, or {remedy}.'
-        )
+    problem = excess(size, max_pixels)
+    if problem is not None:
+        raise UserError(f'{subject} {problem}; shrink it, or {remedy}.')
     # Pillow, which decodes labels, has its own limit, which would refuse what is accepted here.
     if Image.MAX_IMAGE_PIXELS is not None and size.pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
+
+
+def excess(size: ImageSize, max_pixels: int = MAX_PIXELS) -> str | None:
+    """Return why an image is too large, starting with a verb, or None if it is not."""
+    if size.pixels <= max_pixels:
+        return None
+    deep = f' of {size.pixel_bytes:.0f} bytes' * (size.pixel_bytes > _BYTES)
+    return (
+        f'has {brief(size.height)}x{brief(size.width)} pixels{deep} (height x width), which '
+        f'exceeds the limit of {max_pixels:,} pixels'
+    )
 
 
 def open_image(path: str | Path, max_pixels: int = MAX_PIXELS, kind: str = 'image') -> Image.Image:

@@ -6,18 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting.fold import FoldedEncNet
+from mmseg_encnet.plain_json import parse_json
+from mmseg_encnet.values import mapping
 from mmseg_encnet.version import __version__
 
 Size = tuple[int, int]
 
 _FORMAT = 1
 _MARK = 'encnet_description'
-# Name of the entry in the archives of PyTorch.
+# Name of the entry in the archives of PyTorch, and its largest size in bytes.
 ENTRY = 'mmseg_encnet.json'
+_LARGEST = 1 << 20
 _SCORES = 'output (1, classes, height, width), float32; the largest is the class of a pixel'
 _ONE_SCORE = (
     'output (1, 1, height, width), float32, probability of class 1; a pixel has class 1 above {}'
@@ -95,7 +98,7 @@ def from_strings(path: Path, entries: Mapping[str, str]) -> dict[str, Any]:
     description = {}
     for key, value in entries.items():
         try:
-            description[key] = json.loads(value)
+            description[key] = parse_json(value)
         except ValueError:
             # Of another program.
             continue
@@ -109,9 +112,16 @@ def read_from_archive(path: Path) -> dict[str, Any]:
         UserError: It is no such file, or contains no description.
     """
     try:
-        with ZipFile(path) as archive:
-            entry = next((name for name in archive.namelist() if name.endswith(f'/{ENTRY}')), None)
-            content = json.loads(archive.read(entry)) if entry else {}
-    except (BadZipFile, ValueError) as error:
+        with path.open('rb') as file, ZipFile(file) as archive:
+            entry = next(
+                (item for item in archive.infolist() if item.filename.endswith(f'/{ENTRY}')), None
+            )
+            if entry is not None and entry.file_size > _LARGEST:
+                raise ValueError(f'its description has more than {_LARGEST} bytes')
+            content = mapping(parse_json(archive.read(entry).decode()), ENTRY) if entry else {}
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        # Damaged bytes make zipfile fail in many ways.
         raise UserError(f'{path} is damaged or not an exported model; export it again.') from error
     return from_strings(path, as_strings(content))

@@ -20,6 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.values import brief
 
 # Facts about the machine or the session that trained the network.
 _LEFT_OUT = (
@@ -109,7 +110,7 @@ def check_plain(node: Any) -> None:
             )
         if name in _READS_FILES and value not in _READS_FILES[name]:
             raise UserError(
-                f'its {path}={value!r} would read other files; set it to None, as save_pretrained '
+                f'its {path}={brief(value)} would read other files; set it to None, as save_pretrained '
                 'does.'
             )
     check_types(node, '')
@@ -131,7 +132,7 @@ def check_types(node: Any, path: str) -> None:
             wrong = isinstance(value, str) and value not in known and _is_python_object(value)
         if wrong:
             raise UserError(
-                f'its {place}={value!r} is not a class of MMSegmentation or mmseg_encnet; only '
+                f'its {place}={brief(value)} is not a class of MMSegmentation or mmseg_encnet; only '
                 'these are built from a hub folder.'
             )
 

@@ -24,6 +24,8 @@ from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError, about, first_line
 from mmseg_encnet.hub.model_card import Card, describe_network, render
 from mmseg_encnet.hub.plain_config import check_plain, to_plain, tuples, with_tuples
+from mmseg_encnet.plain_json import parse_json
+from mmseg_encnet.values import brief
 from mmseg_encnet.version import __version__
 
 CONFIG, WEIGHTS, CARD = 'config.json', 'model.safetensors', 'README.md'
@@ -178,23 +180,23 @@ def _read_config(path: Path, name: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_CONFIG:
             raise ValueError(f'it has more than {_LARGEST_CONFIG} bytes')
-        content = json.loads(path.read_text('utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text('utf-8'))
+    except (OSError, ValueError) as error:
         raise UserError(
             f'{CONFIG} of {name} cannot be read as JSON ({first_line(error)}); save or download it '
             'again.'
         ) from error
     missing = [key for key in _ENTRIES if not isinstance(content, dict) or key not in content]
     if missing or content['library_name'] != _LIBRARY:
-        what = f'it lacks {missing[0]}' if missing else f'it is of {content["library_name"]!r}'
+        what = f'it lacks {missing[0]}' if missing else f'it is of {brief(content["library_name"])}'
         raise UserError(
             f'{CONFIG} of {name} is not one of {_LIBRARY} ({what}); name a folder that '
             'save_pretrained wrote.'
         )
     if content['format'] != _FORMAT:
         raise UserError(
-            f'{CONFIG} of {name} has format {content["format"]!r}, expected {_FORMAT}; install the '
-            f'version of {_LIBRARY} that wrote it ({content.get("mmseg_encnet")}).'
+            f'{CONFIG} of {name} has format {brief(content["format"])}, expected {_FORMAT}; install the '
+            f'version of {_LIBRARY} that wrote it ({brief(content.get("mmseg_encnet"))}).'
         )
     return content
 
@@ -248,7 +250,7 @@ def _check_weights_entry(entry: Any) -> None:
         and isinstance(entry.get('sha256'), str)
     ):
         raise UserError(
-            f'its weights are described by {entry!r}, expected file {WEIGHTS!r}, size and sha256; '
+            f'its weights are described by {brief(entry)}, expected file {WEIGHTS!r}, size and sha256; '
             'save it with save_pretrained.'
         )
 

@@ -25,16 +25,28 @@ def check_head_inputs(model: nn.Module) -> None:
         if chosen is None:
             continue
         for index in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
-            if type(index) is not int:
-                raise UserError(
-                    f'got {brief(index)} in {name}.in_index, expected an integer; correct it.'
-                )
-            if count is not None and not -count <= index < count:
-                part = 'backbone' if getattr(model, 'neck', None) is None else 'neck'
-                raise UserError(
-                    f'got {index} in {name}.in_index, but the {part} returns {count} feature maps; '
-                    f'choose from 0 to {count - 1}, or change out_indices of the backbone.'
-                )
+            check_index(index, count, name)
+
+
+def check_index(index: Any, count: int | None, head: str) -> None:
+    """Check that a head selects one of the feature maps of the backbone or neck.
+
+    Args:
+        index: The index, or one of several.
+        count: Number of feature maps, None if it is unknown.
+        head: Name of the head for messages.
+
+    Raises:
+        UserError: It is not an integer, or there is no such feature map.
+    """
+    if type(index) is not int:
+        raise UserError(f'got {brief(index)} in {head}.in_index, expected an integer; correct it.')
+    if count is not None and not -count <= index < count:
+        raise UserError(
+            f'got {index} in {head}.in_index, but the backbone or neck returns {count} feature '
+            f'map{"s" * (count != 1)}; choose from 0 to {count - 1}, or change out_indices of the '
+            'backbone.'
+        )
 
 
 def _heads(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -323,8 +323,8 @@ def beside_encnet(cfg: dict) -> dict:
 @pytest.mark.parametrize(
     'head, change, message',
     [
-        (dict(in_index=4), dict, r'in_index=4 of model.auxiliary_head, .* 4 outputs; .* 0 to 3'),
-        (dict(in_index=-5), dict, 'in_index=-5'),
+        (dict(in_index=4), dict, r'got 4 in model.auxiliary_head.in_index, .* 4 feature maps; .* 0 to 3'),
+        (dict(in_index=-5), dict, 'got -5 in model.auxiliary_head.in_index'),
         (dict(num_classes=4), dict, r'auxiliary_head.num_classes=4, .* num_classes=5; set both'),
         (dict(), second, r'2 heads .* \(model.auxiliary_head.0, model.auxiliary_head.1\)'),
         (dict(), beside_encnet, r'model.decode_head, model.auxiliary_head.*use_se_loss=False'),
@@ -354,7 +354,10 @@ def test_a_threshold_without_presence_is_refused() -> None:
     [
         (dict(in_channels=32, in_index=3), r'64 channels at in_index=3.*set in_channels=64'),
         # A neck that does not declare the number of its outputs.
-        (dict(in_channels=64, in_index=9), 'in_index=9 of PresenceHead, .* has 4 outputs'),
+        (
+            dict(in_channels=64, in_index=9),
+            'got 9 in PresenceHead.in_index, .* returns 4 feature maps',
+        ),
     ],
 )
 def test_other_features_are_named(head: dict, message: str) -> None:

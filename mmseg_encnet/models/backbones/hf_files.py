@@ -18,11 +18,16 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.errors import UserError, about, cut, first_line
 from mmseg_encnet.extras import require
+from mmseg_encnet.plain_json import read_json
+from mmseg_encnet.values import brief, mapping
 
 # Norms in front of the outputs, which image classifiers lack, and counters of batch norms.
 _MAY_BE_MISSING = re.compile(r'^hidden_states_norms\.|\.num_batches_tracked$')
+
+
+_CONFIG = 'config.json'
 
 
 def transformers() -> ModuleType:
@@ -78,8 +83,7 @@ def described_architecture(entries: Mapping[str, Any]) -> Any:
         return type(config).from_dict(json.loads(config.to_json_string(use_diff=False)))
     except Exception as error:
         raise UserError(
-            f'the config of HFBackbone does not fit model_type {model_type!r}: '
-            f'{" ".join(str(error).split())}'
+            f'the config of HFBackbone does not fit model_type {model_type!r}: {_one_line(error)}'
         ) from error
 
 
@@ -153,6 +157,10 @@ def _local_or_remote(name: str, load: Callable[..., Any]) -> Any:
     path = folder.is_absolute() or name.startswith(('.', '~')) or name.count('/') > 1
     if path and not folder.is_dir():
         raise UserError(f'folder {name} does not exist; check the path.')
+    if (folder / _CONFIG).is_file():
+        # Transformers reads it without limits.
+        with about(f'{name} cannot be loaded:'):
+            mapping(read_json(folder / _CONFIG), _CONFIG)
     try:
         return load(local_files_only=True)
     except Exception as error:
@@ -162,7 +170,7 @@ def _local_or_remote(name: str, load: Callable[..., Any]) -> Any:
                 'type Transformers contains.'
             ) from error
         if folder.is_dir() or not isinstance(error, OSError):
-            raise UserError(f'{name} cannot be loaded: {" ".join(str(error).split())}') from error
+            raise UserError(f'{name} cannot be loaded: {_one_line(error)}') from error
         local = first_line(error)
     if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE'):
         raise UserError(
@@ -177,6 +185,10 @@ def _local_or_remote(name: str, load: Callable[..., Any]) -> Any:
             f"'hf download {name}' where there is a network and copy the cache, or pass a folder; "
             'HF_HUB_OFFLINE=1 skips the attempt.'
         ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return cut(' '.join(str(error).split()))
 
 
 def _check_has_backbone(model_type: str | None) -> None:
@@ -194,7 +206,7 @@ def _check_has_backbone(model_type: str | None) -> None:
         )
     if model_type not in known:
         raise UserError(
-            f'model_type {model_type!r} has no backbone in transformers '
+            f'model_type {brief(model_type)} has no backbone in transformers '
             f'{transformers().__version__}; install a newer version or choose one of '
             f'{", ".join(known)}.'
         )

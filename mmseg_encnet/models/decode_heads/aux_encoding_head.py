@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads.targets import build_se_loss, stacked_presence
 from mmseg_encnet.models.encoders import build_encoding
+from mmseg_encnet.models.head_inputs import check_index
 from mmseg_encnet.nn.context_encoding import Reduction, SemanticsEncoding
 
 
@@ -138,16 +139,3 @@ class AuxEncodingHead(BaseModule):
                 'or another in_index.'
             )
         return x
-
-
-def check_index(in_index: int, num_outputs: int, head: str) -> None:
-    """Check that there is an output ``in_index`` among those of a backbone or neck.
-
-    Raises:
-        UserError: There is none; the message names the head.
-    """
-    if not -num_outputs <= in_index < num_outputs:
-        raise UserError(
-            f'got in_index={in_index} of {head}, but the backbone or neck has {num_outputs} '
-            f'output{"s" * (num_outputs != 1)}; choose an index from 0 to {num_outputs - 1}.'
-        )

@@ -8,9 +8,9 @@ from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.decode_heads.aux_encoding_head import AuxEncodingHead, check_index
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 from mmseg_encnet.models.decode_heads.presence_head import PresenceHead
+from mmseg_encnet.models.head_inputs import check_head_inputs
 
 
 def labelling_head(segmentor: BaseSegmentor) -> nn.Module:
@@ -37,16 +37,12 @@ def check_heads(segmentor: BaseSegmentor) -> None:
 
     Raises:
         UserError: More than one head predicts presence, a :class:`PresenceHead` has another
-            number of classes than the decode head, or it or an :class:`AuxEncodingHead` takes an
-            output that the backbone or neck does not have.
+            number of classes than the decode head, or a head takes an output that the backbone or
+            neck does not have.
     """
+    check_head_inputs(segmentor)
     predicting = ['decode_head'] * has_se_branch(labelling_head(segmentor))
     for key, head in _auxiliary_heads(segmentor):
-        if not isinstance(head, AuxEncodingHead):
-            continue
-        num_outputs = _num_outputs(segmentor)
-        if num_outputs is not None:
-            check_index(head.in_index, num_outputs, f'model.{key}')
         if not isinstance(head, PresenceHead):
             continue
         predicting.append(key)
@@ -71,11 +67,3 @@ def _auxiliary_heads(segmentor: BaseSegmentor) -> Iterator[tuple[str, nn.Module]
         yield from ((f'auxiliary_head.{index}', head) for index, head in enumerate(part))
     elif part is not None:
         yield 'auxiliary_head', part
-
-
-def _num_outputs(segmentor: BaseSegmentor) -> int | None:
-    """Return the number of feature maps that the heads get, None if it is not declared."""
-    if segmentor.with_neck:
-        return getattr(segmentor.neck, 'num_outs', None)
-    indices = getattr(segmentor.backbone, 'out_indices', None)
-    return len(indices) if isinstance(indices, (list, tuple)) else None

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.plain_json import parse_json
+from mmseg_encnet.values import brief
 
 Colour = tuple[int, int, int]
 
@@ -297,7 +298,7 @@ def _colour(value: Any) -> Colour | None:
         value = [int(number) for number in re.findall(r'\d+', value)]
     numbers = [int(number) for number in value]
     if len(numbers) not in (3, 4) or not all(0 <= number <= 255 for number in numbers):
-        raise ValueError(f'{value} is not an RGB colour from 0 to 255')
+        raise ValueError(f'{brief(value)} is not an RGB colour from 0 to 255')
     return numbers[0], numbers[1], numbers[2]
 
 
@@ -312,7 +313,7 @@ def _from_json(path: Path, text: str) -> list[ClassEntry]:
         if isinstance(content, dict):
             return [_from_item(key, value) for key, value in content.items()]
         return [_from_value(item) for item in content]
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(
             f'class table {path} cannot be read ({first_line(error)}); expected a list or '
             'dictionary of names, values and colours.'
@@ -338,7 +339,7 @@ def _from_value(item: Any) -> ClassEntry:
     lower = {str(key).lower(): value for key, value in item.items()}
     name = next((lower[key] for key in _NAME if key in lower), None)
     if name is None:
-        raise KeyError(f'{item} has no name')
+        raise ValueError(f'{brief(item)} has no name')
     colour = next((lower[key] for key in _COLOUR if key in lower), None)
     value = next((lower[key] for key in _VALUE if key in lower), None)
     return ClassEntry(str(name), None if value is None else int(value), _colour(colour))

@@ -17,7 +17,7 @@ from mmseg_encnet.datasets.orientation import exif_orientation
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.own.formats.labelme import embedded_image
-from mmseg_encnet.workbench.converters.own.problems import FileProblem, reading
+from mmseg_encnet.workbench.converters.own.problems import FileProblem, opened, reading
 
 _QUARTER_TURNS = (5, 6, 7, 8)
 # Full colour resolution, and a quality with losses below camera noise.
@@ -76,7 +76,7 @@ def read_header(path: Path) -> ImageHeader:
         size = stored_size(path)
         if size is not None:
             return ImageHeader((size.height, size.width), 1, bands)
-    with reading(path), Image.open(path) as image:
+    with opened(path) as image:
         return ImageHeader((image.height, image.width), exif_orientation(str(path)))
 
 
@@ -196,7 +196,7 @@ def place_image(source: Path, target: Path, header: ImageHeader, stored: bool, c
     if embedded:
         image = embedded_image(source)
     else:
-        with reading(source), Image.open(source) as file:
+        with opened(source) as file:
             file.load()
             image = file
     with reading(source):

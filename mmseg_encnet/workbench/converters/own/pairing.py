@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.files import (
@@ -21,7 +20,7 @@ from mmseg_encnet.workbench.converters.own.files import (
     place_of,
 )
 from mmseg_encnet.workbench.converters.own.options import Reading
-from mmseg_encnet.workbench.converters.own.problems import FileProblem
+from mmseg_encnet.workbench.converters.own.problems import FileProblem, opened
 
 # Most colours of a file that may be a label although no name says so.
 _FEW_COLOURS = 64
@@ -278,9 +277,10 @@ def _common(folders: set[Path]) -> Path | None:
 
 def _has_few_colours(path: Path) -> bool:
     try:
-        with Image.open(path) as file:
+        with opened(path) as file:
             pixels = np.asarray(file.convert('RGB')).reshape(-1, 3).astype(np.int32)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except FileProblem:
+        # It is reported when the labels are read.
         return False
     return len(np.unique(pixels @ [65536, 256, 1])) <= _FEW_COLOURS
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from mmseg_encnet.datasets.image_sizes import ImageSize, excess, stored_size
 from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.values import brief
 
 CORRECT = 'correct them'
+SHRINK = 'shrink or remove them'
+# What reading an annotation raises if a value is missing or of another type.
+MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 # For values, colours and names that are not among the classes.
 UNKNOWN = 'add the classes with --colours FILE, or ignore unknown ones with --ignore-unknown'
 
@@ -60,5 +67,48 @@ def reading(path: Path | str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileProblem(path, 'the file is missing') from error
     # Pillow raises SyntaxError for broken PNG files and OSError for truncated ones.
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (Image.DecompressionBombError, OSError, SyntaxError, *MALFORMED) as error:
         raise FileProblem(path, f'the file cannot be read ({first_line(error)})') from error
+
+
+@contextmanager
+def opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Image]:
+    """Open an image as ``PIL.Image.open`` does, after checking the size in its header.
+
+    Args:
+        path: The file.
+        content: The image, if it is part of the file.
+
+    Raises:
+        FileProblem: The image is missing, damaged or too large, or reading it fails later.
+    """
+    size = stored_size(path if content is None else content)
+    if size is not None:
+        _check_size(path, size, '')
+    with reading(path), Image.open(path if content is None else io.BytesIO(content)) as image:
+        yield image
+
+
+def checked_size(
+    path: Path | str, width: Any, height: Any, image: str | None = None
+) -> tuple[int, int]:
+    """Return the height and width that an annotation file gives for an image.
+
+    Raises:
+        FileProblem: They are not numbers of pixels, or too large.
+    """
+    for side in (height, width):
+        if type(side) is not int or not 0 < side < 100_000:
+            raise FileProblem(
+                path,
+                f'gives the size of {brief(image) if image else "its image"} as {brief(width)} x '
+                f'{brief(height)}, expected pixels',
+            )
+    _check_size(path, ImageSize(height, width), f'lists {image}, which ' if image else '')
+    return height, width
+
+
+def _check_size(path: Path | str, size: ImageSize, subject: str) -> None:
+    problem = excess(size)
+    if problem is not None:
+        raise FileProblem(path, f'{subject}{problem}', SHRINK)

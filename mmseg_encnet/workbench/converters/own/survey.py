@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from mmseg_encnet.workbench.converters.labels import run_parallel
 from mmseg_encnet.workbench.converters.own.classes import Colour
-from mmseg_encnet.workbench.converters.own.problems import FileProblem, reading
+from mmseg_encnet.workbench.converters.own.problems import FileProblem, opened
 
 # Key of fully transparent pixels, after the 24 bits of RGB.
 TRANSPARENT = 1 << 24
@@ -64,7 +63,7 @@ def load_label(path: Path) -> LabelPixels:
     Raises:
         FileProblem: The file is missing or damaged, or has values that are not whole numbers.
     """
-    with reading(path), Image.open(path) as file:
+    with opened(path) as file:
         mode = file.mode
         if mode.startswith(_INDEXED) and mode not in ('LA', 'PA') and len(file.getbands()) == 1:
             values = np.asarray(file)

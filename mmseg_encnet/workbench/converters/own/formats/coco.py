@@ -11,6 +11,7 @@ import numpy as np
 
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
 from mmseg_encnet.plain_json import parse_json
+from mmseg_encnet.values import brief, integer, text
 from mmseg_encnet.workbench.converters.coco_format import decode_segmentation
 from mmseg_encnet.workbench.converters.own.classes import IGNORED, ClassEntry
 from mmseg_encnet.workbench.converters.own.files import place_of, split_of_name
@@ -22,7 +23,13 @@ from mmseg_encnet.workbench.converters.own.found import (
     shape_classes,
 )
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
-from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem, UnusableData
+from mmseg_encnet.workbench.converters.own.problems import (
+    MALFORMED,
+    UNKNOWN,
+    FileProblem,
+    UnusableData,
+    checked_size,
+)
 
 _KEYS = ('images', 'annotations', 'categories')
 # Category names by id, and (file, image, annotations).
@@ -55,7 +62,9 @@ def read(source: Source, paths: list[Path]) -> FoundData:
             names = _categories(path, content, categories)
             projects |= {str(item.get('supercategory')) for item in content['categories']}
             found = _examples(path, content, names, source, index)
-        except (KeyError, TypeError, AttributeError) as error:
+        except UserError:
+            raise
+        except MALFORMED as error:
             raise UserError(
                 f'{path} does not have the format of COCO ({type_and_first_line(error)}); export '
                 'it again.'
@@ -96,7 +105,10 @@ def _load(path: Path) -> Any:
 
 
 def _categories(path: Path, content: Any, known: dict[int, str]) -> dict[int, str]:
-    names = {category['id']: str(category['name']) for category in content['categories']}
+    names = {
+        integer(category['id'], 'id of a category'): text(category['name'], 'name of a category')
+        for category in content['categories']
+    }
     for number, name in names.items():
         if known.setdefault(number, name) != name:
             raise UserError(
@@ -113,22 +125,24 @@ def _examples(
     by_image: dict[Any, list[dict[str, Any]]] = {image['id']: [] for image in content['images']}
     results: list[Example | FileProblem] = []
     for annotation in content['annotations']:
-        where = f'annotation {annotation.get("id")}'
+        where = f'annotation {brief(annotation.get("id"))}'
         if annotation['image_id'] not in by_image:
             results.append(
                 FileProblem(
-                    path, f'{where} is for image {annotation["image_id"]}, which is missing'
+                    path, f'{where} is for image {brief(annotation["image_id"])}, which is missing'
                 )
             )
         elif annotation['category_id'] not in names:
             results.append(
-                FileProblem(path, f'{where} has the unknown category {annotation["category_id"]}')
+                FileProblem(
+                    path, f'{where} has the unknown category {brief(annotation["category_id"])}'
+                )
             )
         else:
             by_image[annotation['image_id']].append(annotation)
     folder = path.stem.removeprefix('instances_').removeprefix('_annotations')
     for image in content['images']:
-        name = str(image['file_name'])
+        name = text(image['file_name'], 'file_name')
         found = index.find(name, path, folder)
         if found is None:
             results.append(FileProblem(path, f'lists the image {name}, which is missing'))
@@ -150,10 +164,7 @@ def _examples(
 def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndarray:
     path, image, annotations = label
     name = image['file_name']
-    shape = image.get('height'), image.get('width')
-    for side in shape:
-        if type(side) is not int or not 0 < side < 100_000:
-            raise FileProblem(path, f'gives the size of {name} as {shape[1]} x {shape[0]}')
+    shape = checked_size(path, image.get('width'), image.get('height'), name)
     result = np.full(shape, classes.background, np.uint8)
     for category, segmentation in annotations:
         position = classes.position(category)
@@ -171,7 +182,7 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
             result[decode_segmentation(segmentation, shape)] = position
         except UserError:
             raise
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except MALFORMED as error:
             raise FileProblem(
                 path, f'{name} contains an invalid mask of {category!r} ({first_line(error)})'
             ) from error

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.values import brief
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.own.classes import (
     IGNORED,
@@ -28,7 +29,13 @@ from mmseg_encnet.workbench.converters.own.found import (
     shape_classes,
 )
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
-from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem, UnusableData
+from mmseg_encnet.workbench.converters.own.problems import (
+    MALFORMED,
+    UNKNOWN,
+    FileProblem,
+    UnusableData,
+    checked_size,
+)
 
 _DRAWN = ('polygon', 'box', 'ellipse', 'mask')
 _NOT_DRAWN = ('polyline', 'points', 'cuboid', 'skeleton')
@@ -138,11 +145,10 @@ def _labels(root: ElementTree.Element) -> Iterator[tuple[str, Colour | None]]:
 def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndarray:
     path, image, attributes, shapes = label
     try:
-        shape = int(attributes['height']), int(attributes['width'])
+        height, width = int(attributes['height']), int(attributes['width'])
     except (KeyError, ValueError) as error:
-        raise FileProblem(path, f'does not give the size of {image} in pixels') from error
-    if not all(0 < side < 100_000 for side in shape):
-        raise FileProblem(path, f'gives the size of {image} as {shape[1]} x {shape[0]}')
+        raise FileProblem(path, f'does not give the size of {brief(image)} in pixels') from error
+    shape = checked_size(path, width, height, image)
     result = np.full(shape, classes.background, np.uint8)
     for kind, entry in sorted(shapes, key=_order):
         name = entry.get('label', '')
@@ -153,7 +159,7 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
             position = IGNORED
         try:
             result[_mask(kind, entry, shape)] = position
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except MALFORMED as error:
             if isinstance(error, UserError):
                 raise
             raise FileProblem(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mmseg_encnet.errors import first_line
+from mmseg_encnet.errors import first_line, type_and_first_line
 from mmseg_encnet.plain_json import parse_json
+from mmseg_encnet.values import text
 from mmseg_encnet.workbench.converters.labels import run_parallel
 from mmseg_encnet.workbench.converters.own.classes import IGNORED, IGNORED_NAME, ClassEntry
 from mmseg_encnet.workbench.converters.own.files import place_of
@@ -26,7 +26,14 @@ from mmseg_encnet.workbench.converters.own.found import (
     shape_classes,
 )
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
-from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem, UnusableData
+from mmseg_encnet.workbench.converters.own.problems import (
+    MALFORMED,
+    UNKNOWN,
+    FileProblem,
+    UnusableData,
+    checked_size,
+    opened,
+)
 
 
 def is_labelme(content: Any) -> bool:
@@ -87,11 +94,13 @@ def embedded_image(path: Path) -> Image.Image:
         FileProblem: The image is damaged.
     """
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(_load(path)['imageData'])))
-        image.load()
-    except (KeyError, TypeError, OSError, ValueError, SyntaxError) as error:
+        content = base64.b64decode(_load(path)['imageData'])
+    except MALFORMED as error:
         raise FileProblem(path, f'its imageData cannot be read ({first_line(error)})') from error
-    return image
+    with opened(path, content) as image:
+        image.load()
+        # The file is closed at the end.
+        return image.copy()
 
 
 def _load(path: Path) -> Any:
@@ -105,47 +114,45 @@ def _survey(path: Path) -> tuple[Path, str, bool, set[str]] | FileProblem:
     """Return the file, the name of its image, whether it contains it, and its classes."""
     try:
         content = _load(path)
-        names = {str(shape['label']) for shape in content['shapes']}
-        return path, str(content['imagePath']), bool(content.get('imageData')), names
+        names = {text(shape['label'], 'label') for shape in content['shapes']}
+        image = text(content['imagePath'], 'imagePath')
+        return path, image, bool(content.get('imageData')), names
     except FileProblem as problem:
         return problem
-    except (KeyError, TypeError, AttributeError) as error:
-        return FileProblem(path, f'does not have the format of LabelMe (no {first_line(error)})')
+    except MALFORMED as error:
+        return FileProblem(
+            path, f'does not have the format of LabelMe ({type_and_first_line(error)})'
+        )
 
 
 def _draw(classes: ShapeClasses, ignore_unknown: bool, path: Path) -> np.ndarray:
     content = _load(path)
-    shape = content.get('imageHeight'), content.get('imageWidth')
-    for side in shape:
-        if type(side) is not int or not 0 < side < 100_000:
-            raise FileProblem(
-                path, f'gives the size of its image as {shape[1]} x {shape[0]}, expected pixels'
-            )
+    shape = checked_size(path, content.get('imageWidth'), content.get('imageHeight'))
     result = np.full(shape, classes.background, np.uint8)
     for entry in content['shapes']:
-        name = str(entry['label'])
+        name = entry['label']
         position = IGNORED if name == IGNORED_NAME else classes.position(name)
         if position is None:
             if not ignore_unknown:
                 raise FileProblem(path, f'contains the unknown class {name!r}', UNKNOWN)
             position = IGNORED
         try:
-            result[_mask(entry, shape)] = position
-        except (KeyError, TypeError, ValueError, OSError) as error:
+            result[_mask(path, entry, shape)] = position
+        except MALFORMED as error:
             raise FileProblem(
                 path, f'contains an invalid shape of {name!r} ({first_line(error)})'
             ) from error
     return result
 
 
-def _mask(entry: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
+def _mask(path: Path, entry: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
     kind = entry.get('shape_type') or 'polygon'
     points = [(float(x), float(y)) for x, y in entry['points']]
     if not np.isfinite(points).all():
         raise ValueError('a point is not a number')
     if kind == 'mask':
         (left, top), _ = points
-        with Image.open(io.BytesIO(base64.b64decode(entry['mask']))) as file:
+        with opened(path, base64.b64decode(entry['mask'])) as file:
             mask = np.asarray(file) > 0
         return paste(shape, mask, round(left), round(top))
     return painted(kind, points, shape)

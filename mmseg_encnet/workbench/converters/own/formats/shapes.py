@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 from mmseg_encnet.workbench.converters.coco_format import decode_segmentation
 
 Point = tuple[float, float]
+# Of a circle around the largest image; more corners cannot be seen.
+_LARGEST_RADIUS = 100_000
 
 
 def covered(points: Sequence[Point], shape: tuple[int, int]) -> np.ndarray:
@@ -33,7 +35,7 @@ def covered(points: Sequence[Point], shape: tuple[int, int]) -> np.ndarray:
 
 def ellipse(centre: Point, radii: Point, angle: float = 0.0) -> list[Point]:
     """Return an ellipse as a polygon; the angle is in degrees, clockwise."""
-    count = max(16, math.ceil(2 * max(radii)))
+    count = max(16, math.ceil(2 * min(max(radii), _LARGEST_RADIUS)))
     turns = [2 * math.pi * index / count for index in range(count)]
     corners = [
         (centre[0] + radii[0] * math.cos(turn), centre[1] + radii[1] * math.sin(turn))
