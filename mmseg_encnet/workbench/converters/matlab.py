@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -25,5 +25,5 @@ def read_mat(path: Path) -> dict[str, Any]:
     # scipy reports damage with many types of exceptions.
     except Exception as error:
         raise UserError(
-            f'{path} is damaged ({type(error).__name__}: {error}); delete it, {START_OVER}'
+            f'{path} is damaged ({type_and_first_line(error)}); delete it, {START_OVER}'
         ) from error
