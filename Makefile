@@ -4,6 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 JOBS ?= auto
+SBOM ?= dist/mmsegmentation-encnet.cdx.json
 
 BIN := $(VENV)/bin
 # Inputs of the environment, which is rebuilt if any of them changes. The kernels are rebuilt only if
@@ -13,7 +14,7 @@ RECIPE = $(PYTHON) $(TORCH) $(shell cksum < setup.cfg)
 ADD = @[ -f $(VENV)/extra-$(1) ] || { $(BIN)/pip install --editable '.[toolbox,$(1)]' && \
 	touch $(VENV)/extra-$(1); }
 
-.PHONY: help setup demo test toolbox-tests docs lint reliability compat clean
+.PHONY: help setup demo test toolbox-tests docs lint reliability compat audit sbom clean
 
 help:
 	@echo 'make demo         train FCN and EncNet on the embedded data set and compare them'
@@ -24,6 +25,8 @@ help:
 	@echo 'make docs         build the documentation into site/ and check its links'
 	@echo 'make reliability  run the long checks and write docs/reliability.md (2 hours)'
 	@echo 'make compat       test other versions of Python, PyTorch and the toolbox (hours, gigabytes)'
+	@echo 'make audit        look up known vulnerabilities of the installed packages'
+	@echo 'make sbom         list the packages that an installation brings (CycloneDX)'
 	@echo 'make clean        remove the environment and everything the targets wrote'
 
 setup:
@@ -70,6 +73,21 @@ reliability: setup
 
 compat:
 	$(PYTHON) tools/compat.py $(CELLS)
+
+audit: setup
+	$(call ADD,release)
+	$(BIN)/python tools/audit.py
+
+# Of an environment with the package and what it needs, not of the one for development.
+sbom: setup
+	$(call ADD,release)
+	rm -rf build/sbom
+	mkdir -p $(dir $(SBOM))
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/pip install '$(TORCH)'
+	build/sbom/bin/pip install '.[toolbox]'
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON \
+	    --output-file $(SBOM) build/sbom/bin/python
 
 clean:
 	rm -rf $(VENV) build dist site work_dirs *.egg-info

@@ -67,6 +67,7 @@ class Attack:
         self.refused: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
         self.slowest = 0.0
+        self.seconds: Counter[str] = Counter()
 
     def read(self, name: str, content: bytes) -> None:
         """Read an input and record a failure."""
@@ -101,7 +102,9 @@ class Attack:
             )
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-        self.slowest = max(self.slowest, time.process_time() - start)
+        taken = time.process_time() - start
+        self.seconds[name] += taken
+        self.slowest = max(self.slowest, taken)
         if self.results and sum(self.counts.values()) % 500 == 0:
             self.write()
 
@@ -120,7 +123,8 @@ class Attack:
         """Write the results so far."""
         assert self.results is not None
         content = dict(
-            counts=self.counts, refused=self.refused, failures=self.failures, slowest=self.slowest
+            counts=self.counts, refused=self.refused, failures=self.failures, slowest=self.slowest,
+            seconds=self.seconds,
         )
         aside = self.results.with_suffix('.part')
         aside.write_text(json.dumps(content))
