@@ -19,7 +19,7 @@ for _name in ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1') if __name__ == '__main__
 
 from mmseg_encnet.configuration.command_line import add_config_arguments, add_run_arguments
 from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.configuration.switches import use_mixed_precision
+from mmseg_encnet.configuration.switches import use_deterministic_algorithms, use_mixed_precision
 from mmseg_encnet.resuming.find import resume_training
 from mmseg_encnet.resuming.options import add_resume_arguments, change_run
 from mmseg_encnet.running.explain import exit_with_one_sentence
@@ -38,6 +38,11 @@ def parse_args() -> argparse.Namespace:
         help='stop after H hours with a checkpoint and exit status 75; continue with --resume',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='compute the same bits in every run, also on a GPU, where it is slower',
+    )
     parser.add_argument(
         '--out',
         type=Path,
@@ -61,6 +66,8 @@ def main() -> None:
         limit_hours(cfg, args.max_hours)
     if args.amp:
         use_mixed_precision(cfg)
+    if args.deterministic:
+        use_deterministic_algorithms(cfg)
     run_training(cfg, args.out, accepted_changes)
 
 

@@ -25,6 +25,16 @@ def use_mixed_precision(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
+def use_deterministic_algorithms(cfg: Config) -> None:
+    """Switch the training of a config to algorithms that give the same bits in every run.
+
+    On a GPU they are slower. See ``docs/howto/train.md`` for what they do not cover.
+    """
+    cfg.randomness = dict(cfg.get('randomness') or {}, deterministic=True)
+    # Otherwise cuDNN chooses algorithms by their time.
+    cfg.setdefault('env_cfg', {})['cudnn_benchmark'] = False
+
+
 def use_test_time_augmentation(cfg: Config, prefix: str = '') -> None:
     """Switch the test of a config to its ``tta_model`` and ``tta_pipeline``.
 

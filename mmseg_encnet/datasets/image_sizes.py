@@ -150,7 +150,10 @@ def open_header(file: IO[bytes]) -> Image.Image | None:
                 continue
             file.seek(0)
             return factory(file, '')
-        except (SyntaxError, IndexError, TypeError, struct.error):
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            # Damaged headers make the plugins fail in many ways.
             continue
     return None
 

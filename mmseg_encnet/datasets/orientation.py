@@ -33,7 +33,8 @@ def exif_orientation(path: str | None) -> int:
         with Path(path).open('rb') as file:
             image = open_header(file)
             return 1 if image is None else int(image.getexif().get(_TAG, 1))
-    except (OSError, ValueError, SyntaxError, TypeError):
+    except Exception:
+        # Damaged EXIF data, for which Pillow has many exceptions, has no orientation.
         return 1
 
 

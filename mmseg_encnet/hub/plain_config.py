@@ -110,8 +110,8 @@ def check_plain(node: Any) -> None:
             )
         if name in _READS_FILES and value not in _READS_FILES[name]:
             raise UserError(
-                f'its {path}={brief(value)} would read other files; set it to None, as save_pretrained '
-                'does.'
+                f'its {path}={brief(value)} would read other files; set it to None, as '
+                'save_pretrained does.'
             )
     check_types(node, '')
 
@@ -132,8 +132,8 @@ def check_types(node: Any, path: str) -> None:
             wrong = isinstance(value, str) and value not in known and _is_python_object(value)
         if wrong:
             raise UserError(
-                f'its {place}={brief(value)} is not a class of MMSegmentation or mmseg_encnet; only '
-                'these are built from a hub folder.'
+                f'its {place}={brief(value)} is not a class of MMSegmentation or mmseg_encnet; '
+                'only these are built from a hub folder.'
             )
 
 

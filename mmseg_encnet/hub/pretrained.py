@@ -195,8 +195,9 @@ def _read_config(path: Path, name: str) -> dict[str, Any]:
         )
     if content['format'] != _FORMAT:
         raise UserError(
-            f'{CONFIG} of {name} has format {brief(content["format"])}, expected {_FORMAT}; install the '
-            f'version of {_LIBRARY} that wrote it ({brief(content.get("mmseg_encnet"))}).'
+            f'{CONFIG} of {name} has format {brief(content["format"])}, expected {_FORMAT}; '
+            f'install the version of {_LIBRARY} that wrote it '
+            f'({brief(content.get("mmseg_encnet"))}).'
         )
     return content
 
@@ -250,8 +251,8 @@ def _check_weights_entry(entry: Any) -> None:
         and isinstance(entry.get('sha256'), str)
     ):
         raise UserError(
-            f'its weights are described by {brief(entry)}, expected file {WEIGHTS!r}, size and sha256; '
-            'save it with save_pretrained.'
+            f'its weights are described by {brief(entry)}, expected file {WEIGHTS!r}, '
+            'size and sha256; save it with save_pretrained.'
         )
 
 

@@ -38,6 +38,7 @@ _MISSING_ARGUMENT = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)'
 )
 _UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
+_NOT_DETERMINISTIC = re.compile(r'(\w+) does not have a deterministic implementation')
 _CHANNELS = re.compile(r'expected input\[.*\] to have (\d+) channels, but got (\d+) channels')
 # From PyTorch, in this process or in one that loads data.
 _SHARED_MEMORY = re.compile(
@@ -222,6 +223,13 @@ def _sentence(error: BaseException) -> str | None:
         match = _SHARED_MEMORY.search(message)
         if match:
             return shared_memory_sentence(match.group(1) or match.group(2))
+        match = _NOT_DETERMINISTIC.search(message)
+        if match:
+            return (
+                f'{match.group(1)} of PyTorch has no deterministic implementation; train without '
+                '--deterministic (randomness.deterministic of the config), or with another layer '
+                'or loss.'
+            )
         match = _CHANNELS.search(message)
         if match:
             expected, found = match.groups()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import os
 import re
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -151,9 +152,16 @@ class EncNetRunner(Runner):
 
     from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
     setup_env = _built_from('env_cfg')(Runner.setup_env)
-    set_randomness = _built_from('randomness')(Runner.set_randomness)
     build_optim_wrapper = _built_from('optim_wrapper')(Runner.build_optim_wrapper)
     scale_lr = _built_from('auto_scale_lr')(Runner.scale_lr)
+
+    @_built_from('randomness')
+    def set_randomness(self, **options: Any) -> None:
+        # Without a seed, which the toolbox requires, it draws one.
+        super().set_randomness(**dict(dict(seed=None), **options))
+        if self.deterministic:
+            # cuBLAS reads it when it is first used; without it, PyTorch refuses to multiply.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
     @_built_from('model')
     def build_model(self, model: nn.Module | dict) -> nn.Module:

@@ -6,9 +6,9 @@ Each target is a table entry: valid inputs to start from, and a reader that is w
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
-import hashlib
 import random
 import shutil
 import tempfile
@@ -22,6 +22,7 @@ import numpy as np
 import own_formats
 import torch
 from PIL import Image
+from test_fuzz_files import COCO, PASCAL
 from test_malformed_files import (
     CACHE,
     FORMATS,
@@ -34,7 +35,6 @@ from test_malformed_files import (
     saved,
     zipped,
 )
-from test_fuzz_files import COCO, PASCAL
 
 from mmseg_encnet.checkpoints.files import read_checkpoint
 from mmseg_encnet.checkpoints.tensor_files import write_tensor_checkpoint
@@ -386,7 +386,8 @@ def targets() -> dict[str, Target]:
 
 
 STRANGE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**400, 0.5, -0.0, float('nan'), float('inf'),
+    None, True, False, 0, -1, 1,
+    2**31, 2**63, 2**64, 10**400, 0.5, -0.0, float('nan'), float('inf'),
     '', 'text', 'a\nb', '\x1b[31m', '\x00', '../../evil', '/etc/passwd', 'x' * 5000, '\ud800',
     [], {}, [[]], [None], {'a': 1}, [1, [2]], ['a', 'a'], [[0, 0], [1, 1]], list(range(300)),
 )  # fmt: skip
@@ -412,7 +413,9 @@ def mutated(content: Any, seed: int) -> Any:
             elif action < 0.45 and type(child) in (int, float):
                 node[key] = child + rng.choice((-1, 1, 0.5, 1000, -1000, 10**6, 10**10))
             elif action < 0.55 and isinstance(child, str):
-                node[key] = child[: rng.randrange(len(child) + 1)] + rng.choice(('', 'é', '\n', '0'))
+                node[key] = child[: rng.randrange(len(child) + 1)] + rng.choice(
+                    ('', 'é', '\n', '0')
+                )
             else:
                 node[key] = _copied(rng.choice(STRANGE))
             break
@@ -425,5 +428,3 @@ def _copied(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [_copied(value) for value in content]
     return content
-
-

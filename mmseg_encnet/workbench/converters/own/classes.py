@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.values import brief
@@ -231,7 +232,7 @@ def _from_columns(
             entries.append(ClassEntry(name, None if value is None else int(value), colour))
         except ValueError as error:
             raise UserError(
-                f'line {delimiter.join(row)!r} of class table {path} cannot be read '
+                f'line {shown(delimiter.join(row))!r} of class table {path} cannot be read '
                 f'({first_line(error)}); correct it.'
             ) from error
     return entries
@@ -264,8 +265,8 @@ def _from_line(path: Path, line: str) -> ClassEntry:
         # A name that ends with numbers.
         return ClassEntry(_clean(path, line), None, colour)
     raise UserError(
-        f'line {line!r} of class table {path} has {len(numbers)} numbers, expected a value, a '
-        'colour in three numbers, or both; correct it.'
+        f'line {shown(line)!r} of class table {path} has {len(numbers)} numbers, expected a '
+        'value, a colour in three numbers, or both; correct it.'
     )
 
 
@@ -281,7 +282,7 @@ def _checked(path: Path, line: str, numbers: Sequence[str]) -> Colour:
         colour = _colour([int(number) for number in numbers])
     except ValueError as error:
         raise UserError(
-            f'line {line!r} of class table {path} cannot be read ({error}); correct it.'
+            f'line {shown(line)!r} of class table {path} cannot be read ({error}); correct it.'
         ) from error
     assert colour is not None
     return colour

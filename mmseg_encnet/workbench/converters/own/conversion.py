@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, cut
 from mmseg_encnet.workbench.converters.labels import run_parallel
 from mmseg_encnet.workbench.converters.own import splits
 from mmseg_encnet.workbench.converters.own.classes import (
@@ -189,7 +189,7 @@ def _classes(found: FoundData, source: Source) -> tuple[list[ClassEntry], np.nda
         if not entry.ignored:
             kept.setdefault(entry.name, entry)
     if not 2 <= len(kept) <= MAX_CLASSES:
-        names = ', '.join(map(repr, list(kept)[:5]))
+        names = cut(', '.join(map(repr, list(kept)[:5])))
         raise UserError(
             f'the labels in {source.root} contain {len(kept)} classes ({names}), expected 2 to '
             f'{MAX_CLASSES}; check --ignore and --background, and label the rest of the images as '

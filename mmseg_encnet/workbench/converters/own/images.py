@@ -69,7 +69,9 @@ def read_header(path: Path) -> ImageHeader:
     """
     if path.suffix.lower() == '.json':
         image = embedded_image(path)
-        return ImageHeader((image.height, image.width), int(image.getexif().get(0x0112, 1)))
+        with reading(path):
+            turned = int(image.getexif().get(0x0112, 1))
+        return ImageHeader((image.height, image.width), turned)
     bands = _read_bands(path) if path.suffix.lower() in _TIFF else None
     if bands is not None:
         # Pillow has no mode for most of them.

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from mmseg_encnet.datasets.image_sizes import ImageSize, excess, stored_size
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.values import brief
 
@@ -101,10 +102,10 @@ def checked_size(
         if type(side) is not int or not 0 < side < 100_000:
             raise FileProblem(
                 path,
-                f'gives the size of {brief(image) if image else "its image"} as {brief(width)} x '
+                f'gives the size of {shown(image) if image else "its image"} as {brief(width)} x '
                 f'{brief(height)}, expected pixels',
             )
-    _check_size(path, ImageSize(height, width), f'lists {image}, which ' if image else '')
+    _check_size(path, ImageSize(height, width), f'lists {shown(image)}, which ' if image else '')
     return height, width
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.files import split_of_name
 from mmseg_encnet.workbench.converters.own.options import Splitting
@@ -109,14 +110,20 @@ def by_lists(
                 name = next(iter(found))
                 if result.setdefault(name, split) != split:
                     problems.append(
-                        FileProblem(path, f'lists {line}, which is also listed for {result[name]}')
+                        FileProblem(
+                            path, f'lists {shown(line)}, which is also listed for {result[name]}'
+                        )
                     )
             elif found:
-                problems.append(FileProblem(path, f'lists {line}, the name of {len(found)} images'))
+                problems.append(
+                    FileProblem(path, f'lists {shown(line)}, the name of {len(found)} images')
+                )
             elif not known:
-                problems.append(FileProblem(path, f'lists {line}, which is not among the images'))
+                problems.append(
+                    FileProblem(path, f'lists {shown(line)}, which is not among the images')
+                )
             elif split != 'test':
-                problems.append(FileProblem(path, f'lists {line}, which has no label'))
+                problems.append(FileProblem(path, f'lists {shown(line)}, which has no label'))
     if problems:
         raise UnusableData(problems, total, 'listed images')
     return result

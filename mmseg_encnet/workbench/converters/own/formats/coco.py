@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
 from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.values import brief, integer, text
@@ -112,8 +113,8 @@ def _categories(path: Path, content: Any, known: dict[int, str]) -> dict[int, st
     for number, name in names.items():
         if known.setdefault(number, name) != name:
             raise UserError(
-                f'{path} names category {number} {name!r}, another file {known[number]!r}; convert '
-                'them separately.'
+                f'{path} names category {number} {shown(name)!r}, another file '
+                f'{shown(known[number])!r}; convert them separately.'
             )
     return names
 
@@ -145,7 +146,7 @@ def _examples(
         name = text(image['file_name'], 'file_name')
         found = index.find(name, path, folder)
         if found is None:
-            results.append(FileProblem(path, f'lists the image {name}, which is missing'))
+            results.append(FileProblem(path, f'lists the image {shown(name)}, which is missing'))
             continue
         # Sorting keeps the order of the file otherwise.
         drawn = sorted(by_image[image['id']], key=lambda item: not item.get('iscrowd'))
@@ -170,13 +171,15 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
         position = classes.position(category)
         if position is None:
             if not ignore_unknown:
-                raise FileProblem(path, f'{name} contains the unknown class {category!r}', UNKNOWN)
+                raise FileProblem(
+                    path, f'{shown(name)} contains the unknown class {shown(category)!r}', UNKNOWN
+                )
             position = IGNORED
         if not segmentation:
             raise FileProblem(
                 path,
-                f'{name} contains a {category!r} without polygon or run lengths, expected masks '
-                'instead of boxes',
+                f'{shown(name)} contains a {shown(category)!r} without polygon or run lengths, '
+                'expected masks instead of boxes',
             )
         try:
             result[decode_segmentation(segmentation, shape)] = position
@@ -184,6 +187,8 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
             raise
         except MALFORMED as error:
             raise FileProblem(
-                path, f'{name} contains an invalid mask of {category!r} ({first_line(error)})'
+                path,
+                f'{shown(name)} contains an invalid mask of {shown(category)!r} '
+                f'({first_line(error)})',
             ) from error
     return result

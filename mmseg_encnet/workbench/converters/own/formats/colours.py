@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.classes import (
     BACKGROUND,
@@ -116,8 +117,8 @@ def _of_table(survey: Survey, source: Source) -> list[ClassEntry]:
         order = np.argsort(-survey.pixels, kind='stable')[:20]
         found = ', '.join(_text(int(survey.keys[index])) for index in order)
         raise UserError(
-            f'class table {source.table_path} has no colour for {missing[0]!r}, but the labels are '
-            f'coloured; add the colours (the most frequent in the labels are {found}).'
+            f'class table {source.table_path} has no colour for {shown(missing[0])!r}, but the labels '
+            f'are coloured; add the colours (the most frequent in the labels are {found}).'
         )
     return entries
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.values import brief
 from mmseg_encnet.workbench.converters import run_length
@@ -83,7 +84,9 @@ def read(source: Source, paths: list[Path]) -> FoundData:
                     skipped[shape.tag] = skipped.get(shape.tag, 0) + 1
             found = index.find(name, path, image.get('subset', ''))
             if found is None:
-                problems.append(FileProblem(path, f'lists the image {name}, which is missing'))
+                problems.append(
+                    FileProblem(path, f'lists the image {shown(name)}, which is missing')
+                )
                 continue
             place = place_of(found, source.root)
             split = (
@@ -123,7 +126,8 @@ def _load(path: Path) -> ElementTree.Element:
         if b'<!ENTITY' in content:
             raise ValueError('it declares entities')
         return ElementTree.fromstring(content)
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+    # An unknown encoding is a LookupError.
+    except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
         raise UserError(
             f'{path} is not a complete XML file of CVAT ({first_line(error)}); export it again.'
         ) from error
@@ -155,7 +159,9 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
         position = IGNORED if name == IGNORED_NAME else classes.position(name)
         if position is None:
             if not ignore_unknown:
-                raise FileProblem(path, f'{image} contains the unknown class {name!r}', UNKNOWN)
+                raise FileProblem(
+                    path, f'{shown(image)} contains the unknown class {shown(name)!r}', UNKNOWN
+                )
             position = IGNORED
         try:
             result[_mask(kind, entry, shape)] = position
@@ -163,7 +169,9 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
             if isinstance(error, UserError):
                 raise
             raise FileProblem(
-                path, f'{image} contains an invalid {kind} of {name!r} ({first_line(error)})'
+                path,
+                f'{shown(image)} contains an invalid {kind} of {shown(name)!r} '
+                f'({first_line(error)})',
             ) from error
     return result
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.classes import IGNORED, MAX_CLASSES, ClassEntry
 from mmseg_encnet.workbench.converters.own.formats.lookup import Lookup
@@ -71,7 +72,7 @@ def _with_values(source: Source, values: np.ndarray, notes: list[str]) -> list[C
         missing = [entry.name for entry in table if entry.value is None]
         if missing:
             raise UserError(
-                f'class table {source.table_path} has no value for {missing[0]!r}; add it.'
+                f'class table {source.table_path} has no value for {shown(missing[0])!r}; add it.'
             )
         return list(table)
     largest = int(values.max(initial=0))

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import first_line, type_and_first_line
 from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.values import text
@@ -67,7 +68,7 @@ def read(source: Source, paths: list[Path]) -> FoundData:
         names |= found
         image = index.find(image_name, path) or index.beside(path)
         if image is None and not embedded:
-            problems.append(FileProblem(path, f'its image {image_name} is missing'))
+            problems.append(FileProblem(path, f'its image {shown(image_name)} is missing'))
             continue
         place = place_of(image or path, source.root)
         examples.append(Example(image or path, place, path, (image or path).stem))
@@ -134,13 +135,13 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, path: Path) -> np.ndarray
         position = IGNORED if name == IGNORED_NAME else classes.position(name)
         if position is None:
             if not ignore_unknown:
-                raise FileProblem(path, f'contains the unknown class {name!r}', UNKNOWN)
+                raise FileProblem(path, f'contains the unknown class {shown(name)!r}', UNKNOWN)
             position = IGNORED
         try:
             result[_mask(path, entry, shape)] = position
         except MALFORMED as error:
             raise FileProblem(
-                path, f'contains an invalid shape of {name!r} ({first_line(error)})'
+                path, f'contains an invalid shape of {shown(name)!r} ({first_line(error)})'
             ) from error
     return result
 

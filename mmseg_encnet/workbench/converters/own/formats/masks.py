@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.classes import BACKGROUND, ClassEntry
 from mmseg_encnet.workbench.converters.own.formats.lookup import Lookup
@@ -71,7 +72,7 @@ def draw_masks(
             if ignore_unknown:
                 position = 255
             else:
-                raise FileProblem(path, f'contains the unknown class {name!r}', UNKNOWN)
+                raise FileProblem(path, f'contains the unknown class {shown(name)!r}', UNKNOWN)
         masks.append((position, path, _load_mask(path, tolerance)))
     result = np.full(masks[0][2].shape, classes.background, np.uint8)
     for position, path, mask in sorted(masks, key=lambda item: item[0]):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.workbench.converters.coco_format import decode_segmentation
 
 Point = tuple[float, float]
@@ -87,7 +88,7 @@ def painted(kind: str, points: Sequence[Point], shape: tuple[int, int]) -> np.nd
         x, y = points[0]
         pen.ellipse([x - 5, y - 5, x + 5, y + 5], outline=1, fill=1)
     else:
-        raise ValueError(f'a shape has the unknown type {kind!r}')
+        raise ValueError(f'a shape has the unknown type {shown(kind)!r}')
     return np.asarray(canvas)
 
 
