@@ -65,3 +65,28 @@ def test_jobs_have_only_the_permissions_they_declare(path):
     workflow = yaml.safe_load(path.read_text())
     assert workflow['permissions'] == {}
     assert all('permissions' in job for job in workflow['jobs'].values())
+
+
+def test_the_release_page_gets_the_bill_of_materials_and_the_index_does_not():
+    jobs = yaml.safe_load((ROOT / '.github' / 'workflows' / 'release.yml').read_text())['jobs']
+    assert any(step.get('run') == 'make sbom' for step in jobs['sbom']['steps'])
+    fetched = {
+        name: {
+            step['with'].get('pattern') or step['with']['name']
+            for step in jobs[name]['steps']
+            if 'download-artifact' in step.get('uses', '')
+        }
+        for name in ('publish', 'github')
+    }
+    assert fetched == {'publish': {'distribution-*'}, 'github': {'distribution-*', 'sbom'}}
+    makefile = (ROOT / 'Makefile').read_text()
+    assert (
+        'cyclonedx-py environment' in makefile and 'dist/mmsegmentation-encnet.cdx.json' in makefile
+    )
+
+
+def test_vulnerabilities_are_looked_up_on_a_schedule():
+    audit = yaml.safe_load((ROOT / '.github' / 'workflows' / 'audit.yml').read_text())
+    # YAML reads the key `on` as true.
+    assert audit[True]['schedule']
+    assert audit['jobs']['audit']['steps'][-1]['run'] == 'make audit'

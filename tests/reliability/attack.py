@@ -26,7 +26,9 @@ from typing import Any
 
 LONGEST, SECONDS, MEMORY = 300, 5.0, 1 << 30
 # Inputs that hypothesis generates; simpler mutations follow.
-BY_HYPOTHESIS = 20_000
+BY_HYPOTHESIS = 10_000
+# Inputs after which the limit of memory is renewed.
+_RENEWED = 100
 
 
 class TooSlowError(BaseException):
@@ -37,14 +39,18 @@ def _too_slow(number: int, frame: Any) -> None:
     raise TooSlowError(f'more than {SECONDS:.0f} s')
 
 
+def limit_memory() -> None:
+    """Limit the memory of this process to what it has and 1 GiB more."""
+    pages = int(Path('/proc/self/statm').read_text().split()[0])
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+
+
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Limit the memory of this process to what it has and 1 GiB more, and its time to 5 s."""
-    pages = int(Path('/proc/self/statm').read_text().split()[0])
+    """Bound the time of every input; see :meth:`Attack.read`."""
     former = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, former[1]))
     handler = signal.signal(signal.SIGPROF, _too_slow)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
@@ -80,9 +86,13 @@ class Attack:
         path.write_bytes(content)
         self.counts[name] += 1
         start = time.process_time()
+        if sum(self.counts.values()) % _RENEWED == 1:
+            # What the process has grown by is not due to one input.
+            limit_memory()
+        # Not switched off afterwards: the next input starts it anew.
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            with bounded():
-                target.read(path)
+            target.read(path)
         except target.documented as error:
             self.refused[name] += 1
             message = str(error).replace(str(folder), '')
@@ -199,7 +209,7 @@ def by_hypothesis(attack: Attack, count: int) -> None:
             attack.read(name, bytes(seed))
 
 
-def guided(attack: Attack, count: int, corpus: Path) -> None:
+def guided(attack: Attack, count: int, corpus: Path, seed: int) -> None:
     """Generate inputs with atheris, guided by the coverage of the package; does not return."""
     import atheris
     from attack_targets import mutated
@@ -248,7 +258,7 @@ def guided(attack: Attack, count: int, corpus: Path) -> None:
         return data[:1] + bytes(atheris.Mutate(data[1:], max(1, largest - 1)))
 
     atheris.Setup(
-        [sys.argv[0], '-max_len=65536', '-seed=1', f'-runs={100 * count}', '-rss_limit_mb=0',
+        [sys.argv[0], '-max_len=65536', f'-seed={seed}', f'-runs={100 * count}', '-rss_limit_mb=0',
          '-timeout=600', '-len_control=0', str(corpus)],
         one,
         custom_mutator=mutate,
@@ -275,10 +285,11 @@ def main() -> None:
         attack = Attack(attack_targets.targets(), Path(folder, 'files'), results)
         corpus = Path(folder, 'corpus')
         corpus.mkdir()
-        if mode == 'guided':
-            guided(attack, count, corpus)
-        else:
-            by_hypothesis(attack, count)
+        with bounded():
+            if mode == 'guided':
+                guided(attack, count, corpus, int(sys.argv[4]))
+            else:
+                by_hypothesis(attack, count)
         attack.write()
 
 

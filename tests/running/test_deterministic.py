@@ -25,37 +25,35 @@ from mmseg_encnet.running.explain import explain
 # Operations that PyTorch refuses on CUDA with deterministic algorithms, by their names in ATen;
 # from the documentation of torch.use_deterministic_algorithms. Bilinear interpolation is not among
 # them: with deterministic algorithms, interpolate() computes it from gathers.
-REFUSED = set(
-    [
-        'adaptive_avg_pool2d_backward',
-        'adaptive_avg_pool3d_backward',
-        'adaptive_max_pool2d_backward',
-        'avg_pool3d_backward',
-        'fractional_max_pool2d_backward',
-        'fractional_max_pool3d_backward',
-        'max_unpool2d',
-        'max_unpool3d',
-        'upsample_linear1d_backward',
-        'upsample_bicubic2d_backward',
-        'upsample_trilinear3d_backward',
-        'reflection_pad1d_backward',
-        'reflection_pad2d_backward',
-        'reflection_pad3d_backward',
-        'nll_loss2d_forward',
-        'ctc_loss_backward',
-        'embedding_bag',
-        'put',
-        'put_',
-        'histc',
-        'bincount',
-        'median',
-        'kthvalue',
-        'grid_sampler_2d_backward',
-        'grid_sampler_3d_backward',
-        'cumsum',
-        'cumprod',
-    ]
-)
+REFUSED = {
+    'adaptive_avg_pool2d_backward',
+    'adaptive_avg_pool3d_backward',
+    'adaptive_max_pool2d_backward',
+    'avg_pool3d_backward',
+    'fractional_max_pool2d_backward',
+    'fractional_max_pool3d_backward',
+    'max_unpool2d',
+    'max_unpool3d',
+    'upsample_linear1d_backward',
+    'upsample_bicubic2d_backward',
+    'upsample_trilinear3d_backward',
+    'reflection_pad1d_backward',
+    'reflection_pad2d_backward',
+    'reflection_pad3d_backward',
+    'nll_loss2d_forward',
+    'ctc_loss_backward',
+    'embedding_bag',
+    'put',
+    'put_',
+    'histc',
+    'bincount',
+    'median',
+    'kthvalue',
+    'grid_sampler_2d_backward',
+    'grid_sampler_3d_backward',
+    'cumsum',
+    'cumprod',
+}
 
 
 class Refusing(TorchDispatchMode):
@@ -82,7 +80,8 @@ class Refusing(TorchDispatchMode):
 def network(**heads: Any) -> ContextEncoderDecoder:
     cfg = load_config(str(MSRC21), SHRUNK)
     torch.manual_seed(0)
-    cfg.model.update({key: value for key, value in heads.items() if value is not None})
+    for key, value in heads.items():
+        cfg.model[key] = value
     return MODELS.build(cfg.model).train()
 
 
@@ -166,7 +165,8 @@ def refused_by(heads: dict[str, Any]) -> set[str]:
 
 
 def test_switch(run_tool, tiny_options, tmp_path, monkeypatch):
-    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    # Restored afterwards.
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':16:8')
     torch.use_deterministic_algorithms(False)
     result = run_tool(
         'train', MSRC21, '--work-dir', 'work', '--deterministic', options=tiny_options

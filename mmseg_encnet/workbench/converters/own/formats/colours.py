@@ -117,8 +117,8 @@ def _of_table(survey: Survey, source: Source) -> list[ClassEntry]:
         order = np.argsort(-survey.pixels, kind='stable')[:20]
         found = ', '.join(_text(int(survey.keys[index])) for index in order)
         raise UserError(
-            f'class table {source.table_path} has no colour for {shown(missing[0])!r}, but the labels '
-            f'are coloured; add the colours (the most frequent in the labels are {found}).'
+            f'class table {source.table_path} has no colour for {shown(missing[0])!r}, but the '
+            f'labels are coloured; add the colours (the most frequent in the labels are {found}).'
         )
     return entries
 
