@@ -7,7 +7,7 @@ import os
 import traceback
 from pathlib import Path
 
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, printable
 
 SHARED_MEMORY = Path('/dev/shm')
 # What is wrong, with the operating system's reason, and what to do.
@@ -30,8 +30,8 @@ _LONGEST_PATH = 150
 
 
 def shown(path: object) -> str:
-    """Return a path for a message, without its middle if it is long."""
-    text = os.fsdecode(path) if isinstance(path, (bytes, os.PathLike)) else str(path)
+    """Return a path or other text for a message, without its middle if it is long."""
+    text = printable(os.fsdecode(path) if isinstance(path, (bytes, os.PathLike)) else path)
     if len(text) <= _LONGEST_PATH:
         return text
     return f'{text[: _LONGEST_PATH // 3]}...{text[-2 * _LONGEST_PATH // 3 :]}'

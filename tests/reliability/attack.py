@@ -296,5 +296,4 @@ def main() -> None:
 if __name__ == '__main__':
     for place in (Path(__file__).parent, *Path(__file__).parents[1:2]):
         sys.path.append(str(place))
-    sys.path.append(str(Path(__file__).parents[1] / 'workbench' / 'converters'))
     main()

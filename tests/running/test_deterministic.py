@@ -98,11 +98,9 @@ def loss_of(model: ContextEncoderDecoder, device: str = 'cpu') -> torch.Tensor:
     return model.parse_losses(model.loss(images, samples))[0]
 
 
-def head(kind: str, **more: Any) -> dict[str, Any]:
-    return dict(
-        dict(type=kind, in_channels=32, in_index=2, channels=8, num_classes=21, norm_cfg=None),
-        **more,
-    )
+def head(kind: str, loss: str = 'SyncCrossEntropyLoss', **more: Any) -> dict[str, Any]:
+    common = dict(in_channels=32, in_index=2, channels=8, num_classes=21)
+    return dict(type=kind, loss_decode=dict(type=loss), **common, **more)
 
 
 HEADS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -125,7 +123,7 @@ HEADS: dict[str, Callable[[], dict[str, Any]]] = {
 REFUSED_HEADS = {
     'PSPNet': (lambda: dict(decode_head=head('PSPHead')), 'adaptive_avg_pool2d_backward'),
     'loss of the toolbox': (
-        lambda: dict(decode_head=head('FCNHead', loss_decode=dict(type='CrossEntropyLoss'))),
+        lambda: dict(decode_head=head('FCNHead', 'CrossEntropyLoss')),
         'nll_loss2d_forward',
     ),
 }

@@ -32,7 +32,7 @@ _NEARLY = 10
 # Colours of regions have more inner pixels than this, those of smoothed edges fewer.
 _SOLID = 0.2
 _FEWEST_INNER, _SMALLEST_SHARE = 9, 2e-5
-_SHOWN = 24
+_SHOWN = 6
 
 
 def colour_classes(
@@ -104,9 +104,8 @@ def smoothed_error(survey: Survey, source: Source) -> UserError:
     shown += f' and {len(main) - _SHOWN} more' * (len(main) > _SHOWN)
     return UserError(
         f'the labels in {source.root} contain {len(survey.keys):,} colours, most of them only at '
-        f'edges, as after JPEG compression or smoothing; main colours: {shown}; give them with '
-        '--colours FILE and assign the others with --tolerance N, or let --tolerance 40 find '
-        'the classes; --ignore-unknown ignores what remains.'
+        f'edges (JPEG, smoothing); main colours: {shown}; give them with --colours FILE and '
+        '--tolerance N, or find them with --tolerance 40; --ignore-unknown ignores the rest.'
     )
 
 
