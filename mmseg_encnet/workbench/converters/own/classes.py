@@ -299,7 +299,7 @@ def _colour(value: Any) -> Colour | None:
         value = [int(number) for number in re.findall(r'\d+', value)]
     numbers = [int(number) for number in value]
     if len(numbers) not in (3, 4) or not all(0 <= number <= 255 for number in numbers):
-        raise ValueError(f'{brief(value)} is not an RGB colour from 0 to 255')
+        raise ValueError(f'{shown(str(value))} is not an RGB colour from 0 to 255')
     return numbers[0], numbers[1], numbers[2]
 
 
