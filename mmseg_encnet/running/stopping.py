@@ -30,20 +30,15 @@ from typing import Any, NamedTuple, NoReturn
 from torch import distributed
 
 from mmseg_encnet.running.explain import ERRORS, report_stop
+from mmseg_encnet.signals import STOPPING, ignored
 
 # Exit statuses besides 0, 1 and 2; a signal's is 128 plus its number.
 OUT_OF_TIME = 75
 
 # As in tools/torchrun.py.
 SECONDS = 'MMSEG_ENCNET_STOP_SECONDS'
-IGNORED = 'MMSEG_ENCNET_IGNORED_SIGNALS'
 REQUEST = 'stop'
 
-_SIGNALS = [
-    getattr(signal, name)
-    for name in ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1')
-    if hasattr(signal, name)
-]
 # Two signals in such a short time are one request, which reached the process in two ways.
 _SECONDS_OF_ONE_REQUEST = 0.3
 _POLL = 0.2
@@ -312,13 +307,8 @@ def stopping_on_signals() -> Iterator[Agreement]:
         yield agreement
         forget()
         return
-    ignored = os.environ.get(IGNORED, '').split()
-    numbers = [
-        number
-        for number in _SIGNALS
-        if signal.getsignal(number) is not signal.SIG_IGN
-        and signal.Signals(number).name not in ignored
-    ]
+    unwanted = ignored()
+    numbers = [number for number in STOPPING if number not in unwanted]
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)
@@ -327,8 +317,7 @@ def stopping_on_signals() -> Iterator[Agreement]:
     former = {number: signal.signal(number, lambda *_: None) for number in numbers}
     former |= {
         number: signal.signal(number, signal.SIG_IGN)
-        for number in _SIGNALS
-        if number not in numbers
+        for number in unwanted
     }
     owner = os.getpid()
 
@@ -336,7 +325,7 @@ def stopping_on_signals() -> Iterator[Agreement]:
         # In a forked process, which shares the pipe.
         if os.getppid() == owner:
             signal.set_wakeup_fd(-1)
-            for number in _SIGNALS:
+            for number in STOPPING:
                 # A signal to the whole process group is for the main process, which needs its data
                 # loading workers until the end of the iteration.
                 ends = number == signal.SIGTERM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from mmseg_encnet.predicting import (
     load_segmentor,
     write_predictions,
 )
+from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.converters.own import Converted, Reading, Splitting, convert_own
 from mmseg_encnet.workbench.finetuning.start import adapt_start, nearest_start
@@ -142,6 +144,7 @@ def finetune(
     Raises:
         UserError: The folder is not empty or not writable, the data cannot be used, or an option
             does not fit the config.
+        Stopped: A signal has stopped the training, with a checkpoint.
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
@@ -160,13 +163,17 @@ def finetune(
 
     set_random_seed(0)
     progress = _ProgressHook()
-    with warnings.catch_warnings():
-        # The hook that draws validation images is off, as in every config.
-        warnings.filterwarnings('ignore', 'The draw is False')
-        runner = EncNetRunner.from_cfg(cfg)
-    runner.register_hook(progress, priority='VERY_LOW')
-    runner.logger.addFilter(_without_noise)
-    runner.train()
+    with training_process(cfg):
+        with warnings.catch_warnings():
+            # The hook that draws validation images is off, as in every config.
+            warnings.filterwarnings('ignore', 'The draw is False')
+            runner = EncNetRunner.from_cfg(cfg)
+        runner.resume_command = shlex.join(
+            ['tools/train.py', str(config), '--work-dir', str(out), '--resume']
+        )
+        runner.register_hook(progress, priority='VERY_LOW')
+        runner.logger.addFilter(_without_noise)
+        runner.train()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
     checkpoint, page, sheets = out / file, out / 'report.html', out / 'predictions'
