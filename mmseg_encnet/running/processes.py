@@ -22,10 +22,10 @@ from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
 from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.folder_lock import FolderLock
-from mmseg_encnet.running.explain import report
+from mmseg_encnet.running.explain import Stopped, report
 from mmseg_encnet.running.parent import end_with_parent
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.running.stopping import Agreement, stopping_on_signals
+from mmseg_encnet.running.stopping import Agreement, current, stopping_on_signals
 
 # Messages of gloo and NCCL, while running or connecting.
 _LOST_PROCESS = re.compile(
@@ -210,6 +210,13 @@ def _process_group(cfg: Config) -> Iterator[None]:
         # On the same machine, the launcher ends this process meanwhile, which leaves only the error
         # of the other process in the output.
         time.sleep(_SECONDS_UNTIL_LAUNCHER_ENDS_US)
+        reason = current().reason
+        if reason is not None:
+            raise Stopped(
+                f'stopped by {reason.name} without a new checkpoint, because another process of the '
+                'run has ended.',
+                reason.status,
+            ) from error
         raise UserError(
             'another process of the run has ended or does not respond; look for its error in the '
             'output of its machine.'

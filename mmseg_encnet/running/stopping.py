@@ -219,7 +219,10 @@ class Agreement:
                 try:
                     self._agree()
                 except RuntimeError:
-                    # The process that holds the store has ended; the main thread will notice.
+                    # The process that holds the store has ended, because the run is stopped before
+                    # its first iteration; otherwise the main thread will notice.
+                    if self.reason is not None and self._position == 0:
+                        self.end(self.reason, 'before its first iteration')
                     return
 
     def _agree(self) -> None:
@@ -245,7 +248,7 @@ class Agreement:
                     self._last = last
                     self._changed.notify_all()
                 if last == 0:
-                    self.wait_for_others(3)
+                    self.wait_for_others(10)
                     self.end(self.reason, 'before its first iteration')
 
 

@@ -62,7 +62,12 @@ def start(training: Training, processes: int, workers: int) -> list[psutil.Proce
 def training_in(folder: Path, iterations: int) -> Training:
     """Return a run whose checkpoints and validations are rarer than its preemptions."""
     training = Training(folder, iterations)
-    training.options |= {'default_hooks.checkpoint.interval': 20, 'train_cfg.val_interval': 10}
+    training.options |= {
+        'default_hooks.checkpoint.interval': 20,
+        'train_cfg.val_interval': 10,
+        'train_dataloader.dataset.num_scenes': 16,
+        'val_dataloader.dataset.num_scenes': 2,
+    }
     training.log.parent.mkdir()
     return training
 
@@ -188,7 +193,7 @@ def wait_for_processes(running: Job, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def measure(preemptions: int = 40, iterations: int = 160, timed: bool = True) -> record.Figures:
+def measure(preemptions: int = 40, iterations: int = 150, timed: bool = True) -> record.Figures:
     torch.set_num_threads(1)
     guard_process()
     figures: dict[str, str | int | float] = {}
