@@ -19,8 +19,11 @@ from torch.distributed import HashStore
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.folder_lock import FolderLock
+from mmseg_encnet.resuming.options import change_run, parse_overrides
 from mmseg_encnet.running.explain import Stopped
 from mmseg_encnet.running.hooks import StopHook
+from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.running.stopping import Agreement, Reason, current, forget
 
@@ -125,16 +128,28 @@ OPTIONS = {
 EMA = dict(type='EMAHook', momentum=0.3)
 
 
-def _train(data: str, work_dir: str, hooks: list[dict], resume: bool = False) -> str | None:
+def _train(
+    data: str,
+    work_dir: str,
+    hooks: list[dict],
+    resume: bool = False,
+    override: str = '',
+    extend_to: int | None = None,
+) -> str | None:
     """Train, and return the line of a stop."""
     forget()
     launcher = 'pytorch' if torch.distributed.is_initialized() else 'none'
-    cfg = load_config(str(MSRC21), {**OPTIONS, 'data_root': data}, work_dir, launcher)
+    overrides = parse_overrides(override.split())
+    options = {**OPTIONS, **overrides.entries, 'data_root': data}
+    cfg = load_config(str(MSRC21), options, work_dir, launcher)
     HOOKS.register_module(name='RequestHook', module=RequestHook, force=True)
     cfg.custom_hooks = hooks
     cfg.resume = resume
+    accepted = change_run(cfg, overrides, extend_to, resume)
     try:
-        EncNetRunner.from_cfg(cfg).train()
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.accepted_changes = accepted
+        runner.train()
     except Stopped as stopped:
         assert stopped.status == 143
         return stopped.line
@@ -194,6 +209,35 @@ def test_two_processes_stop_after_the_same_iteration(tiny_data, tmp_path):
     )
     assert results[0][-1] is None
     check_same_end(tmp_path)
+
+
+def test_stopped_run_continues_in_other_processes_with_changes(tiny_data, tmp_path):
+    stop, work = dict(type='RequestHook', where='before_train_iter', iteration=4), tmp_path / 'work'
+    lines = in_process_group(2, _train, str(tiny_data), str(work), [stop])
+    assert lines[0].endswith('iter_5.pth is written; continue with --resume.')
+    limit = dict(type='StopHook', max_hours=9.0)
+    change = dict(resume=True, override='lr=0.001', extend_to=9)
+    assert _train(str(tiny_data), str(work), [dict(stop, iteration=6), limit], **change)
+    # As after a kill, the same options are needed again.
+    with pytest.raises(UserError, match=r'--extend-to 8 --override lr\.$'):
+        _train(str(tiny_data), str(work), [limit], resume=True)
+    assert _train(str(tiny_data), str(work), [limit], **change) is None
+    assert [path.name for path in work.glob('iter_*.pth')] == ['iter_9.pth']
+    end = CheckpointLoader.load_checkpoint(str(work / 'iter_9.pth'))
+    assert end['optimizer']['param_groups'][0]['initial_lr'] == pytest.approx(0.001 * 4 / 16)
+
+
+def _refused(data: str, folder: str) -> str:
+    cfg = load_config(str(MSRC21), {**OPTIONS, 'data_root': data}, folder, 'pytorch')
+    with pytest.raises(UserError) as refused, training_process(cfg):
+        raise AssertionError
+    return str(refused.value)
+
+
+def test_locked_work_dir_ends_every_process_in_the_same_sentence(tiny_data, tmp_path):
+    with FolderLock(tmp_path, 'work dir', 'none'):
+        first, second = in_process_group(2, _refused, str(tiny_data), str(tmp_path))
+    assert first == second and first.startswith(f'work dir {tmp_path} is in use by process ')
 
 
 def test_epoch_based_training_names_the_checkpoint_it_resumes_from(
