@@ -213,8 +213,8 @@ def _process_group(cfg: Config) -> Iterator[None]:
         reason = current().reason
         if reason is not None:
             raise Stopped(
-                f'stopped by {reason.name} without a new checkpoint, because another process of the '
-                'run has ended.',
+                f'stopped by {reason.name} without a new checkpoint, because another process of '
+                'the run has ended.',
                 reason.status,
             ) from error
         raise UserError(

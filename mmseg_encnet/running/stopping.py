@@ -318,10 +318,7 @@ def stopping_on_signals() -> Iterator[Agreement]:
     # The byte is written by C code, whatever the main thread does.
     former_fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     former = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    former |= {
-        number: signal.signal(number, signal.SIG_IGN)
-        for number in unwanted
-    }
+    former |= {number: signal.signal(number, signal.SIG_IGN) for number in unwanted}
     owner = os.getpid()
 
     def leave_signals_alone() -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -193,13 +193,18 @@ def wait_for_processes(running: Job, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def measure(preemptions: int = 40, iterations: int = 150, timed: bool = True) -> record.Figures:
+def measure(
+    preemptions: int = 40,
+    iterations: int = 150,
+    numbers: Sequence[int] = (1, 2),
+    timed: bool = True,
+) -> record.Figures:
     torch.set_num_threads(1)
     guard_process()
     figures: dict[str, str | int | float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for processes in (1, 2):
+        for processes in numbers:
             figures |= preempt(folder, processes, preemptions, iterations)
         for text, number, moment, status in (
             ('launcher killed (`kill -9`) in training', signal.SIGKILL, ENDED, None),
@@ -217,7 +222,7 @@ def measure(preemptions: int = 40, iterations: int = 150, timed: bool = True) ->
 
 if __name__ == '__main__':
     if len(sys.argv) > 1:
-        print(json.dumps(measure(*map(int, sys.argv[1:3]), timed=len(sys.argv) == 3)))
+        print(json.dumps(measure(*map(int, sys.argv[1:]), [2], timed=False)))
     else:
         record.run(
             'Preempted training',

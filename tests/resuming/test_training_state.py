@@ -53,7 +53,7 @@ def of_adam(content: dict[str, Any]) -> None:
 
 # A change of the checkpoint, what the message says, and what makes it continue nevertheless.
 STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str | None]] = {
-    'no meta': (without('meta'), "has None as meta, expected a dictionary", None),
+    'no meta': (without('meta'), 'has None as meta, expected a dictionary', None),
     'no message hub': (without('message_hub'), "has no 'message_hub'", None),
     'no iteration': (without('meta', 'iter'), 'has None as meta.iter, expected an integer', None),
     'negative iteration': (position(iter=-5), 'meta.iter is -5, expected a non-negative', None),
@@ -167,7 +167,6 @@ WARM_UP = [
 ]
 SCHEDULES: dict[str, dict[str, Any]] = {
     'to the end of training': {},
-    'with an end': {'param_scheduler': [dict(type='PolyLR', by_epoch=False, end=3)]},
     'after a warm-up': {'param_scheduler': WARM_UP},
     'cosine': {'param_scheduler': [dict(type='CosineAnnealingLR', by_epoch=False, T_max=3)]},
     'by epoch': EPOCHS,

@@ -21,8 +21,10 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.folder_lock import FolderLock
 from mmseg_encnet.resuming.options import change_run, parse_overrides
+from mmseg_encnet.running import stopping
 from mmseg_encnet.running.explain import Stopped
 from mmseg_encnet.running.hooks import StopHook
+from mmseg_encnet.running.hooks.stop_hook import limit_hours
 from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.running.stopping import Agreement, Reason, current, forget
@@ -85,6 +87,18 @@ def test_hours_must_be_positive_and_finite(hours, run_tool, tmp_path):
     assert sentence.startswith('--max-hours must be a positive number of hours, got ')
     with pytest.raises(UserError, match='max_hours of StopHook must be a positive number'):
         StopHook(max_hours=float(hours))
+
+
+def test_time_limit_stops_with_a_checkpoint(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, '_STARTED', time.monotonic())
+    monkeypatch.setitem(OPTIONS, 'train_cfg.max_iters', 100_000)
+    cfg = load_config(str(MSRC21), {**OPTIONS, 'data_root': str(tiny_data)}, str(tmp_path))
+    limit_hours(cfg, 3 / 3600)
+    with pytest.raises(Stopped) as stopped:
+        EncNetRunner.from_cfg(cfg).train()
+    assert stopped.value.status == 75
+    assert stopped.value.line.startswith('training stopped by --max-hours after iteration ')
+    assert [path.name in stopped.value.line for path in tmp_path.glob('iter_*.pth')] == [True]
 
 
 @HOOKS.register_module(force=True)
@@ -291,8 +305,6 @@ def test_run_that_fails_is_not_watched_any_more(tiny_config):
 
 
 def test_other_names_of_the_hook_are_replaced_by_the_option(tiny_config):
-    from mmseg_encnet.running.hooks.stop_hook import limit_hours
-
     cfg = tiny_config(
         {'custom_hooks': [dict(type='mmengine.StopHook', max_hours=3), dict(type='EMAHook')]}
     )

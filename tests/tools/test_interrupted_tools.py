@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 from tiny_setup import ROOT
@@ -28,7 +26,10 @@ def test_while_the_package_is_imported(tool, environment, tmp_path):
     (tmp_path / 'torch.py').write_text(INTERRUPTED.format(name))
     environment['PYTHONPATH'] = f'{tmp_path}{os.pathsep}{ROOT}'
     ended = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), '--help'], env=environment, capture_output=True, text=True
+        [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), '--help'],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert ended.returncode == 128 + getattr(signal, name)
     assert ended.stderr == f'stopped by {name}.\n'
