@@ -23,7 +23,9 @@ STOPPING = [
 ]
 # As in tools/torchrun.py: names of the signals that the launcher ignores.
 IGNORED = 'MMSEG_ENCNET_IGNORED_SIGNALS'
-_TOOLS = Path(__file__).resolve().parents[1] / 'tools'
+_PACKAGE = Path(__file__).resolve().parent
+# In a checkout, and where mim finds them.
+_TOOLS = (_PACKAGE.parent / 'tools', _PACKAGE / '.mim' / 'tools')
 
 
 class Interrupted(KeyboardInterrupt):
@@ -43,7 +45,7 @@ class Interrupted(KeyboardInterrupt):
 def end_while_importing() -> None:
     """If this process runs one of the project's tools, let signals end it at once with one line."""
     file = getattr(sys.modules.get('__main__'), '__file__', None)
-    if file and Path(file).resolve().is_relative_to(_TOOLS):
+    if file and any(map(Path(file).resolve().is_relative_to, _TOOLS)):
         _handle(_end)
 
 

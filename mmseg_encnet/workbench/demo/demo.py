@@ -85,8 +85,14 @@ def train_model(title: str, seed: int, work_dir: Path) -> TrainedModel:
         runner.resume_command = shlex.join(
             ['tools/train.py', CONFIGS[title], '--work-dir', cfg.work_dir, '--resume']
         )
-        runner.register_hook(_ProgressHook(title))
-        runner.train()
+        progress = _ProgressHook(title)
+        runner.register_hook(progress)
+        try:
+            runner.train()
+        finally:
+            # Otherwise, the line of a stop would follow it.
+            if progress.bar is not None:
+                progress.bar.close()
     metrics = runner.test()
     checkpoint = os.fsdecode(Path(cfg.work_dir, 'last_checkpoint').read_bytes().strip())
     return TrainedModel(cfg, checkpoint, metrics)

@@ -173,7 +173,12 @@ def finetune(
         )
         runner.register_hook(progress, priority='VERY_LOW')
         runner.logger.addFilter(_without_noise)
-        runner.train()
+        try:
+            runner.train()
+        finally:
+            # Otherwise, the line of a stop would follow it.
+            if progress.bar is not None:
+                progress.bar.close()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
     checkpoint, page, sheets = out / file, out / 'report.html', out / 'predictions'
@@ -221,19 +226,17 @@ class _ProgressHook(Hook):
 
     def __init__(self) -> None:
         self.best, self.iterations = float('nan'), 0
+        self.bar: tqdm | None = None
 
     def before_train(self, runner) -> None:
         # Averaging over all iterations, the estimate includes the time of the validations.
-        self._bar = tqdm(total=runner.max_iters, unit='iteration', smoothing=0)
+        self.bar = tqdm(total=runner.max_iters, unit='iteration', smoothing=0)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.iterations = runner.iter + 1
         best = '-' if np.isnan(self.best) else f'{self.best:.1f}'
-        self._bar.set_postfix(loss=f'{outputs["loss"].item():.2f}', mIoU=best, refresh=False)
-        self._bar.update()
+        self.bar.set_postfix(loss=f'{outputs["loss"].item():.2f}', mIoU=best, refresh=False)
+        self.bar.update()
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self.best = float(np.fmax(self.best, metrics['mIoU']))
-
-    def after_train(self, runner) -> None:
-        self._bar.close()
