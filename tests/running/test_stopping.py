@@ -98,7 +98,7 @@ def test_time_limit_stops_with_a_checkpoint(tiny_data, tmp_path, monkeypatch):
         EncNetRunner.from_cfg(cfg).train()
     assert stopped.value.status == 75
     assert stopped.value.line.startswith('training stopped by --max-hours after iteration ')
-    assert [path.name in stopped.value.line for path in tmp_path.glob('iter_*.pth')] == [True]
+    assert any(str(path) in stopped.value.line for path in tmp_path.glob('iter_*.pth'))
 
 
 @HOOKS.register_module(force=True)
