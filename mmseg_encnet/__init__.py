@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mmseg_encnet.signals import end_while_importing
+
+# Before the other imports, which take seconds.
+end_while_importing()
+
 from mmseg_encnet.configuration.recipe import (
     RELEASES,
     published_recipe,

@@ -7,12 +7,16 @@ message.
 
 from __future__ import annotations
 
+import re
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _CONTROL = frozenset(('Cc', 'Cf', 'Cs', 'Zl', 'Zp'))
-_OF_WORKER = 'Caught UserError in DataLoader worker process'
+_OF_WORKER = 'Caught UserError '
+# Bytes of a file name that the environment cannot decode.
+_UNDECODED = re.compile('([\udc80-\udcff]+)')
 
 
 class UserError(ValueError):
@@ -41,11 +45,25 @@ def printable(text: object, keep: str = '') -> str:
     if text.isprintable():
         return text
     return ''.join(
-        character
-        if character in keep or unicodedata.category(character) not in _CONTROL
-        else character.encode('unicode_escape').decode('ascii')
-        for character in text
+        part if _is_undecoded_text(part) else ''.join(_shown(character, keep) for character in part)
+        for part in _UNDECODED.split(text)
     )
+
+
+def _shown(character: str, keep: str) -> str:
+    if character in keep or unicodedata.category(character) not in _CONTROL:
+        return character
+    return character.encode('unicode_escape').decode('ascii')
+
+
+def _is_undecoded_text(part: str) -> bool:
+    """Return whether a part of a name is UTF-8 in an environment without it, such as LANG=C."""
+    if sys.getfilesystemencoding() == 'utf-8' or not _UNDECODED.fullmatch(part):
+        return False
+    try:
+        return part.encode('utf-8', 'surrogateescape').decode('utf-8').isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 _LONGEST = 160

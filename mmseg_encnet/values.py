@@ -32,8 +32,8 @@ def integer(value: Any, name: str, low: int = 0, high: int = LARGEST) -> int:
     """
     if type(value) is not int or not low <= value <= high:
         raise UserError(
-            f'has {brief(value)} as {name}, expected an integer from {low} to '
-            f'{"2**53" if high == LARGEST else high}'
+            f'has {brief(value)} as {name}, expected an integer from '
+            f'{"-2**53" if low == -LARGEST else low} to {"2**53" if high == LARGEST else high}'
         )
     return value
 

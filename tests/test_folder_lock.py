@@ -81,7 +81,8 @@ def test_killed_holder_loses_its_lock_at_once(tmp_path):
     with pytest.raises(UserError, match=f'process {holder.pid} '):
         lock(tmp_path).take()
     os.kill(holder.pid, signal.SIGKILL)
-    time.sleep(0.2)
+    # Until it has ended; it stays a zombie.
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
     with lock(tmp_path):
         pass
     holder.join()

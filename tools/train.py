@@ -1,21 +1,7 @@
 """Train a config."""
 
 import argparse
-import os
-import signal
 from pathlib import Path
-
-
-def _end(number: int, _: object) -> None:
-    print(f'stopped by {signal.Signals(number).name} before its first iteration.', flush=True)
-    os._exit(128 + number)
-
-
-# While the package is imported, which takes seconds; run_training then handles them.
-for _name in ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1') if __name__ == '__main__' else ():
-    _number = getattr(signal, _name, None)
-    if _number and signal.getsignal(_number) in (signal.SIG_DFL, signal.default_int_handler):
-        signal.signal(_number, _end)
 
 from mmseg_encnet.configuration.command_line import add_config_arguments, add_run_arguments
 from mmseg_encnet.configuration.loading import load_config

@@ -47,8 +47,8 @@ _OF_OPTIMIZER = frozenset(
 def divide_batch(runner: Runner) -> None:
     """Set the batch size per process so that a resumed run keeps its total batch.
 
-    This is done if the number of processes has changed and the config still has the batch size per
-    process of the checkpoint, before the data loader is built.
+    This is done if the config still has the batch size per process of the checkpoint or of its
+    config, before the data loader is built.
     """
     loader = runner._train_dataloader
     path = Path(str(runner._load_from))
@@ -60,10 +60,11 @@ def divide_batch(runner: Runner) -> None:
     with about(f'checkpoint {path}'):
         record = from_plain(checkpoint[RUN_RECORD])
     processes = get_world_size()
-    if record is None or not record.batch_size or loader.get('batch_size') != record.batch_size:
+    if record is None or not record.batch_size:
         return
     total = record.batch_size * record.processes
-    if processes != record.processes and total % processes == 0:
+    same = loader.get('batch_size') in (record.batch_size, record.config_batch_size)
+    if same and total % processes == 0:
         loader['batch_size'] = total // processes
 
 

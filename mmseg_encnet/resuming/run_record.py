@@ -54,6 +54,7 @@ class RunRecord(NamedTuple):
         num_samples: Length of the training set, with repetitions by wrappers.
         processes: Number of processes.
         batch_size: Images per process and iteration; None with a batch sampler.
+        config_batch_size: That of the config, which differs in another number of processes.
         loop: Class of the training loop.
         length: Its ``max_iters`` or ``max_epochs``.
         seed: Seed of the run.
@@ -66,6 +67,7 @@ class RunRecord(NamedTuple):
     num_samples: int
     processes: int
     batch_size: int | None
+    config_batch_size: int | None
     loop: str
     length: int
     seed: int | None
@@ -94,6 +96,7 @@ def describe_run(runner: Runner, samples: Samples | None = None) -> RunRecord:
         num_samples=len(dataset),
         processes=get_world_size(),
         batch_size=loop.dataloader.batch_size,
+        config_batch_size=(runner.cfg.get('train_dataloader') or {}).get('batch_size'),
         loop=type(loop).__name__,
         length=int(loop.max_epochs if by_epoch else loop.max_iters),
         seed=runner.seed,
@@ -140,6 +143,7 @@ def from_plain(plain: Any) -> RunRecord | None:
             and record.length > 0
             and type(record.num_samples) is int
             and type(record.batch_size) in (int, type(None))
+            and type(record.config_batch_size) in (int, type(None))
             and type(record.seed) in (int, type(None))
             and all(
                 isinstance(part, Tensor) and part.dtype == torch.int64 and part.ndim == 1

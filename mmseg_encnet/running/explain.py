@@ -24,6 +24,7 @@ from typing import NoReturn
 from mmseg_encnet import toolbox_changes
 from mmseg_encnet.disk import explain_os_error, shared_memory_sentence
 from mmseg_encnet.errors import UserError, printable
+from mmseg_encnet.signals import Interrupted, interrupting
 
 # Folder in which tools/torchrun.py collects the sentences of its processes.
 ERRORS = 'MMSEG_ENCNET_ERRORS'
@@ -57,10 +58,13 @@ def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., Non
         toolbox_changes.guard_imports()
         _print_everything()
         try:
-            status = main(*args, **kwargs)
-        except KeyboardInterrupt:
-            print('stopped by SIGINT.', file=sys.stderr)
-            status = 128 + signal.SIGINT
+            with interrupting():
+                status = main(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            if not isinstance(interrupt, Interrupted):
+                interrupt = Interrupted(signal.SIGINT)
+            print(f'stopped by {interrupt.name}.', file=sys.stderr)
+            _leave_at_once(interrupt.status)
         except Stopped as stopped:
             _leave_at_once(report_stop(stopped.line, stopped.status))
         except Exception as error:

@@ -7,14 +7,14 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from torch import distributed
 
 from mmseg_encnet.checkpoints.publishing import publish_checkpoint
@@ -22,10 +22,10 @@ from mmseg_encnet.checkpoints.shipped_weights import checkpoint_name
 from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.folder_lock import FolderLock
-from mmseg_encnet.running.explain import report
+from mmseg_encnet.running.explain import Stopped, report
 from mmseg_encnet.running.parent import end_with_parent
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.running.stopping import Agreement, stopping_on_signals
+from mmseg_encnet.running.stopping import Agreement, current, stopping_on_signals
 
 # Messages of gloo and NCCL, while running or connecting.
 _LOST_PROCESS = re.compile(
@@ -91,8 +91,7 @@ def run_training(
 ) -> None:
     """Train a config.
 
-    The work dir is locked meanwhile, and signals stop the training with a checkpoint, see
-    :mod:`mmseg_encnet.running.stopping`.
+    See :func:`training_process` for locks and signals.
 
     Args:
         cfg: The config.
@@ -106,13 +105,26 @@ def run_training(
             for and the config saves no checkpoint, or as :class:`EncNetRunner` describes.
         Stopped: The training has stopped on request.
     """
-    check_folder(cfg.work_dir, 'work dir')
-    with stopping_on_signals() as agreement, _locked(cfg, agreement), _process_group(cfg):
+    with training_process(cfg):
         runner = EncNetRunner.from_cfg(cfg)
         runner.accepted_changes = accepted_changes
         runner.train()
         if weights is not None and is_main_process():
             publish_checkpoint(_final_checkpoint(runner), weights)
+
+
+@contextmanager
+def training_process(cfg: Config) -> Iterator[None]:
+    """Run a training of a config inside: with a locked work dir, on signals with a checkpoint.
+
+    Raises:
+        UserError: The work dir cannot be written to or another training uses it, or another process
+            of the run has ended.
+        Stopped: The training has stopped on request.
+    """
+    check_folder(cfg.work_dir, 'work dir')
+    with stopping_on_signals() as agreement, _process_group(cfg), _locked(cfg, agreement):
+        yield
 
 
 def _final_checkpoint(runner: EncNetRunner) -> str:
@@ -137,19 +149,32 @@ def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
 
 @contextmanager
 def _locked(cfg: Config, agreement: Agreement) -> Iterator[None]:
-    """Lock the work dir of a training, in the main process."""
-    # Set by the launchers; the process group comes later.
+    """Lock the work dir of a training, in the main process.
+
+    Raises:
+        UserError: Another training uses it, in all processes. Those on GPUs, whose group does not
+            exist yet, are ended by their launcher instead.
+    """
+    # Set by the launchers.
     rank = next((os.environ[name] for name in _RANKS[cfg.launcher] if name in os.environ), '0')
-    if rank != '0':
-        yield
-        return
-    with FolderLock(
-        Path(cfg.work_dir),
-        f'work dir {cfg.work_dir}',
-        'choose another one with --work-dir',
-        lost=_end,
-    ) as lock:
-        agreement.at_end.append(lock.release)
+    with ExitStack() as stack:
+        refused: list[str | None] = [None]
+        if rank == '0':
+            lock = FolderLock(
+                Path(cfg.work_dir),
+                f'work dir {cfg.work_dir}',
+                'choose another one with --work-dir',
+                lost=_end,
+            )
+            try:
+                stack.enter_context(lock)
+            except UserError as error:
+                refused = [error.args[0]]
+            agreement.at_end.append(lock.release)
+        if distributed.is_initialized():
+            broadcast_object_list(refused)
+        if refused[0] is not None:
+            raise UserError(refused[0])
         yield
 
 
@@ -185,6 +210,13 @@ def _process_group(cfg: Config) -> Iterator[None]:
         # On the same machine, the launcher ends this process meanwhile, which leaves only the error
         # of the other process in the output.
         time.sleep(_SECONDS_UNTIL_LAUNCHER_ENDS_US)
+        reason = current().reason
+        if reason is not None:
+            raise Stopped(
+                f'stopped by {reason.name} without a new checkpoint, because another process of '
+                'the run has ended.',
+                reason.status,
+            ) from error
         raise UserError(
             'another process of the run has ended or does not respond; look for its error in the '
             'output of its machine.'

@@ -146,9 +146,11 @@ class EncNetRunner(Runner):
     Attributes:
         accepted_changes: Kinds of changes with which a run resumes, see
             :mod:`mmseg_encnet.resuming.kinds`.
+        resume_command: How to continue a training that was stopped, for the message.
     """
 
     accepted_changes: Collection[str] = ()
+    resume_command = '--resume'
 
     from_cfg = classmethod(_built_from('an entry')(Runner.from_cfg.__func__))
     setup_env = _built_from('env_cfg')(Runner.setup_env)

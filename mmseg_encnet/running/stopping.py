@@ -30,20 +30,15 @@ from typing import Any, NamedTuple, NoReturn
 from torch import distributed
 
 from mmseg_encnet.running.explain import ERRORS, report_stop
+from mmseg_encnet.signals import STOPPING, ignored
 
 # Exit statuses besides 0, 1 and 2; a signal's is 128 plus its number.
 OUT_OF_TIME = 75
 
 # As in tools/torchrun.py.
 SECONDS = 'MMSEG_ENCNET_STOP_SECONDS'
-IGNORED = 'MMSEG_ENCNET_IGNORED_SIGNALS'
 REQUEST = 'stop'
 
-_SIGNALS = [
-    getattr(signal, name)
-    for name in ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1')
-    if hasattr(signal, name)
-]
 # Two signals in such a short time are one request, which reached the process in two ways.
 _SECONDS_OF_ONE_REQUEST = 0.3
 _POLL = 0.2
@@ -224,7 +219,10 @@ class Agreement:
                 try:
                     self._agree()
                 except RuntimeError:
-                    # The process that holds the store has ended; the main thread will notice.
+                    # The process that holds the store has ended, because the run is stopped before
+                    # its first iteration; otherwise the main thread will notice.
+                    if self.reason is not None and self._position == 0:
+                        self.end(self.reason, 'before its first iteration')
                     return
 
     def _agree(self) -> None:
@@ -250,7 +248,7 @@ class Agreement:
                     self._last = last
                     self._changed.notify_all()
                 if last == 0:
-                    self.wait_for_others(3)
+                    self.wait_for_others(10)
                     self.end(self.reason, 'before its first iteration')
 
 
@@ -312,31 +310,22 @@ def stopping_on_signals() -> Iterator[Agreement]:
         yield agreement
         forget()
         return
-    ignored = os.environ.get(IGNORED, '').split()
-    numbers = [
-        number
-        for number in _SIGNALS
-        if signal.getsignal(number) is not signal.SIG_IGN
-        and signal.Signals(number).name not in ignored
-    ]
+    unwanted = ignored()
+    numbers = [number for number in STOPPING if number not in unwanted]
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     # The byte is written by C code, whatever the main thread does.
     former_fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     former = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    former |= {
-        number: signal.signal(number, signal.SIG_IGN)
-        for number in _SIGNALS
-        if number not in numbers
-    }
+    former |= {number: signal.signal(number, signal.SIG_IGN) for number in unwanted}
     owner = os.getpid()
 
     def leave_signals_alone() -> None:
         # In a forked process, which shares the pipe.
         if os.getppid() == owner:
             signal.set_wakeup_fd(-1)
-            for number in _SIGNALS:
+            for number in STOPPING:
                 # A signal to the whole process group is for the main process, which needs its data
                 # loading workers until the end of the iteration.
                 ends = number == signal.SIGTERM

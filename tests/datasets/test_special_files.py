@@ -13,6 +13,7 @@ from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.datasets.loading import check_regular
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.predicting.inputs import find_inputs
+from mmseg_encnet.workbench.converters.own import convert_own
 from mmseg_encnet.workbench.converters.photographs import read_photograph
 
 
@@ -77,3 +78,13 @@ def test_among_the_files_of_a_converter(kind, tmp_path):
     path = make(tmp_path / 'a.jpg', kind)
     with pytest.raises(UserError, match=f'{path} is a '):
         read_photograph(path)
+
+
+@pytest.mark.parametrize('name', ['images/b.jpg', 'labels/a.png', 'labels/a.json', 'classes.txt'])
+def test_among_own_data(name, tmp_path):
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+        Image.new('L', (8, 8)).save(tmp_path / folder / 'a.png')
+    path = make(tmp_path / name, 'FIFO')
+    with pytest.raises(UserError, match=f'{path} is a named pipe'):
+        convert_own(tmp_path, tmp_path / 'out')

@@ -85,7 +85,7 @@ def train(
     cfg.resume = True
     clear_toolbox_state()
     accepted = change_run(cfg, parse_overrides(override.split()), extend_to, resumes=True)
-    run_training(cfg, accepted)
+    run_training(cfg, accepted_changes=accepted)
 
 
 def stopped(whole: Path, done: int, into: Path) -> Path:

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -62,7 +62,12 @@ def start(training: Training, processes: int, workers: int) -> list[psutil.Proce
 def training_in(folder: Path, iterations: int) -> Training:
     """Return a run whose checkpoints and validations are rarer than its preemptions."""
     training = Training(folder, iterations)
-    training.options |= {'default_hooks.checkpoint.interval': 20, 'train_cfg.val_interval': 10}
+    training.options |= {
+        'default_hooks.checkpoint.interval': 20,
+        'train_cfg.val_interval': 10,
+        'train_dataloader.dataset.num_scenes': 16,
+        'val_dataloader.dataset.num_scenes': 2,
+    }
     training.log.parent.mkdir()
     return training
 
@@ -188,13 +193,18 @@ def wait_for_processes(running: Job, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def measure(preemptions: int = 40, iterations: int = 160, timed: bool = True) -> record.Figures:
+def measure(
+    preemptions: int = 40,
+    iterations: int = 150,
+    numbers: Sequence[int] = (1, 2),
+    timed: bool = True,
+) -> record.Figures:
     torch.set_num_threads(1)
     guard_process()
     figures: dict[str, str | int | float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for processes in (1, 2):
+        for processes in numbers:
             figures |= preempt(folder, processes, preemptions, iterations)
         for text, number, moment, status in (
             ('launcher killed (`kill -9`) in training', signal.SIGKILL, ENDED, None),
@@ -212,7 +222,7 @@ def measure(preemptions: int = 40, iterations: int = 160, timed: bool = True) ->
 
 if __name__ == '__main__':
     if len(sys.argv) > 1:
-        print(json.dumps(measure(*map(int, sys.argv[1:3]), timed=len(sys.argv) == 3)))
+        print(json.dumps(measure(*map(int, sys.argv[1:]), [2], timed=False)))
     else:
         record.run(
             'Preempted training',

@@ -9,9 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from jobs import ENDLESS, free_port, job, train_command
-from tiny_scenes import CONFIG, TINY_SCENES
 
 CHECK = Path(__file__).with_name('check_preempted_training.py')
 # The promises are 10 and 30 s, but the machine that runs the tests may be busy.
@@ -21,7 +19,7 @@ SECONDS = 90
 def test_preempted_training_ends_like_an_undisturbed_one(environment):
     # In a separate process, because it forks.
     ended = subprocess.run(
-        [sys.executable, str(CHECK), '2', '40', 'untimed'],
+        [sys.executable, str(CHECK), '2', '30'],
         env=environment,
         capture_output=True,
         text=True,
@@ -29,7 +27,7 @@ def test_preempted_training_ends_like_an_undisturbed_one(environment):
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     figures = json.loads(ended.stdout.splitlines()[-1])
-    assert [value for key, value in figures.items() if 'preemptions in one run' in key] == [2, 2]
+    assert [value for key, value in figures.items() if 'preemptions in one run' in key] == [2]
 
 
 def test_signals_kills_and_second_runs(tiny_data, tmp_path):
@@ -45,7 +43,7 @@ def test_signals_kills_and_second_runs(tiny_data, tmp_path):
             [sys.executable, *map(str, _single(tiny_data, tmp_path / 'work'))],
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=3 * SECONDS,
         )
         assert second.returncode == 2
         last = second.stderr.strip().splitlines()[-1]
@@ -85,24 +83,3 @@ def test_stopped_process_ends_the_job_in_a_sentence(tiny_data, tmp_path):
         assert 'rank 1 does not respond' in sentence
         assert 'rank 0 has made no progress for' in running.output
         assert 'Traceback' not in running.output
-
-
-@pytest.mark.parametrize(
-    'arguments, status, line',
-    [
-        (['--max-hours', '1e-6'], 75, 'stopped by --max-hours before its first iteration.'),
-    ],
-)
-def test_time_limit(arguments, status, line, environment, tmp_path):
-    options = [f'{key}={value}'.replace(' ', '') for key, value in TINY_SCENES.items()]
-    tool = CHECK.parents[2] / 'tools' / 'train.py'
-    ended = subprocess.run(
-        [sys.executable, str(tool), CONFIG, *arguments, '--cfg-options', *options],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert ended.returncode == status, ended.stderr
-    assert ended.stderr.strip().splitlines()[-1] == line

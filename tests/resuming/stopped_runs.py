@@ -70,7 +70,7 @@ class Runs:
         cfg.resume = resume
         accepted = change_run(cfg, overrides, extend_to, resume)
         clear_toolbox_state()
-        run_training(cfg, accepted)
+        run_training(cfg, accepted_changes=accepted)
 
     def stopped(self, into: Path, options: dict[str, Any] | None = None) -> Path:
         """Return the work dir of a run of four iterations or epochs that stopped after two."""

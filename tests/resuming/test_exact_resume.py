@@ -50,7 +50,7 @@ def train(cfg: Config, resume: bool = False, accepted: Collection[str] = ()) -> 
     # The random state before training must not matter.
     torch.rand(7 if resume else 3)
     np.random.rand(7 if resume else 3)
-    run_training(cfg, accepted)
+    run_training(cfg, accepted_changes=accepted)
 
 
 def cut_short(work_dir: Path, iteration: int, into: Path) -> None:

@@ -20,6 +20,7 @@ RECORD = RunRecord(
     num_samples=9,
     processes=2,
     batch_size=2,
+    config_batch_size=2,
     loop='IterBasedTrainLoop',
     length=10,
     seed=1,

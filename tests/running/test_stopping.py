@@ -19,8 +19,13 @@ from torch.distributed import HashStore
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.folder_lock import FolderLock
+from mmseg_encnet.resuming.options import change_run, parse_overrides
+from mmseg_encnet.running import stopping
 from mmseg_encnet.running.explain import Stopped
 from mmseg_encnet.running.hooks import StopHook
+from mmseg_encnet.running.hooks.stop_hook import limit_hours
+from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.running.stopping import Agreement, Reason, current, forget
 
@@ -84,6 +89,18 @@ def test_hours_must_be_positive_and_finite(hours, run_tool, tmp_path):
         StopHook(max_hours=float(hours))
 
 
+def test_time_limit_stops_with_a_checkpoint(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, '_STARTED', time.monotonic())
+    monkeypatch.setitem(OPTIONS, 'train_cfg.max_iters', 100_000)
+    cfg = load_config(str(MSRC21), {**OPTIONS, 'data_root': str(tiny_data)}, str(tmp_path))
+    limit_hours(cfg, 3 / 3600)
+    with pytest.raises(Stopped) as stopped:
+        EncNetRunner.from_cfg(cfg).train()
+    assert stopped.value.status == 75
+    assert stopped.value.line.startswith('training stopped by --max-hours after iteration ')
+    assert any(str(path) in stopped.value.line for path in tmp_path.glob('iter_*.pth'))
+
+
 @HOOKS.register_module(force=True)
 class RequestHook(Hook):
     """Requests a stop in an iteration, at one of the methods of a hook."""
@@ -125,16 +142,28 @@ OPTIONS = {
 EMA = dict(type='EMAHook', momentum=0.3)
 
 
-def _train(data: str, work_dir: str, hooks: list[dict], resume: bool = False) -> str | None:
+def _train(
+    data: str,
+    work_dir: str,
+    hooks: list[dict],
+    resume: bool = False,
+    override: str = '',
+    extend_to: int | None = None,
+) -> str | None:
     """Train, and return the line of a stop."""
     forget()
     launcher = 'pytorch' if torch.distributed.is_initialized() else 'none'
-    cfg = load_config(str(MSRC21), {**OPTIONS, 'data_root': data}, work_dir, launcher)
+    overrides = parse_overrides(override.split())
+    options = {**OPTIONS, **overrides.entries, 'data_root': data}
+    cfg = load_config(str(MSRC21), options, work_dir, launcher)
     HOOKS.register_module(name='RequestHook', module=RequestHook, force=True)
     cfg.custom_hooks = hooks
     cfg.resume = resume
+    accepted = change_run(cfg, overrides, extend_to, resume)
     try:
-        EncNetRunner.from_cfg(cfg).train()
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.accepted_changes = accepted
+        runner.train()
     except Stopped as stopped:
         assert stopped.status == 143
         return stopped.line
@@ -196,6 +225,35 @@ def test_two_processes_stop_after_the_same_iteration(tiny_data, tmp_path):
     check_same_end(tmp_path)
 
 
+def test_stopped_run_continues_in_other_processes_with_changes(tiny_data, tmp_path):
+    stop, work = dict(type='RequestHook', where='before_train_iter', iteration=4), tmp_path / 'work'
+    lines = in_process_group(2, _train, str(tiny_data), str(work), [stop])
+    assert lines[0].endswith('iter_5.pth is written; continue with --resume.')
+    limit = dict(type='StopHook', max_hours=9.0)
+    change = dict(resume=True, override='lr=0.001', extend_to=9)
+    assert _train(str(tiny_data), str(work), [dict(stop, iteration=6), limit], **change)
+    # As after a kill, the same options are needed again.
+    with pytest.raises(UserError, match=r'--extend-to 8 --override lr\.$'):
+        _train(str(tiny_data), str(work), [limit], resume=True)
+    assert _train(str(tiny_data), str(work), [limit], **change) is None
+    assert [path.name for path in work.glob('iter_*.pth')] == ['iter_9.pth']
+    end = CheckpointLoader.load_checkpoint(str(work / 'iter_9.pth'))
+    assert end['optimizer']['param_groups'][0]['initial_lr'] == pytest.approx(0.001 * 4 / 16)
+
+
+def _refused(data: str, folder: str) -> str:
+    cfg = load_config(str(MSRC21), {**OPTIONS, 'data_root': data}, folder, 'pytorch')
+    with pytest.raises(UserError) as refused, training_process(cfg):
+        raise AssertionError
+    return str(refused.value)
+
+
+def test_locked_work_dir_ends_every_process_in_the_same_sentence(tiny_data, tmp_path):
+    with FolderLock(tmp_path, 'work dir', 'none'):
+        first, second = in_process_group(2, _refused, str(tiny_data), str(tmp_path))
+    assert first == second and first.startswith(f'work dir {tmp_path} is in use by process ')
+
+
 def test_epoch_based_training_names_the_checkpoint_it_resumes_from(
     tiny_data, tmp_path, monkeypatch
 ):
@@ -223,26 +281,30 @@ def test_epoch_based_training_names_the_checkpoint_it_resumes_from(
 
 
 def test_run_that_fails_is_not_watched_any_more(tiny_config):
+    others = threading.enumerate()
     runner = EncNetRunner.from_cfg(
         tiny_config({'custom_hooks': [dict(type='StallHook', seconds=99)]})
     )
 
+    def watching() -> bool:
+        return any(
+            thread.name == 'stalls' and thread not in others for thread in threading.enumerate()
+        )
+
     def fail(*_, **__):
-        assert any(thread.name == 'stalls' for thread in threading.enumerate())
+        assert watching()
         raise RuntimeError('a defect')
 
     runner.model.train_step = fail
     with pytest.raises(RuntimeError, match='a defect'):
         runner.train()
     deadline = time.monotonic() + 20
-    while any(thread.name == 'stalls' for thread in threading.enumerate()):
+    while watching():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def test_other_names_of_the_hook_are_replaced_by_the_option(tiny_config):
-    from mmseg_encnet.running.hooks.stop_hook import limit_hours
-
     cfg = tiny_config(
         {'custom_hooks': [dict(type='mmengine.StopHook', max_hours=3), dict(type='EMAHook')]}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn
@@ -159,12 +160,13 @@ class StopHook(Hook):
         agreement.settle()
         reason = agreement.reason
         where = f'in epoch {epoch + 1}' if within_epoch else f'after iteration {done}'
+        resume = getattr(runner, 'resume_command', '--resume')
         if file is not None:
-            kept = f'checkpoint {file} is written; continue with --resume.'
+            kept = f'checkpoint {file} is written; continue with {resume}.'
         elif within_epoch and checkpoints is not None:
             last = Path(runner.work_dir, 'last_checkpoint')
             kept = 'epoch-based training resumes from the end of an epoch; ' + (
-                f'continue from {last.read_text()} with --resume.'
+                f'continue from {os.fsdecode(last.read_bytes())} with {resume}.'
                 if last.is_file()
                 else 'no epoch was completed.'
             )

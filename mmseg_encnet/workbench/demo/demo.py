@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.disk import check_folder
 from mmseg_encnet.predicting import load_segmentor
+from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.demo.comparison import ComparedImage, draw_comparison
 from mmseg_encnet.workbench.formatting import markdown_table
@@ -78,9 +80,19 @@ def train_model(title: str, seed: int, work_dir: Path) -> TrainedModel:
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.visualizer.name = f'demo_{title}'
 
-    runner = EncNetRunner.from_cfg(cfg)
-    runner.register_hook(_ProgressHook(title))
-    runner.train()
+    with training_process(cfg):
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.resume_command = shlex.join(
+            ['tools/train.py', CONFIGS[title], '--work-dir', cfg.work_dir, '--resume']
+        )
+        progress = _ProgressHook(title)
+        runner.register_hook(progress)
+        try:
+            runner.train()
+        finally:
+            # Otherwise, the line of a stop would follow it.
+            if progress.bar is not None:
+                progress.bar.close()
     metrics = runner.test()
     checkpoint = os.fsdecode(Path(cfg.work_dir, 'last_checkpoint').read_bytes().strip())
     return TrainedModel(cfg, checkpoint, metrics)

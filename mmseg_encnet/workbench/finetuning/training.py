@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from mmseg_encnet.predicting import (
     load_segmentor,
     write_predictions,
 )
+from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.converters.own import Converted, Reading, Splitting, convert_own
 from mmseg_encnet.workbench.finetuning.start import adapt_start, nearest_start
@@ -142,6 +144,7 @@ def finetune(
     Raises:
         UserError: The folder is not empty or not writable, the data cannot be used, or an option
             does not fit the config.
+        Stopped: A signal has stopped the training, with a checkpoint.
     """
     if iterations < 1:
         raise UserError(f'iterations must be positive, got {iterations}.')
@@ -160,13 +163,22 @@ def finetune(
 
     set_random_seed(0)
     progress = _ProgressHook()
-    with warnings.catch_warnings():
-        # The hook that draws validation images is off, as in every config.
-        warnings.filterwarnings('ignore', 'The draw is False')
-        runner = EncNetRunner.from_cfg(cfg)
-    runner.register_hook(progress, priority='VERY_LOW')
-    runner.logger.addFilter(_without_noise)
-    runner.train()
+    with training_process(cfg):
+        with warnings.catch_warnings():
+            # The hook that draws validation images is off, as in every config.
+            warnings.filterwarnings('ignore', 'The draw is False')
+            runner = EncNetRunner.from_cfg(cfg)
+        runner.resume_command = shlex.join(
+            ['tools/train.py', str(config), '--work-dir', str(out), '--resume']
+        )
+        runner.register_hook(progress, priority='VERY_LOW')
+        runner.logger.addFilter(_without_noise)
+        try:
+            runner.train()
+        finally:
+            # Otherwise, the line of a stop would follow it.
+            if progress.bar is not None:
+                progress.bar.close()
 
     best = max(out.glob('best_mIoU_iter_*.pth'), key=lambda path: path.stat().st_mtime)
     checkpoint, page, sheets = out / file, out / 'report.html', out / 'predictions'
@@ -214,19 +226,17 @@ class _ProgressHook(Hook):
 
     def __init__(self) -> None:
         self.best, self.iterations = float('nan'), 0
+        self.bar: tqdm | None = None
 
     def before_train(self, runner) -> None:
         # Averaging over all iterations, the estimate includes the time of the validations.
-        self._bar = tqdm(total=runner.max_iters, unit='iteration', smoothing=0)
+        self.bar = tqdm(total=runner.max_iters, unit='iteration', smoothing=0)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.iterations = runner.iter + 1
         best = '-' if np.isnan(self.best) else f'{self.best:.1f}'
-        self._bar.set_postfix(loss=f'{outputs["loss"].item():.2f}', mIoU=best, refresh=False)
-        self._bar.update()
+        self.bar.set_postfix(loss=f'{outputs["loss"].item():.2f}', mIoU=best, refresh=False)
+        self.bar.update()
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self.best = float(np.fmax(self.best, metrics['mIoU']))
-
-    def after_train(self, runner) -> None:
-        self._bar.close()

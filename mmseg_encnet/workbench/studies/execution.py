@@ -20,6 +20,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.formatting import read_json_lines, strict_json
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
@@ -80,9 +81,10 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
     cfg.visualizer.name = run.name
     work_dir.mkdir(parents=True, exist_ok=True)
 
-    runner = EncNetRunner.from_cfg(cfg)
-    runner.register_hook(_RecordHook(work_dir, metric, max(cfg.train_cfg.max_iters // 50, 1)))
-    runner.train()
+    with training_process(cfg):
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.register_hook(_RecordHook(work_dir, metric, max(cfg.train_cfg.max_iters // 50, 1)))
+        runner.train()
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     peak = peak_process_bytes(device)
     areas = ImageAreas()

@@ -85,8 +85,10 @@ def test_codebook_of_a_presence_head(tiny_config) -> None:
 
 
 def test_resumed_training_keeps_its_dictionary(tiny_config) -> None:
-    EncNetRunner.from_cfg(with_hooks(tiny_config(), HOOK)).train()
-    cfg = with_hooks(tiny_config({'train_cfg.max_iters': 3}), HOOK)
+    options = {'train_cfg.max_iters': 3, 'default_hooks.checkpoint.interval': 2}
+    EncNetRunner.from_cfg(with_hooks(tiny_config(options), HOOK)).train()
+    cfg = with_hooks(tiny_config(options), HOOK)
+    (Path(cfg.work_dir) / 'last_checkpoint').write_text(f'{cfg.work_dir}/iter_2.pth')
     cfg.resume = True
     resumed = Snapshot(cfg)
     saved = CheckpointLoader.load_checkpoint(f'{cfg.work_dir}/iter_2.pth')['state_dict']

@@ -93,6 +93,16 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
         ''.join(json.dumps(MARK if 'metric' in entry else entry) + '\n' for entry in entries)
     )
 
+    stopped = start()
+    former = progress()
+    wait_for(lambda: progress() not in (former, 60), 'progress')
+    stopped.terminate()
+    output, _ = stopped.communicate(timeout=SECONDS)
+    assert stopped.returncode == 143, output
+    assert output.endswith('stopped by SIGTERM.\n')
+    log = (history.parent / 'output.txt').read_text()
+    assert log.count('training stopped by SIGTERM after iteration ') == 1
+
     second = start()
     output, _ = second.communicate(timeout=SECONDS)
     assert second.returncode == 1, output

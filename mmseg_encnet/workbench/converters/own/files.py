@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES
+from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES, check_regular
 from mmseg_encnet.errors import UserError
 
 LABEL_SUFFIXES = (*IMAGE_SUFFIXES, '.gif', '.pbm', '.pgm', '.ppm')
@@ -126,7 +126,7 @@ def list_files(root: Path) -> list[Path]:
     """Return all files of a folder, sorted, without hidden ones and those of archivers.
 
     Raises:
-        UserError: The folder does not exist.
+        UserError: The folder does not exist, or contains a pipe, socket or device.
     """
     if not root.is_dir():
         raise UserError(f'data folder {root} does not exist; check the path.')
@@ -141,6 +141,8 @@ def list_files(root: Path) -> list[Path]:
             name for name in folders if not name.startswith('.') and name != '__MACOSX'
         )
         found += [Path(folder, name) for name in sorted(names) if not name.startswith('.')]
+    for path in found:
+        check_regular(path)
     return found
 
 
