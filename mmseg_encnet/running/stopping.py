@@ -42,6 +42,8 @@ REQUEST = 'stop'
 # Two signals in such a short time are one request, which reached the process in two ways.
 _SECONDS_OF_ONE_REQUEST = 0.3
 _POLL = 0.2
+# Calls in a row after which the store is taken for lost.
+_FAILURES = 5
 _STARTED = time.monotonic()
 _END = 1 << 60
 
@@ -211,6 +213,7 @@ class Agreement:
             self._thread.start()
 
     def _run(self) -> None:
+        failures = 0
         while not self._closed.wait(_POLL / 4 if self.reason else _POLL):
             if self._deadline is not None and time.monotonic() > self._deadline:
                 self._deadline = None
@@ -218,12 +221,23 @@ class Agreement:
             if self._store is not None:
                 try:
                     self._agree()
+                    failures = 0
                 except RuntimeError:
-                    # The process that holds the store has ended, because the run is stopped before
-                    # its first iteration; otherwise the main thread will notice.
-                    if self.reason is not None and self._position == 0:
-                        self.end(self.reason, 'before its first iteration')
-                    return
+                    # One failure can be a disturbed call.
+                    failures += 1
+                    if failures == _FAILURES or self._position == 0:
+                        self._leave_store()
+
+    def _leave_store(self) -> None:
+        """Go on without the other processes: the one that holds the store has ended."""
+        with self._changed:
+            self._store = None
+            if self._published and self._last is None:
+                self._last = self._position
+            self._changed.notify_all()
+        # In an iteration, the main thread will notice.
+        if self.reason is not None and self._position == 0:
+            self.end(self.reason, 'before its first iteration')
 
     def _agree(self) -> None:
         if self.reason is not None and not self._published:
