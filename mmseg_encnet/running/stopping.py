@@ -253,7 +253,13 @@ class Agreement:
             with self._changed:
                 self._published = True
                 position = self._position
-            self._store.set(f'position/{self._rank}', str(position))
+            try:
+                self._store.set(f'position/{self._rank}', str(position))
+            except RuntimeError:
+                with self._changed:
+                    self._published = False
+                    self._changed.notify_all()
+                raise
         if self._last is None:
             keys = [f'position/{rank}' for rank in range(self._world)]
             if self._store.check(keys):
