@@ -217,8 +217,8 @@ def guided(attack: Attack, count: int, corpus: Path, seed: int) -> None:
     names = list(attack.targets)
     numbers = shares(attack.targets, count)
     for index, name in enumerate(names):
-        for place, seed in enumerate(attack.targets[name].seeds()):
-            (corpus / f'{index}-{place}').write_bytes(bytes([index]) + seed)
+        for place, content in enumerate(attack.targets[name].seeds()):
+            (corpus / f'{index}-{place}').write_bytes(bytes([index]) + content)
 
     def one(data: bytes) -> None:
         done = sum(attack.counts.values())
