@@ -411,7 +411,9 @@ def mutated(content: Any, seed: int) -> Any:
             elif action < 0.25 and isinstance(node, list):
                 node.append(_copied(child))
             elif action < 0.45 and type(child) in (int, float):
-                node[key] = child + rng.choice((-1, 1, 0.5, 1000, -1000, 10**6, 10**10))
+                # A float cannot hold the largest of these integers.
+                steps = (-1, 1, 1000, -1000, 10**6, 10**10)
+                node[key] = child + rng.choice(steps if type(child) is int else (*steps, 0.5))
             elif action < 0.55 and isinstance(child, str):
                 node[key] = child[: rng.randrange(len(child) + 1)] + rng.choice(
                     ('', 'é', '\n', '0')

@@ -149,8 +149,10 @@ def ignore(entries: Sequence[ClassEntry], wanted: Iterable[str]) -> list[ClassEn
     for text in wanted:
         matches = [index for index, entry in enumerate(result) if _matches(entry, text)]
         if not matches:
-            known = ', '.join(repr(entry.name) for entry in result[:30])
-            raise UserError(f'cannot ignore {text!r}, which is not a class; choose from {known}.')
+            known = ', '.join(brief(entry.name) for entry in result[:30])
+            raise UserError(
+                f'cannot ignore {brief(text)}, which is not a class; choose from {known}.'
+            )
         for index in matches:
             result[index] = replace(result[index], ignored=True)
     return result
@@ -232,8 +234,8 @@ def _from_columns(
             entries.append(ClassEntry(name, None if value is None else int(value), colour))
         except ValueError as error:
             raise UserError(
-                f'line {shown(delimiter.join(row))!r} of class table {path} cannot be read '
-                f'({first_line(error)}); correct it.'
+                f'line {brief(delimiter.join(row))} of class table {path} cannot be read '
+                f'({shown(first_line(error))}); correct it.'
             ) from error
     return entries
 
@@ -265,7 +267,7 @@ def _from_line(path: Path, line: str) -> ClassEntry:
         # A name that ends with numbers.
         return ClassEntry(_clean(path, line), None, colour)
     raise UserError(
-        f'line {shown(line)!r} of class table {path} has {len(numbers)} numbers, expected a '
+        f'line {brief(line)} of class table {path} has {len(numbers)} numbers, expected a '
         'value, a colour in three numbers, or both; correct it.'
     )
 
@@ -282,7 +284,7 @@ def _checked(path: Path, line: str, numbers: Sequence[str]) -> Colour:
         colour = _colour([int(number) for number in numbers])
     except ValueError as error:
         raise UserError(
-            f'line {shown(line)!r} of class table {path} cannot be read ({error}); correct it.'
+            f'line {brief(line)} of class table {path} cannot be read ({error}); correct it.'
         ) from error
     assert colour is not None
     return colour
@@ -356,6 +358,6 @@ def _check(path: Path, entries: Sequence[ClassEntry]) -> None:
             if what == 'name' and (entry.value is not None or entry.colour is not None):
                 continue
             if key is not None and key in seen:
-                shown = hex_colour(key) if what == 'colour' else repr(key)
-                raise UserError(f'class table {path} lists the {what} {shown} twice; correct it.')
+                text = hex_colour(key) if what == 'colour' else brief(key)
+                raise UserError(f'class table {path} lists the {what} {text} twice; correct it.')
             seen.add(key)

@@ -161,9 +161,8 @@ def _check_values(found: Survey, source: Source) -> None:
     shown = ', '.join(map(str, found.keys[:3])) + ' to ' + str(found.keys[-1])
     raise UserError(
         f'the labels in {source.root} contain {len(found.keys)} values, {shown}, too scattered for '
-        'class indices; use --format masks --tolerance 127 for black and white masks that were '
-        'saved as JPEG or smoothed, --format index if they are indices, or give a table of the '
-        'values with --colours FILE.'
+        'class indices; use --format masks --tolerance 127 for smoothed masks, --format index '
+        'for indices, or --colours FILE with a table of the values.'
     )
 
 
