@@ -157,8 +157,8 @@ def read_folder(folder: Path, name: str | None = None) -> PretrainedFolder:
     size = file.stat().st_size
     if size != weights['size']:
         raise UserError(
-            f'{WEIGHTS} of {name} has {size} bytes, expected {weights["size"]}; save or download '
-            'it again.'
+            f'{WEIGHTS} of {name} has {size} bytes, expected {brief(weights["size"])}; save or '
+            'download it again.'
         )
     if _sha256(file) != weights['sha256']:
         raise UserError(
