@@ -259,7 +259,8 @@ def guided(attack: Attack, count: int, corpus: Path, seed: int) -> None:
 
     atheris.Setup(
         [sys.argv[0], '-max_len=65536', f'-seed={seed}', f'-runs={100 * count}', '-rss_limit_mb=0',
-         '-timeout=600', '-len_control=0', str(corpus)],
+         '-timeout=600', '-len_control=0',
+         f'-artifact_prefix={os.environ.get("ATTACK_KEEP", corpus)}/', str(corpus)],
         one,
         custom_mutator=mutate,
     )  # fmt: skip
