@@ -58,6 +58,11 @@ def check_training_state(content: Any) -> None:
     Raises:
         UnfitWeightsError: An entry has another type; the message starts with a verb.
     """
+    if not {'epoch', 'iter', 'optimizer'} & _state_keys(content):
+        raise UnfitWeightsError(
+            'contains weights, but no state from which a training resumes; start a training from '
+            'them with load_from and without resume.'
+        )
     try:
         content = mapping(content, 'its content')
         meta = mapping(content.get('meta'), 'meta')
@@ -79,6 +84,14 @@ def check_training_state(content: Any) -> None:
             mapping(content['ema_state_dict'], 'ema_state_dict')
     except UserError as error:
         raise UnfitWeightsError(f'{error}; {_ADVICE}') from error
+
+
+def _state_keys(content: Any) -> set[Any]:
+    """Return the keys of a checkpoint and of its entry ``meta``."""
+    if not isinstance(content, Mapping):
+        return set()
+    meta = content.get('meta')
+    return {*content, *(meta if isinstance(meta, Mapping) else ())}
 
 
 def check_optimizer_shapes(optimizer: Any) -> None:
