@@ -49,10 +49,8 @@ def difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray], kind: s
 def compared(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Any:
     if all(first.tobytes() == second.tobytes() for first, second in pairs):
         return 'same bits'
-    return max(
-        float(np.abs(first - second).max(initial=0) / max(np.abs(first).max(initial=0), 1e-30))
-        for first, second in pairs
-    )
+    largest = max(float(np.abs(first).max(initial=0)) for first, _ in pairs)
+    return max(float(np.abs(first - second).max(initial=0)) for first, second in pairs) / largest
 
 
 def measure() -> record.Figures:
