@@ -137,7 +137,7 @@ def test_broken_validation_data_leaves_the_checkpoints(run_tool, tiny_data, tiny
     assert set(before) == {'iter_1.pth', 'iter_2.pth'}
     (tiny_data / VAL_IMAGE).write_bytes(image)
     options['train_cfg.max_iters'] = 4
-    assert run_tool(*train, '--resume', options=options).status == 0
+    assert run_tool(*train, '--resume', '--extend-to', '4', options=options).status == 0
     assert (work_dir / 'iter_4.pth').is_file()
     assert all(
         (work_dir / name).read_bytes() == content

@@ -135,8 +135,8 @@ def logged_run(tiny_config, tmp_path) -> Path:
         (['empty'], ['empty', 'contains no training log']),
         (['file.txt'], ['file.txt', 'is a file']),
         (['run', '../{here}/run'], ['twice']),
-        (['run', '--out', 'empty'], ['--out empty', 'is a folder']),
-        (['run', '--out', 'file.txt/report.html'], ['cannot write', 'file.txt']),
+        (['run', '--out', 'empty'], ['empty', 'folder']),
+        (['run', '--out', 'file.txt/report.html'], ['file.txt', 'choose another path']),
         (
             ['run', '--cfg-options', 'model.type.nothing=1'],
             ['model.type.nothing=1', 'does not fit'],
