@@ -23,9 +23,9 @@ from mmseg_encnet.datasets.image_sizes import MAX_PIXELS, check_stored_size, ope
 from mmseg_encnet.datasets.loading import (
     IMAGE_SUFFIXES,
     check_decoded,
-    check_folder,
     check_loader,
     check_regular,
+    check_regular_files,
     image_backend,
 )
 from mmseg_encnet.datasets.orientation import (
@@ -268,7 +268,7 @@ def _check_suffixes(dataset: BaseDataset) -> None:
     if not images or not ending or listed or not Path(images).is_dir():
         return
     suffix = Path(f'name{ending}').suffix
-    check_folder(images, (*IMAGE_SUFFIXES, suffix.lower()))
+    check_regular_files(images, (*IMAGE_SUFFIXES, suffix.lower()))
     others: dict[str, int] = {}
     for path in Path(images).rglob('*'):
         if path.suffix == suffix or path.suffix.lower() not in IMAGE_SUFFIXES:

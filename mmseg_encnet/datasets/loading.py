@@ -51,7 +51,7 @@ def check_regular(path: str | Path) -> None:
         raise UserError(f'{path} is {kind}, expected a regular file; remove it or replace it.')
 
 
-def check_folder(folder: str | Path, suffixes: Sequence[str]) -> None:
+def check_regular_files(folder: str | Path, suffixes: Sequence[str]) -> None:
     """Check a folder for what :func:`check_regular` refuses, which listing its files leaves out.
 
     Args:
@@ -65,7 +65,7 @@ def check_folder(folder: str | Path, suffixes: Sequence[str]) -> None:
         for entry in entries:
             # Without a system call for each file.
             if entry.is_dir(follow_symlinks=False):
-                check_folder(entry.path, suffixes)
+                check_regular_files(entry.path, suffixes)
             elif entry.name.lower().endswith(tuple(suffixes)) and not entry.is_file(
                 follow_symlinks=False
             ):

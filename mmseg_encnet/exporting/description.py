@@ -25,6 +25,8 @@ _SCORES = 'output (1, classes, height, width), float32; the largest is the class
 _ONE_SCORE = (
     'output (1, 1, height, width), float32, probability of class 1; a pixel has class 1 above {}'
 )
+# Smallest height and width of an image, in pixels, unless a format needs more.
+SMALLEST = 32
 _PRESENCE = 'output (1, classes), float32, probability that a class is present'
 _GATE = 'output (1, channels), float32, factor of each channel of the features'
 _FOLDED_GATE = 'folded into the classifier, not an output'
@@ -36,7 +38,7 @@ def describe(
     palette: Sequence[Sequence[int]],
     *,
     size: Size | None = None,
-    smallest: int = 32,
+    smallest: int = SMALLEST,
     resize: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the description of an exported model, as plain data.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting import onnx, openvino, program, torchscript, tracing
-from mmseg_encnet.exporting.description import read_from_archive
+from mmseg_encnet.exporting.description import SMALLEST, read_from_archive
 
 
 def _nothing() -> None:
@@ -36,19 +36,19 @@ class Format:
     write: Callable[..., None]
     run: Callable[[Path], Callable[[Tensor], list[Tensor]]]
     read: Callable[[Path], dict[str, Any]]
-    smallest: int = 32
+    smallest: int = SMALLEST
     check_installed: Callable[[], None] = _nothing
     companion: str | None = None
 
 
 FORMATS: Mapping[str, Format] = {
-    'onnx': Format('.onnx', onnx.write, onnx.run, onnx.read, onnx.SMALLEST, onnx.check_installed),
+    'onnx': Format('.onnx', onnx.write, onnx.run, onnx.read, SMALLEST, onnx.check_installed),
     'openvino': Format(
         '.xml',
         openvino.write,
         openvino.run,
         openvino.read,
-        onnx.SMALLEST,
+        SMALLEST,
         openvino.check_installed,
         '.bin',
     ),

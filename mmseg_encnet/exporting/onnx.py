@@ -15,12 +15,13 @@ from mmseg_encnet.exporting.fold import FoldedEncNet
 from mmseg_encnet.exporting.tracing import explaining, trace
 from mmseg_encnet.extras import require
 
-SMALLEST = 32
+# Packages that write a file; running it needs ONNX Runtime, too.
+WRITERS = ('onnx', 'onnxscript')
 
 
 def check_installed() -> None:
     """Raise a `UserError` if a package that writes or checks the files is not installed."""
-    for module in ('onnx', 'onnxscript', 'onnxruntime'):
+    for module in (*WRITERS, 'onnxruntime'):
         require(module, 'onnx')
 
 
@@ -33,7 +34,7 @@ def write(
         UserError: A package that the export needs is not installed, or the network cannot be
             exported.
     """
-    for module in ('onnx', 'onnxscript'):
+    for module in WRITERS:
         require(module, 'onnx')
     # torch.onnx.export would fall back to the size of the example if it traced the model itself.
     program = trace(model, size)

@@ -22,7 +22,7 @@ _SECTION = 'mmseg_encnet'
 def check_installed() -> None:
     """Raise a `UserError` if a package that writes or checks the files is not installed."""
     require('openvino', 'openvino')
-    for module in ('onnx', 'onnxscript'):
+    for module in onnx.WRITERS:
         require(module, 'openvino')
 
 

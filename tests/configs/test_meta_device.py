@@ -227,3 +227,4 @@ def test_trains_and_predicts_without_waiting_for_the_gpu(name):
         train_and_predict(model, inputs, optimizer)
     finally:
         torch.cuda.set_sync_debug_mode('default')
+    assert all(parameter.isfinite().all() for parameter in model.parameters())

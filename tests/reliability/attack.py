@@ -89,7 +89,7 @@ class Attack:
         if sum(self.counts.values()) % _RENEWED == 1:
             # What the process has grown by is not due to one input.
             limit_memory()
-        # Not switched off afterwards: the next input starts it anew.
+        # Not switched off afterwards: the next input restarts it.
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             target.read(path)

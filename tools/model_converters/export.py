@@ -16,6 +16,7 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting import Agreement, FoldedEncNet, export, refusal
+from mmseg_encnet.exporting.description import SMALLEST
 from mmseg_encnet.exporting.formats import FORMATS, format_of
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
@@ -43,8 +44,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     size = tuple(args.size) if args.size else None
-    if size and min(size) < 32:
-        raise UserError(f'got --size {size[0]} {size[1]}, expected at least 32 pixels per side.')
+    if size and min(size) < SMALLEST:
+        raise UserError(
+            f'got --size {size[0]} {size[1]}, expected at least {SMALLEST} pixels per side.'
+        )
     check_file(args.out)
     format_of(args.out, args.format).check_installed()
     cfg = load_config(args.config, args.cfg_options)

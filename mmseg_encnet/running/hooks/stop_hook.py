@@ -119,7 +119,7 @@ class StopHook(Hook):
 
     def after_train(self, runner) -> None:
         current().finish()
-        # Another training in this process begins anew.
+        # Another training in this process starts from the beginning.
         forget()
 
     def _stop(

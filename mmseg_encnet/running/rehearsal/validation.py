@@ -26,6 +26,20 @@ from mmseg_encnet.running.hooks.val_loss_hook import ValLossHook
 _SIZES = 32
 
 
+@contextmanager
+def _explained(dataset: Any, sample: Any, what: str, remedy: str) -> Iterator[None]:
+    """Turn an error into one sentence: why the sample cannot be evaluated, else what failed."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = why_not_evaluated(dataset, sample, 'val') or (
+            f'{what} ({type_and_first_line(error)}); {remedy}'
+        )
+        raise UserError(reason) from error
+
+
 def rehearse_validation(runner: Runner) -> None:
     """Validate the first image of this process and check which metrics result.
 
@@ -58,30 +72,22 @@ def rehearse_validation(runner: Runner) -> None:
     names: list[str] = []
     with _quiet(runner), tempfile.TemporaryDirectory() as folder:
         for metric in loop.evaluator.metrics:
-            try:
+            with _explained(
+                dataset,
+                sample,
+                f'{type(metric).__name__} of val_evaluator cannot be computed',
+                'correct its arguments or the validation pipeline.',
+            ):
                 names += _measured(metric, batch, outputs, folder)
-            except UserError:
-                raise
-            except Exception as error:
-                reason = why_not_evaluated(dataset, sample, 'val') or (
-                    f'{type(metric).__name__} of val_evaluator cannot be computed '
-                    f'({type_and_first_line(error)}); correct its arguments or the validation '
-                    'pipeline.'
-                )
-                raise UserError(reason) from error
     for hook in runner.hooks:
         if isinstance(hook, ValLossHook):
-            try:
+            with _explained(
+                dataset,
+                sample,
+                f'{type(hook).__name__} cannot compute the losses of the validation',
+                'let its pipeline load what the losses need, or remove the hook.',
+            ):
                 names += hook.measured(runner, batch)
-            except UserError:
-                raise
-            except Exception as error:
-                reason = why_not_evaluated(dataset, sample, 'val') or (
-                    f'{type(hook).__name__} cannot compute the losses of the validation '
-                    f'({type_and_first_line(error)}); let its pipeline load what the losses need, '
-                    'or remove the hook.'
-                )
-                raise UserError(reason) from error
     _check_monitored(runner, names)
 
 

@@ -130,7 +130,7 @@ def convert_own(
         rewritten = _place_files(names, drawn, split_of, suffix, folder, copy, reading.jobs)
         if rewritten:
             notes.append(
-                f'{rewritten:,} of {len(names):,} images were written anew as {suffix}, because of '
+                f'{rewritten:,} of {len(names):,} images were rewritten as {suffix}, because of '
                 'their format or EXIF orientation'
             )
         summary = _summarise(found.format, source, entries, drawn, split_of, notes)
@@ -378,7 +378,7 @@ def _place_files(
     """Move the labels and link the images into the folders of their splits.
 
     Returns:
-        Number of images that were written anew.
+        Number of images that were rewritten.
     """
     tasks = []
     for name, example in names.items():

@@ -167,7 +167,7 @@ def follows_stored_pixels(
 
 
 def place_image(source: Path, target: Path, header: ImageHeader, stored: bool, copy: bool) -> bool:
-    """Link or copy an image, or write it anew if its suffix or orientation changes.
+    """Link or copy an image, or rewrite it if its suffix or orientation changes.
 
     Args:
         source: Image, or LabelMe file that contains it.
@@ -177,7 +177,7 @@ def place_image(source: Path, target: Path, header: ImageHeader, stored: bool, c
         copy: Whether to copy instead of linking.
 
     Returns:
-        Whether the image was written anew.
+        Whether the image was rewritten.
 
     Raises:
         FileProblem: It cannot be read.
