@@ -7,7 +7,6 @@ and is what a repository of the Hugging Face Hub contains.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -257,5 +256,7 @@ def _check_weights_entry(entry: Any) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+    # Importing pooch takes longer than the rest of this module.
+    from pooch import file_hash
+
+    return file_hash(path, alg='sha256')
