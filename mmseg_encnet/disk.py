@@ -76,7 +76,7 @@ def check_folder(path: str | Path, kind: str = 'output folder') -> None:
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         if not os.access(nearest, os.W_OK | os.X_OK):
-            read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+            read_only = hasattr(os, 'statvfs') and os.statvfs(nearest).f_flag & os.ST_RDONLY
             number = errno.EROFS if read_only else errno.EACCES
             raise OSError(number, os.strerror(number), str(path))
     except OSError as error:

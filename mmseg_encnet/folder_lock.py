@@ -27,6 +27,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_WINDOWS = sys.platform == 'win32'
 NAME = '.lock'
 # The holder refreshes its lock so often, and loses it after so long without a refresh.
 BEAT_SECONDS = 10.0
@@ -105,8 +106,13 @@ class FolderLock:
         if self._released.is_set() or self._own.get('pid') != os.getpid():
             return
         self._released.set()
-        with contextlib.suppress(OSError), _opened(self._path) as file:
-            if _read(file) == self._own:
+        with contextlib.suppress(OSError):
+            with _opened(self._path) as file:
+                held = _read(file) == self._own
+                if held and not _WINDOWS:
+                    self._path.unlink()
+            if held and _WINDOWS:
+                # It does not remove open files.
                 self._path.unlink()
 
     def __enter__(self) -> FolderLock:
@@ -119,7 +125,8 @@ class FolderLock:
     def _take_over(self, file: int, former: dict[str, Any]) -> None:
         self._own = _this_process()
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(self._own).encode(), 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, json.dumps(self._own).encode())
         os.fsync(file)
         if former:
             self._report(
@@ -139,7 +146,7 @@ class FolderLock:
                 with _opened(self._path, create=False) as file:
                     holder = _read(file)
                     if holder == self._own:
-                        os.utime(file)
+                        os.utime(file if os.utime in os.supports_fd else self._path)
                         continue
             except FileNotFoundError:
                 holder = {}
@@ -178,8 +185,9 @@ def _opened(path: Path, create: bool = True) -> Iterator[int]:
 
 def _read(file: int) -> dict[str, Any]:
     """Return the holder, empty if there is none or the file is no lock."""
+    os.lseek(file, 0, os.SEEK_SET)
     try:
-        holder = json.loads(os.pread(file, 1 << 16, 0))
+        holder = json.loads(os.read(file, 1 << 16))
     except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}
@@ -215,6 +223,9 @@ def _is_alive(holder: dict[str, Any]) -> bool | None:
         return started == holder.get('started')
     if Path('/proc/self/stat').exists():
         return False
+    if _WINDOWS:
+        # There, os.kill ends the process whatever the signal.
+        return None
     try:
         os.kill(holder['pid'], 0)
     except ProcessLookupError:

@@ -135,3 +135,20 @@ def test_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match=r'work dir work cannot be written \(.+\); choose another'):
         lock(tmp_path / 'file').take()
+
+
+def test_without_the_functions_of_posix(tmp_path, monkeypatch):
+    """Windows has no file locks, no start times of processes, and does not remove open files."""
+    for name in ('pread', 'pwrite', 'kill'):
+        monkeypatch.delattr(os, name)
+    monkeypatch.setattr(os, 'supports_fd', set())
+    monkeypatch.setattr(folder_lock, 'fcntl', None)
+    monkeypatch.setattr(folder_lock, '_WINDOWS', True)
+    monkeypatch.setattr(folder_lock, '_start_of', lambda pid: None)
+    monkeypatch.setattr(folder_lock.Path, 'exists', lambda path: False)
+    monkeypatch.setattr(folder_lock, 'STALE_SECONDS', 3.0)
+    monkeypatch.setattr(folder_lock, 'BEAT_SECONDS', 0.1)
+    with lock(tmp_path), pytest.raises(UserError, match='is in use by process'):
+        lock(tmp_path).take()
+    monkeypatch.undo()
+    assert not (tmp_path / NAME).exists()

@@ -49,4 +49,4 @@ def _watch(parent: int) -> None:
 
 def _end() -> None:
     # As the kernel does: without exit functions, which could wait for other processes.
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), getattr(signal, 'SIGKILL', signal.SIGTERM))

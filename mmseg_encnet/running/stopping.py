@@ -19,6 +19,7 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -332,9 +333,12 @@ def stopping_on_signals() -> Iterator[Agreement]:
         return
     unwanted = ignored()
     numbers = [number for number in STOPPING if number not in unwanted]
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    os.set_blocking(write, False)
+    # Unlike the ends of a pipe, sockets can be selected on Windows, too.
+    read, writer = socket.socketpair()
+    read.setblocking(False)
+    writer.setblocking(False)
+    # Detached, because it must stay open until the process ends if the run is stopped.
+    write = writer.detach()
     # The byte is written by C code, whatever the main thread does.
     former_fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     former = {number: signal.signal(number, lambda *_: None) for number in numbers}
@@ -342,7 +346,7 @@ def stopping_on_signals() -> Iterator[Agreement]:
     owner = os.getpid()
 
     def leave_signals_alone() -> None:
-        # In a forked process, which shares the pipe.
+        # In a forked process, which shares the sockets.
         if os.getppid() == owner:
             signal.set_wakeup_fd(-1)
             for number in STOPPING:
@@ -365,8 +369,8 @@ def stopping_on_signals() -> Iterator[Agreement]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(former_fd)
         thread.join()
-        os.close(read)
-        os.close(write)
+        read.close()
+        socket.close(write)
         forget()
 
     try:
@@ -383,13 +387,15 @@ if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=lambda: [function() for function in _in_children])
 
 
-def _receive(agreement: Agreement, read: int, numbers: list[int], done: threading.Event) -> None:
+def _receive(
+    agreement: Agreement, read: socket.socket, numbers: list[int], done: threading.Event
+) -> None:
     folder = os.environ.get(ERRORS)
     request = Path(folder, REQUEST) if folder else None
     seconds = seconds_to_stop()
     while not done.is_set():
         readable, _, _ = select.select([read], [], [], _POLL)
-        for number in os.read(read, 64) if readable else b'':
+        for number in read.recv(64) if readable else b'':
             if number in numbers:
                 agreement.signalled(number)
         if request is not None and agreement.reason is None:
