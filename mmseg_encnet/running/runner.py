@@ -63,8 +63,6 @@ from mmseg_encnet.running.tracking import check_backend
 _UNUSED = 'Expected to have finished reduction in the prior iteration'
 # The toolbox's wrapper for several processes.
 _DATA_PARALLEL = 'MMDistributedDataParallel'
-# Entries that mmengine reads while resuming.
-_TRAINING_STATE = ('epoch', 'iter', 'message_hub', 'meta', 'optimizer')
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WHILE_BUILDING = (
     ArithmeticError,
@@ -329,15 +327,7 @@ class EncNetRunner(Runner):
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         with _explaining(f'checkpoint {filename}'):
-            try:
-                super().resume(filename, *args, **kwargs)
-            except KeyError as error:
-                if error.args[0] not in _TRAINING_STATE:
-                    raise
-                raise UserError(
-                    f'checkpoint {filename} contains weights, but no state from which a training '
-                    'resumes; start a training from them with load_from and without resume.'
-                ) from error
+            super().resume(filename, *args, **kwargs)
             if isinstance(self.optim_wrapper, OptimWrapper):
                 check_optimizer_shapes(self.optim_wrapper.optimizer)
 
