@@ -115,7 +115,7 @@ def run_parallel(
         return
     # Forked processes need not import the toolbox again, which takes seconds.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
-    with ProcessPoolExecutor(jobs, context, initializer=_begin_worker) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=begin_worker) as pool:
         waiting = iter(tasks)
         # Bounded, so that the sources of a whole data set are not pickled at once.
         pending = {pool.submit(function, task) for task in islice(waiting, 4 * jobs)}
@@ -233,7 +233,7 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
     write_whole(path, buffer.getbuffer())
 
 
-def _begin_worker() -> None:
+def begin_worker() -> None:
     """Keep a worker from copying its parent's memory, and end it when the parent ends."""
     # Garbage collection would write to, and thereby copy, all annotations of the parent.
     gc.freeze()

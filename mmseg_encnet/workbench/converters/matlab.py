@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import multiprocessing
+import os
+import sys
+from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.archives import START_OVER
+from mmseg_encnet.workbench.converters.labels import begin_worker, explained
 
 
 def read_mat(path: Path) -> dict[str, Any]:
@@ -16,14 +23,45 @@ def read_mat(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing or damaged, or scipy is not installed.
     """
-    loadmat = require('scipy.io', 'data').loadmat
+    require('scipy.io', 'data')
+    with explained(path):
+        content = path.read_bytes()
+    reader = _reader(os.getpid())
     try:
-        with path.open('rb') as content:
-            return loadmat(content)
-    except FileNotFoundError as error:
-        raise UserError(f'{path} is missing; {START_OVER}') from error
-    # scipy reports damage with many types of exceptions.
-    except Exception as error:
-        raise UserError(
-            f'{path} is damaged ({type_and_first_line(error)}); delete it, {START_OVER}'
-        ) from error
+        reader.send_bytes(content)
+        variables = reader.recv()
+    except (EOFError, OSError):
+        _reader.cache_clear()
+        variables = 'reading it ended the process'
+    if isinstance(variables, str):
+        raise UserError(f'{path} is damaged ({variables}); delete it, {START_OVER}')
+    return variables
+
+
+@cache
+def _reader(parent: int) -> Connection:
+    """Return a connection to the process in which the process ``parent`` reads.
+
+    A process of its own, because some damaged files make scipy crash.
+    """
+    # A forked process need not import the toolbox again, which takes seconds.
+    context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
+    ours, theirs = context.Pipe()
+    context.Process(target=_read, args=(theirs,), daemon=True).start()
+    theirs.close()
+    return ours
+
+
+def _read(connection: Connection) -> None:
+    """Answer the content of each file with its variables, or with what is wrong with it."""
+    from scipy.io import loadmat
+
+    begin_worker()
+    while True:
+        content = io.BytesIO(connection.recv_bytes())
+        try:
+            answer = loadmat(content)
+        # scipy reports damage with many types of exceptions.
+        except Exception as error:
+            answer = type_and_first_line(error)
+        connection.send(answer)

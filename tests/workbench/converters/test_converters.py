@@ -192,6 +192,7 @@ def test_splits_are_listed(name, pattern, train, val):
         (None, None),
         ('missing', '11_16_s_GT.mat is missing'),
         ('truncated', '11_16_s_GT.mat is damaged'),
+        ('type without a reader', '11_16_s_GT.mat is damaged (reading it ended the process)'),
         ('unknown class', '11_16_s_GT.mat is not a label file of newsegmentations_mats'),
         ('other variables', '11_16_s_GT.mat is not a label file of newsegmentations_mats'),
     ],
@@ -212,6 +213,12 @@ def test_msrc21_takes_cleaned_labels_where_they_are_given(tmp_path, damage, sent
         file.unlink()
     elif damage == 'truncated':
         file.write_bytes(file.read_bytes()[:-40])
+    elif damage == 'type without a reader':
+        savemat(file, dict(names=np.array(['a', 'bc'], object)))
+        content = bytearray(file.read_bytes())
+        # Type of the first element after the header of 128 bytes and its tags; scipy crashes.
+        content[144] = 14
+        file.write_bytes(content)
     elif damage == 'unknown class':
         savemat(file, dict(newseg=segments, newlabels=np.array([[2, 24, 23, 4]])))
     elif damage == 'other variables':
