@@ -131,7 +131,8 @@ def open_image(path: str | Path, max_pixels: int = MAX_PIXELS, kind: str = 'imag
         UserError: The file claims too many pixels.
     """
     check_stored_size(path, max_pixels, kind, remedy='leave it out')
-    return Image.open(path)
+    # From memory: reading a file, Pillow allocates whatever size a part of it claims to have.
+    return Image.open(io.BytesIO(Path(path).read_bytes()))
 
 
 def open_header(file: IO[bytes]) -> Image.Image | None:

@@ -234,7 +234,8 @@ def _check_classes(classes: Any, palette: Any, num_classes: Any) -> None:
         )
     if num_classes != len(classes):
         raise UserError(
-            f'it names {len(classes)} classes, but its model has {num_classes}; correct the names.'
+            f'it names {len(classes)} classes, but its model has {brief(num_classes)}; correct the '
+            'names.'
         )
     if len(palette) not in (0, len(classes)):
         raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
 import warnings
 from itertools import product
 
@@ -14,7 +16,12 @@ import tifffile
 from PIL import Image
 
 from mmseg_encnet.datasets.checked import build_checked_dataset
-from mmseg_encnet.datasets.image_sizes import MAX_PIXELS, check_stored_size, stored_size
+from mmseg_encnet.datasets.image_sizes import (
+    MAX_PIXELS,
+    check_stored_size,
+    open_image,
+    stored_size,
+)
 from mmseg_encnet.errors import UserError
 
 CLAIMS = {
@@ -45,6 +52,23 @@ def test_files_that_claim_too_much(suffix, named, tmp_path):
             check_stored_size(path, MAX_PIXELS)
     assert '89,478,485 pixels; shrink it' in str(refused.value)
     check_stored_size(path, 10**10)
+
+
+def test_a_chunk_that_claims_too_much_takes_no_memory(tmp_path):
+    buffer = io.BytesIO()
+    Image.new('L', (36, 40)).save(buffer, 'png')
+    path = tmp_path / 'a.png'
+    # The first byte of the length of the chunk with the pixels.
+    content = bytearray(buffer.getvalue())
+    content[content.index(b'IDAT') - 4] = 0x4D
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with open_image(path) as image:
+            image.load()
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,10 @@ def opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Ima
     size = stored_size(path if content is None else content)
     if size is not None:
         _check_size(path, size, '')
-    with reading(path), Image.open(path if content is None else io.BytesIO(content)) as image:
-        yield image
+    with reading(path):
+        # From memory: reading a file, Pillow allocates whatever size a part of it claims to have.
+        file = io.BytesIO(Path(path).read_bytes() if content is None else content)
+        yield Image.open(file)
 
 
 def checked_size(
