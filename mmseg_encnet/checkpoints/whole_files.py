@@ -10,6 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 from mmengine.fileio import LocalBackend, register_backend
 
 from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.values import brief
 
 WHOLE_FILES = 'whole-files'
 ZIP_MAGIC = b'PK\x03\x04'
@@ -114,11 +115,11 @@ def check_undamaged(path: str | Path) -> None:
         ) from error
     if strange:
         raise DamagedFileError(
-            f'checkpoint {path} is damaged or not a checkpoint: its record {strange[0]} is marked '
-            f'as compressed or as a folder, which torch.save never does; {_RESTORE}.'
+            f'checkpoint {path} is damaged or not a checkpoint: its record {brief(strange[0])} is '
+            f'marked as compressed or as a folder, which torch.save never does; {_RESTORE}.'
         )
     if broken is not None:
         raise DamagedFileError(
-            f'checkpoint {path} is damaged: its record {broken} does not match its checksum; '
+            f'checkpoint {path} is damaged: its record {brief(broken)} does not match its checksum; '
             f'{_RESTORE}.'
         )
