@@ -120,6 +120,6 @@ def check_undamaged(path: str | Path) -> None:
         )
     if broken is not None:
         raise DamagedFileError(
-            f'checkpoint {path} is damaged: its record {brief(broken)} does not match its checksum; '
-            f'{_RESTORE}.'
+            f'checkpoint {path} is damaged: its record {brief(broken)} does not match its '
+            f'checksum; {_RESTORE}.'
         )

@@ -90,7 +90,7 @@ def test_every_way_of_reading_weights_refuses(damaged, tiny_options, run_tool, t
 def test_compressed_records_are_refused_unread(tmp_path):
     with ZipFile(tmp_path / 'bomb.pth', 'w', ZIP_DEFLATED) as archive:
         archive.writestr('archive/data.pkl', bytes(10_000_000))
-    with pytest.raises(DamagedFileError, match=r'bomb\.pth.*archive/data\.pkl .*compressed'):
+    with pytest.raises(DamagedFileError, match=r"bomb\.pth.*'archive/data\.pkl' .*compressed"):
         check_undamaged(tmp_path / 'bomb.pth')
 
 
