@@ -182,11 +182,12 @@ class MergedScoreMap:
 
     def labels(self, absent: Tensor | None = None) -> Tensor:
         """Return the labels ``(1, H, W)``, int64; see :func:`label_by_parts`."""
-        bands = []
-        for rows in self._bands():
-            scores = partial(self._merged, rows, self._log_sums(rows))
-            bands.append(label_by_parts(scores, self.num_classes, self.size, absent))
+        bands = [self._label_band(rows, absent) for rows in self._bands()]
         return bands[0] if len(bands) == 1 else torch.cat(bands, dim=1)
+
+    def _label_band(self, rows: slice, absent: Tensor | None) -> Tensor:
+        scores = partial(self._merged, rows, self._log_sums(rows))
+        return label_by_parts(scores, self.num_classes, self.size, absent)
 
     def _bands(self) -> list[slice]:
         """Divide the rows into ranges for which the sums of all views take ``LOG_SUM_BYTES``."""
@@ -225,9 +226,12 @@ class MergedScoreMap:
         for index, view in enumerate(self.views):
             part = view.scores(classes)[:, rows]
             log_sum = _log_sum(partial(iter, (part,))) if log_sums is None else log_sums[index]
-            # A band alone, which does not keep the other rows.
-            part = part.contiguous().to(log_sum.dtype).sub_(log_sum)
-            merged = part if merged is None else torch.logaddexp(merged, part, out=merged)
+            part = part.to(log_sum.dtype).sub_(log_sum)
+            if merged is None:
+                # A band alone, without the memory of the other rows.
+                merged = part.contiguous()
+            else:
+                torch.logaddexp(merged, part, out=merged)
             # Freed before the next part is computed.
             del part
         assert merged is not None, 'no views'
