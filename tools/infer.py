@@ -23,6 +23,9 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.datasets.image_sizes import MAX_PIXELS
 from mmseg_encnet.running.explain import exit_with_one_sentence
 
+# Images per second, also where tqdm would show seconds per image.
+PROGRESS = '{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]'
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -86,7 +89,8 @@ def main() -> int:
         predicting.Throughput() as throughput,
     ):
         results = predicting.write_predictions(segmentor, entries, writer, args.batch_size)
-        errors = [error for error in tqdm(results, total=total, unit=' images') if error]
+        progress = tqdm(results, total=total, unit=' images', bar_format=PROGRESS)
+        errors = [error for error in progress if error]
     print(
         f'{total - len(errors)} of {total} images written to {args.out_dir} '
         f'({throughput.rate(total):.3g} images/s)'
