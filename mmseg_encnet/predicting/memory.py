@@ -16,6 +16,16 @@ _SMALL = 2**22
 _SAMPLE_SIDE = 128
 
 
+def is_large(inputs: Tensor, image_pixels: int) -> bool:
+    """Return whether a prediction may need much memory.
+
+    Args:
+        inputs: The network's input ``(C, H, W)``.
+        image_pixels: Number of pixels of the image.
+    """
+    return max(inputs.shape[1] * inputs.shape[2], image_pixels) >= _SMALL
+
+
 def prediction_bytes(
     model: BaseSegmentor, inputs: Tensor, image_pixels: int, seg_logits: bool
 ) -> int:
@@ -27,9 +37,9 @@ def prediction_bytes(
         image_pixels: Number of pixels of the image, which are labelled.
         seg_logits: Whether the scores of all classes are kept.
     """
-    input_pixels = inputs.shape[1] * inputs.shape[2]
-    if max(input_pixels, image_pixels) < _SMALL:
+    if not is_large(inputs, image_pixels):
         return 0
+    input_pixels = inputs.shape[1] * inputs.shape[2]
     labels = LABELLING_BYTES + 4 * model.out_channels * seg_logits
     if model.test_cfg.get('mode', 'whole') == 'whole':
         network = input_pixels * _network_bytes_per_pixel(model, inputs)

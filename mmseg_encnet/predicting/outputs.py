@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +24,7 @@ from mmseg_encnet.disk import check_folder, explain_os_error
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.folder_lock import FolderLock
 from mmseg_encnet.predicting.inputs import ImageFile, InputImage, Video
+from mmseg_encnet.predicting.pipeline import Prediction, predict_images
 from mmseg_encnet.predicting.segmentor import LoadedImage, Segmentor
 from mmseg_encnet.visualization.class_colours import colour
 
@@ -173,28 +177,75 @@ class PredictionWriter:
 
 
 def write_predictions(
-    segmentor: Segmentor, entries: Iterable[ImageFile | Video], writer: PredictionWriter
+    segmentor: Segmentor,
+    entries: Iterable[ImageFile | Video],
+    writer: PredictionWriter,
+    batch_size: int | None = None,
 ) -> Iterator[UserError | None]:
-    """Predict images one by one and write the results.
+    """Predict images and write the results.
+
+    Images are read, predicted and written at the same time, see
+    :mod:`mmseg_encnet.predicting.pipeline`.
+
+    Args:
+        segmentor: The segmentor.
+        entries: The images and videos.
+        writer: The writer, in its context.
+        batch_size: As of :func:`mmseg_encnet.predicting.pipeline.predict_images`.
 
     Yields:
-        After each image None, or the error if it could not be read or predicted.
+        For each image in order, once it is written: None, or the error if it could not be read or
+        predicted.
 
     Raises:
         UserError: A video cannot be read or written.
     """
-    for entry in entries:
-        with writer.video(entry):
+    # The pipeline reads ahead, so it has the next entries when it returns an image of this one.
+    owners: deque[ImageFile | Video] = deque()
+
+    def images() -> Iterator[InputImage]:
+        for entry in entries:
             for image in entry.images():
-                try:
-                    loaded = segmentor.load(image.source)
-                    sample = segmentor.predict(loaded, context_maps=writer.sheets)
-                except UserError as error:
-                    in_file = isinstance(image.source, Path)
-                    yield error if in_file else UserError(f'{image.title}: {error}')
-                    continue
-                writer.write(image, loaded, sample)
+                owners.append(entry)
+                yield image
+
+    predictions = predict_images(segmentor, images(), writer.sheets, batch_size)
+    try:
+        with ThreadPoolExecutor(1, 'write') as pool:
+            for entry, group in groupby(predictions, key=lambda _: owners.popleft()):
+                with writer.video(entry):
+                    yield from _write_in_order(group, writer, pool)
+    finally:
+        predictions.close()
+
+
+def _write_in_order(
+    predictions: Iterable[Prediction], writer: PredictionWriter, pool: ThreadPoolExecutor
+) -> Iterator[UserError | None]:
+    """Write each prediction of an entry in a thread while the next one is computed."""
+    written: Future[None] | None = None
+    try:
+        # For the last one, this loop computes the first one of the next entry.
+        for prediction in predictions:
+            if written is not None:
+                written.result()
                 yield None
+                written = None
+            if prediction.error is None:
+                written = pool.submit(
+                    writer.write, prediction.image, prediction.loaded, prediction.sample
+                )
+            elif isinstance(prediction.image.source, Path):
+                yield prediction.error
+            else:
+                yield UserError(f'{prediction.image.title}: {prediction.error}')
+        if written is not None:
+            written.result()
+            yield None
+    finally:
+        if written is not None:
+            # Before the folder, or the video, is closed.
+            wait([written])
 
 
 class _OverlayVideo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 from mmseg_encnet.predicting.inputs import RAISE_LIMIT
-from mmseg_encnet.predicting.memory import available_bytes, prediction_bytes
+from mmseg_encnet.predicting.memory import available_bytes, is_large, prediction_bytes
 
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
@@ -65,6 +65,12 @@ class LoadedImage:
     rgb_order: bool = False
 
     @property
+    def num_pixels(self) -> int:
+        """Number of pixels."""
+        height, width = self.results['img'].shape[:2]
+        return height * width
+
+    @property
     def name(self) -> str:
         """Name for error messages: the file, and the size."""
         height, width = self.results['img'].shape[:2]
@@ -74,6 +80,40 @@ class LoadedImage:
     def rgb(self) -> np.ndarray:
         """Return the pixels for display, ``(H, W, 3)`` uint8."""
         return displayable(self.results['img'], self.rgb_order)
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image that is ready for the network.
+
+    Attributes:
+        loaded: The decoded image.
+        inputs: The network's input ``(C, H, W)``, before it is normalised.
+        data_sample: Metainfo of the image, and later its prediction.
+    """
+
+    loaded: LoadedImage
+    inputs: Tensor
+    data_sample: SegDataSample
+
+    @property
+    def batch_key(self) -> Hashable:
+        """What images of one batch have in common."""
+        meta = self.data_sample.metainfo
+        return (
+            *self.inputs.shape,
+            self.inputs.dtype,
+            *(meta.get(key) for key in ('img_shape', 'pad_shape')),
+        )
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the prediction needs much memory beside that of the network's weights."""
+        return is_large(self.inputs, self.loaded.num_pixels)
+
+
+class OutOfMemory(UserError):
+    """A prediction needs more memory than is available."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +133,17 @@ class Segmentor:
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
     max_pixels: int = MAX_PIXELS
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return next(self.model.parameters()).device
+
+    @property
+    def has_own_threads(self) -> bool:
+        """Whether the network is computed by a runtime with threads of its own."""
+        choice = getattr(getattr(self.model, 'network', None), 'choice', None)
+        return choice is not None and choice.runtime != 'torch'
 
     @property
     def resize(self) -> dict[str, Any] | None:
@@ -133,7 +184,28 @@ class Segmentor:
             warnings.warn(warning, stacklevel=2)
         return LoadedImage(results, remaining, in_rgb_order(steps))
 
-    @torch.no_grad()
+    def prepare(self, image: LoadedImage) -> PreparedImage:
+        """Run the remaining steps of the pipeline.
+
+        Raises:
+            UserError: The pipeline or the model cannot process the image.
+        """
+        packed, path = dict(image.results), image.results['img_path']
+        try:
+            for step in image.steps:
+                check_channels(step, packed)
+                packed = step(packed)
+        except UserError:
+            raise
+        except Exception as error:
+            if not path:
+                raise
+            if _is_out_of_memory(error):
+                raise UserError(f'{image.name} {_why_not(error)}') from error
+            raise UserError(what_is_broken(dict(img_path=path), error)) from error
+        self._check_channels(image, packed['inputs'])
+        return PreparedImage(image, packed['inputs'], packed['data_samples'])
+
     def predict(
         self,
         image: str | Path | np.ndarray | LoadedImage,
@@ -154,42 +226,54 @@ class Segmentor:
         """
         if not isinstance(image, LoadedImage):
             image = self.load(image)
-        packed, path = dict(image.results), image.results['img_path']
-        try:
-            for step in image.steps:
-                check_channels(step, packed)
-                packed = step(packed)
-        except UserError:
-            raise
-        except Exception as error:
-            if not path:
-                raise
-            if _is_out_of_memory(error):
-                raise UserError(f'{image.name} {_why_not(error)}') from error
-            raise UserError(what_is_broken(dict(img_path=path), error)) from error
-        self._check_channels(image, packed['inputs'])
-        self._check_memory(image, packed['inputs'], seg_logits)
-        packed['data_samples'].set_metainfo(
-            dict(context_maps=context_maps, keep_seg_logits=seg_logits)
-        )
-        batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        try:
-            sample = self.model.test_step(batch)[0]
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f'{image.name} {_why_not(error)}') from error
-        set_integer_labels(sample)
-        return sample
+        return self.predict_batch([self.prepare(image)], context_maps, seg_logits)[0]
 
-    def _check_memory(self, image: LoadedImage, inputs: Tensor, seg_logits: bool) -> None:
-        """Raise a `UserError` if the prediction needs more memory than is available."""
-        height, width = image.results['img'].shape[:2]
-        needed = prediction_bytes(self.model, inputs, height * width, seg_logits)
-        available = available_bytes(next(self.model.parameters()).device) if needed else None
+    @torch.no_grad()
+    def predict_batch(
+        self,
+        images: Sequence[PreparedImage],
+        context_maps: bool = False,
+        seg_logits: bool = False,
+    ) -> list[SegDataSample]:
+        """Predict prepared images together.
+
+        Args:
+            images: At least one image; all have the same :attr:`PreparedImage.batch_key`.
+            context_maps: As of :meth:`predict`.
+            seg_logits: As of :meth:`predict`.
+
+        Raises:
+            OutOfMemory: They need more memory than is available.
+            UserError: The model cannot process them.
+        """
+        names = ', '.join(image.loaded.name for image in images)
+        for image in images:
+            self._check_memory(image, seg_logits)
+            image.data_sample.set_metainfo(
+                dict(context_maps=context_maps, keep_seg_logits=seg_logits)
+            )
+        batch = dict(
+            inputs=[image.inputs for image in images],
+            data_samples=[image.data_sample for image in images],
+        )
+        try:
+            samples = self.model.test_step(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            kind = OutOfMemory if _is_out_of_memory(error) else UserError
+            raise kind(f'{names} {_why_not(error)}') from error
+        for sample in samples:
+            set_integer_labels(sample)
+        return samples
+
+    def _check_memory(self, image: PreparedImage, seg_logits: bool) -> None:
+        """Raise an `OutOfMemory` if the prediction needs more memory than is available."""
+        needed = prediction_bytes(self.model, image.inputs, image.loaded.num_pixels, seg_logits)
+        available = available_bytes(self.device) if needed else None
         if available is not None and needed > available:
-            raise UserError(
-                f'{image.name} needs at least {needed / 2**30:.1f} GiB of memory, but '
+            raise OutOfMemory(
+                f'{image.loaded.name} needs at least {needed / 2**30:.1f} GiB of memory, but '
                 f'{available / 2**30:.1f} GiB are available; shrink it, or predict it in windows '
                 'with model.test_cfg.mode=slide.'
             )

@@ -1,4 +1,7 @@
-"""Labels are the same, bit for bit, whether all scores are computed at once or in parts."""
+"""Labels are the same, bit for bit, whether all scores are computed at once or in parts.
+
+Parts are ranges of classes and, with test-time augmentation, of rows.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(20, 20))
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
     monkeypatch.setattr(score_map, 'PART_BYTES', 1)
+    monkeypatch.setattr(score_map, 'LOG_SUM_BYTES', 2**15)
 
 
 def build(head: dict, test_cfg: dict, **kwargs):

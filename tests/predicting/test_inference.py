@@ -28,6 +28,9 @@ from mmseg_encnet.models import ContextEncoderDecoder
 class Painter:
     """A segmentor that predicts the same labels for every image."""
 
+    device = torch.device('cpu')
+    has_own_threads = False
+
     def __init__(
         self, num_classes: int, labels: np.ndarray, presence: list[float] | None = None
     ) -> None:
@@ -37,14 +40,18 @@ class Painter:
         self.presence = presence
 
     def load(self, image) -> predicting.LoadedImage:
-        return predicting.LoadedImage(dict(img=image), [])
+        pixels = image if isinstance(image, np.ndarray) else np.zeros((2, 3, 3), np.uint8)
+        return predicting.LoadedImage(dict(img=pixels), [])
 
-    def predict(self, image, context_maps=False) -> SegDataSample:
-        sample = SegDataSample()
-        sample.pred_sem_seg = PixelData(data=torch.from_numpy(self.labels)[None])
-        if self.presence is not None:
-            sample.set_data(dict(presence=torch.tensor(self.presence)))
-        return sample
+    def prepare(self, image) -> predicting.PreparedImage:
+        return predicting.PreparedImage(image, torch.zeros(3, 2, 2), SegDataSample())
+
+    def predict_batch(self, images, context_maps=False) -> list[SegDataSample]:
+        for image in images:
+            image.data_sample.pred_sem_seg = PixelData(data=torch.from_numpy(self.labels)[None])
+            if self.presence is not None:
+                image.data_sample.set_data(dict(presence=torch.tensor(self.presence)))
+        return [image.data_sample for image in images]
 
 
 def predict_all(painter: Painter, entries: list, out_dir: Path, **options: bool) -> None:

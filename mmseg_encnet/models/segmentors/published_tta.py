@@ -157,10 +157,12 @@ class PublishedTTAModel(BaseTTAModel):
             one = self.module.data_preprocessor(
                 dict(inputs=[inputs], data_samples=[data_sample]), training=False
             )
-            scores, context = self._run(one['inputs'])
+            size = one['inputs'].shape[2:]
+            # Not kept while the image is labelled.
+            scores, context = self._run(one.pop('inputs'))
             data_sample = one['data_samples'][0]
             data_sample.set_data(context)
-            self._label(data_sample, scores, one['inputs'].shape[2:])
+            self._label(data_sample, scores, size)
             predictions.append(data_sample)
         return predictions
 

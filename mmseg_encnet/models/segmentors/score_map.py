@@ -4,13 +4,14 @@ The scores of all classes take gigabytes for a photograph: 7 GiB for 12 megapixe
 Every step from the output of the head to the size of the image (upsampling, averaging over windows,
 cropping, mirroring, resizing) treats each class separately, so labels can be computed from a few
 classes at a time, and are the same, bit for bit. The probabilities that test-time augmentation
-averages also need a sum over the classes, which is computed class by class.
+averages also need a sum over the classes for each view, which is computed class by class. The sums
+of many views take hundreds of megabytes too, so they are kept for a band of rows at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -25,8 +26,12 @@ from mmseg_encnet.models.segmentors.windows import Window, average_maps
 
 # Number of scores to hold at a time.
 PART_BYTES = 2**27
+# Sums over the classes to hold at a time, for all views.
+LOG_SUM_BYTES = 3 * 2**27
 # torch upsamples fewer channels with another kernel, which may round differently.
 _FEWEST_CLASSES = 4
+# Vectorised functions may round the last few of a number of elements differently.
+_BAND_ROWS = 16
 _ALL = slice(None)
 
 
@@ -63,7 +68,7 @@ def label_by_parts(
     Args:
         scores: Returns the scores ``(c, H, W)`` of a range of classes.
         num_classes: Number of classes.
-        size: Height H and width W.
+        size: Height and width of the scores that are computed at a time; usually H and W.
         absent: Classes ``(num_classes,)`` that no pixel is labelled with, bool.
 
     Returns:
@@ -170,31 +175,67 @@ class MergedScoreMap:
     def __init__(self, views: Sequence[ScoreMap]) -> None:
         self.views = views
         self.num_classes, self.size = views[0].num_classes, views[0].size
-        self._log_sums: list[Tensor] = []
 
-    def scores(self, classes: slice = _ALL) -> Tensor:
-        """Return the scores ``(c, H, W)`` of a range of classes, at least float32."""
+    def scores(self) -> Tensor:
+        """Return the scores ``(num_classes, H, W)``, at least float32."""
+        return self._merged(_ALL, None, _ALL)
+
+    def labels(self, absent: Tensor | None = None) -> Tensor:
+        """Return the labels ``(1, H, W)``, int64; see :func:`label_by_parts`."""
+        bands = [self._label_band(rows, absent) for rows in self._bands()]
+        return bands[0] if len(bands) == 1 else torch.cat(bands, dim=1)
+
+    def _label_band(self, rows: slice, absent: Tensor | None) -> Tensor:
+        scores = partial(self._merged, rows, self._log_sums(rows))
+        return label_by_parts(scores, self.num_classes, self.size, absent)
+
+    def _bands(self) -> list[slice]:
+        """Divide the rows into ranges for which the sums of all views take ``LOG_SUM_BYTES``."""
+        height, width = self.size
+        if len(class_parts(self.num_classes, self.size)) == 1:
+            return [_ALL]
+        # Upsampling, which cannot be limited to some rows, is repeated for each band.
+        count = -(-len(self.views) * 4 * height * width // LOG_SUM_BYTES)
+        rows = _BAND_ROWS * -(-height // (count * _BAND_ROWS))
+        return [slice(start, start + rows) for start in range(0, height, rows)]
+
+    def _log_sums(self, rows: slice) -> list[Tensor] | None:
+        """Return the logarithms of the sums over the classes ``(h, W)`` of each view.
+
+        None if all classes are computed at a time.
+        """
+        parts = class_parts(self.num_classes, self.size)
+        if len(parts) == 1:
+            return None
+
+        def scores(view: ScoreMap) -> Iterator[Tensor]:
+            for classes in parts:
+                yield view.scores(classes)[:, rows]
+
+        return [_log_sum(partial(scores, view)) for view in self.views]
+
+    def _merged(self, rows: slice, log_sums: Sequence[Tensor] | None, classes: slice) -> Tensor:
+        """Return the scores ``(c, h, W)`` of ranges of rows and classes.
+
+        Args:
+            rows: The rows.
+            log_sums: What :meth:`_log_sums` returns; None if the range includes all classes.
+            classes: The classes.
+        """
         merged = None
         for index, view in enumerate(self.views):
-            part = view.scores(classes)
-            whole = len(part) == self.num_classes
-            log_sum = _log_sum(partial(iter, (part,))) if whole else self._log_sum(index)
+            part = view.scores(classes)[:, rows]
+            log_sum = _log_sum(partial(iter, (part,))) if log_sums is None else log_sums[index]
             part = part.to(log_sum.dtype).sub_(log_sum)
-            merged = part if merged is None else torch.logaddexp(merged, part, out=merged)
+            if merged is None:
+                # A band alone, without the memory of the other rows.
+                merged = part.contiguous()
+            else:
+                torch.logaddexp(merged, part, out=merged)
             # Freed before the next part is computed.
             del part
         assert merged is not None, 'no views'
         return merged.sub_(math.log(len(self.views)))
-
-    def labels(self, absent: Tensor | None = None) -> Tensor:
-        """Return the labels ``(1, H, W)``, int64; see :func:`label_by_parts`."""
-        return label_by_parts(self.scores, self.num_classes, self.size, absent)
-
-    def _log_sum(self, index: int) -> Tensor:
-        if not self._log_sums:
-            parts = class_parts(self.num_classes, self.size)
-            self._log_sums = [_log_sum(partial(map, view.scores, parts)) for view in self.views]
-        return self._log_sums[index]
 
 
 def _log_sum(parts: Callable[[], Iterable[Tensor]]) -> Tensor:
@@ -206,7 +247,8 @@ def _log_sum(parts: Callable[[], Iterable[Tensor]]) -> Tensor:
     Returns:
         ``(H, W)``, at least float32; the same, bit for bit, for any division into parts.
     """
-    peak = reduce(torch.maximum, (part.amax(dim=0) for part in parts()))
+    # Unlike a loop, map() does not keep a part while the next one is computed.
+    peak = reduce(torch.maximum, map(partial(torch.amax, dim=0), parts()))
     peak = peak.to(torch.promote_types(peak.dtype, torch.float32))
     total = torch.zeros_like(peak)
     for part in parts():

@@ -128,7 +128,7 @@ def average_maps(windows: Iterable[Window], maps: Iterable[Tensor], size: Sequen
         total[:, :, window.rows, window.columns] += part
         count[window.rows, window.columns] += 1
     assert total is not None and count is not None, 'no windows'
-    return total / count
+    return total.div_(count)
 
 
 def _starts_and_stops(side: int, crop: int, stride: int, shift_last: bool) -> list[slice]:
