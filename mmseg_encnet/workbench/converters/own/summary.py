@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmseg_encnet.workbench.formatting import strict_json
-from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
+from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, class_table
 
 _SIZES = 5
 
@@ -76,32 +76,15 @@ class Summary:
         common = Counter(self.sizes).most_common()
         shown = ', '.join(f'{width} x {height}' for (height, width), _ in common[:_SIZES])
         more = f' and {len(common) - _SIZES} more' * (len(common) > _SIZES)
-        lines = [
-            f'labels: {self.format}{f", classes of {self.table}" if self.table else ""}',
-            f'images: {images}',
-            f'sizes (width x height): {shown}{more}',
-            '',
-        ]
-        classes = next(iter(self.statistics.values())).classes
-        width = max(map(len, (*classes, 'ignored'))) + 4
-        header = ''.join(f'  {f"{split} pixels":>12}  {"images":>7}' for split in self.statistics)
-        lines.append(f'{"class":{width}}{header}')
-        for index, name in enumerate(classes):
-            cells = ''.join(
-                f'  {_share(item, int(item.pixels[index])):>12}  {item.images_with[index]:>7,}'
-                for item in self.statistics.values()
-            )
-            lines.append(f'{f"{index:3} {name}":{width}}{cells}')
-        cells = ''.join(
-            f'  {_share(item, item.ignored_pixels):>12}  {"":>7}'
-            for item in self.statistics.values()
+        return '\n'.join(
+            [
+                f'labels: {self.format}{f", classes of {self.table}" if self.table else ""}',
+                f'images: {images}',
+                f'sizes (width x height): {shown}{more}',
+                '',
+                *class_table(self.statistics),
+            ]
         )
-        lines.append(f'{"    ignored":{width}}{cells}'.rstrip())
-        return '\n'.join(lines)
-
-
-def _share(item: LabelStatistics, pixels: int) -> str:
-    return f'{pixels / max(item.pixels.sum() + item.ignored_pixels, 1):.3%}'
 
 
 def _spread(values: Sequence[int]) -> dict[str, float]:
