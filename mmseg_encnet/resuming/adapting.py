@@ -17,13 +17,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmseg_encnet.checkpoints.plain_loading import load_from_local
 from mmseg_encnet.errors import UserError, about
 from mmseg_encnet.resuming.changes import Change, compare, refuse, version_change
+from mmseg_encnet.resuming.options import schedulers_in
 from mmseg_encnet.resuming.run_record import RUN_RECORD, RunRecord, describe_run, from_plain
 from mmseg_encnet.resuming.training_state import (
     check_not_beyond,
     check_position,
     optimizer_changes,
     schedule_changes,
-    schedulers_of,
     usable_state,
 )
 
@@ -262,7 +262,7 @@ def _recompute_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:
     What it has accumulated, such as momentum, is kept where it fits.
     """
     wrapper = runner.optim_wrapper
-    schedulers = schedulers_of(runner)
+    schedulers = list(schedulers_in(runner.param_schedulers))
     if not isinstance(wrapper, OptimWrapper) or not hasattr(wrapper, 'optimizer'):
         raise UserError(
             'a run with several optimisers cannot continue with changes; undo the changes, or '
@@ -291,7 +291,7 @@ def _states(runner: Runner) -> Any:
             name: [scheduler.state_dict() for scheduler in group]
             for name, group in schedulers.items()
         }
-    return [scheduler.state_dict() for scheduler in schedulers_of(runner)]
+    return [scheduler.state_dict() for scheduler in schedulers_in(schedulers)]
 
 
 def _replay(runner: Runner, schedulers: list[Any], iterations: int, epochs: int) -> None:

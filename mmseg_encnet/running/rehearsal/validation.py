@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 
 from mmseg_encnet.datasets.image_sizes import stored_size
 from mmseg_encnet.errors import UserError, type_and_first_line
+from mmseg_encnet.models.parts import evaluating
+from mmseg_encnet.resuming.options import schedulers_in
 from mmseg_encnet.running.hooks.val_loss_hook import ValLossHook
 
 # Processing the samples of a batch takes longer than reading the headers of their files.
@@ -60,14 +62,8 @@ def rehearse_validation(runner: Runner) -> None:
     sample = dataset[int(index)]
     check_batches(loop.dataloader, 'val')
     batch = loop.dataloader.collate_fn([sample])
-    model = runner.model
-    training = model.training
-    try:
-        model.eval()
-        with torch.no_grad():
-            outputs = model.val_step(batch)
-    finally:
-        model.train(training)
+    with evaluating(runner.model), torch.no_grad():
+        outputs = runner.model.val_step(batch)
     outputs = [output for output in outputs if isinstance(output, SegDataSample)]
     names: list[str] = []
     with _quiet(runner), tempfile.TemporaryDirectory() as folder:
@@ -206,8 +202,7 @@ def _monitored(runner: Runner) -> Iterator[tuple[Any, str, str]]:
             yield from ((hook, 'save_best', key) for key in hook.key_indicators)
         elif isinstance(hook, EarlyStoppingHook):
             yield hook, 'monitor', hook.monitor
-    schedulers = runner.param_schedulers
-    for scheduler in schedulers if isinstance(schedulers, list) else ():
+    for scheduler in schedulers_in(runner.param_schedulers):
         key = getattr(scheduler, 'monitor', None)
         if key is not None:
             yield scheduler, 'monitor', key

@@ -29,8 +29,8 @@ from tqdm import tqdm
 from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
+from mmseg_encnet.models.parts import unwrapped
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.running.score_needs import unwrapped
 from mmseg_encnet.values import brief, integer, mapping, number, sequence, text
 from mmseg_encnet.visualization.context_sheet import draw_sample
 from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
