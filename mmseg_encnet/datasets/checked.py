@@ -254,13 +254,7 @@ def _converter(cfg: dict[str, Any]) -> str | None:
 
 
 def _check_suffixes(dataset: BaseDataset) -> None:
-    """Check that a data set without a list of images leaves out no image.
-
-    It would leave out images of another suffix, and what is no regular file.
-
-    Raises:
-        UserError: It does.
-    """
+    """Refuse images of another suffix and pipes, which a data set without a list leaves out."""
     images = dataset.data_prefix.get('img_path')
     labels = dataset.data_prefix.get('seg_map_path')
     ending = getattr(dataset, 'img_suffix', None)

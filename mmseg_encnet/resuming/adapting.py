@@ -18,7 +18,13 @@ from mmseg_encnet.checkpoints.plain_loading import load_from_local
 from mmseg_encnet.errors import UserError, about
 from mmseg_encnet.resuming.changes import Change, compare, refuse, version_change
 from mmseg_encnet.resuming.options import schedulers_in
-from mmseg_encnet.resuming.run_record import RUN_RECORD, RunRecord, describe_run, from_plain
+from mmseg_encnet.resuming.run_record import (
+    RUN_RECORD,
+    RunRecord,
+    describe_run,
+    from_plain,
+    length_of,
+)
 from mmseg_encnet.resuming.training_state import (
     check_not_beyond,
     check_position,
@@ -95,10 +101,8 @@ def continue_run(runner: Runner, checkpoint: Any) -> RunRecord | None:
         _check_against_record(checkpoint, before)
         now = _describe(runner)
         changes = _changes(runner, checkpoint, before, now)
-        loop = runner.train_loop
-        length = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
         if not _only_shorter(changes, checkpoint, runner):
-            refuse(changes, accepted(runner), length)
+            refuse(changes, accepted(runner), length_of(runner.train_loop))
         _move_to_epoch(runner, checkpoint, changes)
         ended = check_not_beyond(runner, checkpoint)
     if before is None:
@@ -165,10 +169,8 @@ def _changes_of_averages(runner: Runner, checkpoint: Mapping[str, Any]) -> list[
 def _only_shorter(changes: list[Change], checkpoint: Mapping[str, Any], runner: Runner) -> bool:
     """Return whether training is only shorter than what was done, which has its own message."""
     loop = runner.train_loop
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
-    done = checkpoint['meta']['epoch' if by_epoch else 'iter']
-    beyond = done > (loop.max_epochs if by_epoch else loop.max_iters)
-    return beyond and all(change.kind == 'length' for change in changes)
+    done = checkpoint['meta']['epoch' if isinstance(loop, EpochBasedTrainLoop) else 'iter']
+    return done > length_of(loop) and all(change.kind == 'length' for change in changes)
 
 
 def _changes_of_loop(runner: Runner, checkpoint: Mapping[str, Any]) -> list[Change]:
@@ -181,11 +183,7 @@ def _changes_of_loop(runner: Runner, checkpoint: Mapping[str, Any]) -> list[Chan
 
 
 def _check_against_record(checkpoint: Mapping[str, Any], before: RunRecord | None) -> None:
-    """Check that a checkpoint is not beyond the end of its own run.
-
-    Raises:
-        UserError: It is.
-    """
+    """Refuse a checkpoint that is beyond the end of its own run."""
     if before is None:
         return
     by_epoch = before.length_name == 'max_epochs'
@@ -350,16 +348,12 @@ def _scale(groups: list[dict[str, Any]], checkpoint: Mapping[str, Any]) -> None:
 
 
 def _check_rate(runner: Runner, meta: Mapping[str, Any]) -> None:
-    """Check that the schedule does not end before training does.
-
-    Raises:
-        UserError: The learning rate is 0 already.
-    """
+    """Refuse a schedule that ends before training does."""
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     done = meta['epoch' if by_epoch else 'iter']
     # The toolbox's schedules reach their end one step early.
-    ended = done + 1 >= (loop.max_epochs if by_epoch else loop.max_iters)
+    ended = done + 1 >= length_of(loop)
     groups = runner.optim_wrapper.param_groups
     if not ended and done and not any(group['lr'] for group in groups):
         raise UserError(

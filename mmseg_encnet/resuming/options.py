@@ -120,12 +120,7 @@ def change_run(
 
 
 def _extend_training(cfg: Config, length: int) -> None:
-    """Change the length of training, with the schedulers that end where it ends.
-
-    Args:
-        cfg: Config, changed in place.
-        length: New ``max_iters`` or ``max_epochs``.
-    """
+    """Set ``max_iters`` or ``max_epochs``, and the ends of schedulers that end with training."""
     loop = cfg.train_cfg
     name = 'max_epochs' if 'max_epochs' in loop else 'max_iters'
     former = loop.get(name)

@@ -13,7 +13,7 @@ import mmseg
 import numpy as np
 import torch
 from mmengine.dist import get_world_size
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from mmseg_encnet.datasets.wrappers import leaf_datasets
@@ -80,6 +80,11 @@ class RunRecord(NamedTuple):
         return 'max_epochs' if 'Epoch' in self.loop else 'max_iters'
 
 
+def length_of(loop: BaseLoop) -> int:
+    """Return the length of training in iterations, or in epochs for an epoch-based loop."""
+    return int(loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters)
+
+
 def describe_run(runner: Runner, samples: Samples | None = None) -> RunRecord:
     """Return the record of a run whose training loop is built.
 
@@ -89,7 +94,6 @@ def describe_run(runner: Runner, samples: Samples | None = None) -> RunRecord:
     """
     loop = runner.train_loop
     dataset = loop.dataloader.dataset
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
     return RunRecord(
         settings=dict(_settings(runner)),
         samples=samples_of(dataset) if samples is None else samples,
@@ -98,7 +102,7 @@ def describe_run(runner: Runner, samples: Samples | None = None) -> RunRecord:
         batch_size=loop.dataloader.batch_size,
         config_batch_size=(runner.cfg.get('train_dataloader') or {}).get('batch_size'),
         loop=type(loop).__name__,
-        length=int(loop.max_epochs if by_epoch else loop.max_iters),
+        length=length_of(loop),
         seed=runner.seed,
         device=next(runner.model.parameters()).device.type,
         versions=_versions(),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader
 
@@ -22,6 +22,7 @@ from mmseg_encnet.datasets.image_sizes import stored_size
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.models.parts import evaluating
 from mmseg_encnet.resuming.options import schedulers_in
+from mmseg_encnet.resuming.run_record import length_of
 from mmseg_encnet.running.hooks.val_loss_hook import ValLossHook
 
 # Processing the samples of a batch takes longer than reading the headers of their files.
@@ -52,7 +53,7 @@ def rehearse_validation(runner: Runner) -> None:
             scheduler monitors a metric that is not measured.
     """
     loop = runner.val_loop
-    if loop is None or getattr(runner.train_loop, 'val_begin', 1) > _length(runner.train_loop):
+    if loop is None or getattr(runner.train_loop, 'val_begin', 1) > length_of(runner.train_loop):
         _warn_of_no_validation(runner)
         return
     dataset = loop.dataloader.dataset
@@ -168,11 +169,7 @@ def _measured(
 
 
 def _check_monitored(runner: Runner, names: Sequence[str]) -> None:
-    """Check that what hooks and schedulers monitor is measured.
-
-    Raises:
-        UserError: A monitored metric is not measured.
-    """
+    """Refuse hooks and schedulers that monitor what is not measured."""
     for part, option, key in _monitored(runner):
         if key != 'auto' or option != 'save_best':
             _check_measured(f'{option}={key!r} of {type(part).__name__}', key, names)
@@ -206,11 +203,6 @@ def _monitored(runner: Runner) -> Iterator[tuple[Any, str, str]]:
         key = getattr(scheduler, 'monitor', None)
         if key is not None:
             yield scheduler, 'monitor', key
-
-
-def _length(loop: BaseLoop) -> int:
-    """Return the length of training in the unit of its validation interval."""
-    return loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
 
 
 def _check_measured(monitored: str, key: str, names: Sequence[str]) -> None:

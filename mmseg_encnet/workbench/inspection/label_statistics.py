@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmseg_encnet.workbench.formatting import strict_json
+from mmseg_encnet.workbench.formatting import json_entries
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,8 @@ class LabelStatistics:
 
     def write(self, path: Path) -> None:
         """Write all statistics as JSON; probabilities given a class that never occurs are null."""
-        # One line per entry keeps a matrix of 171 x 171 numbers short.
-        lines = ',\n'.join(
-            f'{json.dumps(key)}: {strict_json(value)}' for key, value in self.content().items()
-        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'{{\n{lines}\n}}\n')
+        path.write_text(json_entries(self.content()))
 
     def content(self) -> dict[str, Any]:
         """Return all statistics in plain types; undefined probabilities are NaN."""

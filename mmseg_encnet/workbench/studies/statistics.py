@@ -150,8 +150,7 @@ def paired_interval(
     for ours, theirs in zip(areas, baseline):
         for sign, part in ((1, ours), (-1, theirs)):
             difference += sign * _resampled(part, metric, resamples, seed) / len(areas)
-    low, high = np.percentile(difference, [2.5, 97.5])
-    return float(low), float(high)
+    return _middle(difference)
 
 
 def bootstrap_interval(
@@ -163,7 +162,11 @@ def bootstrap_interval(
         areas: Integers ``(images, 3, classes)`` of :class:`ImageAreas`.
         metric, resamples, seed: As of :func:`paired_interval`.
     """
-    low, high = np.percentile(_resampled(areas, metric, resamples, seed), [2.5, 97.5])
+    return _middle(_resampled(areas, metric, resamples, seed))
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
