@@ -117,7 +117,9 @@ def continue_run(runner: Runner, checkpoint: Any) -> RunRecord | None:
         )
     if before is not None and now is not None:
         _tell(runner, name, before, now)
-    _apply(runner, checkpoint, {change.kind for change in changes} | _named(runner))
+    # Checkpoints without a record may need what the user named.
+    named = _OF_OPTIMIZER.intersection(accepted(runner))
+    _apply(runner, checkpoint, {change.kind for change in changes} | named)
     return now
 
 
@@ -206,11 +208,6 @@ def _move_to_epoch(runner: Runner, checkpoint: Mapping[str, Any], changes: list[
     if not meta['epoch']:
         meta['epoch'] = meta['iter'] // len(loop.dataloader)
     meta['iter'] = meta['epoch'] * len(loop.dataloader)
-
-
-def _named(runner: Runner) -> set[str]:
-    """Return the accepted kinds that checkpoints without a record may need."""
-    return set(accepted(runner)) & _OF_OPTIMIZER
 
 
 def _tell(runner: Runner, name: str, before: RunRecord, now: RunRecord) -> None:

@@ -85,18 +85,13 @@ def length_of(loop: BaseLoop) -> int:
     return int(loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters)
 
 
-def describe_run(runner: Runner, samples: Samples | None = None) -> RunRecord:
-    """Return the record of a run whose training loop is built.
-
-    Args:
-        runner: The runner.
-        samples: Samples of its training set, if they are known already.
-    """
+def describe_run(runner: Runner) -> RunRecord:
+    """Return the record of a run whose training loop is built."""
     loop = runner.train_loop
     dataset = loop.dataloader.dataset
     return RunRecord(
         settings=dict(_settings(runner)),
-        samples=samples_of(dataset) if samples is None else samples,
+        samples=samples_of(dataset),
         num_samples=len(dataset),
         processes=get_world_size(),
         batch_size=loop.dataloader.batch_size,

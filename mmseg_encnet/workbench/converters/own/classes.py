@@ -42,7 +42,6 @@ _VALUE = ('value', 'pixel value', 'index', 'idx', 'id', 'class id', 'class_id', 
 _COLOUR = ('colour', 'color', 'rgb', 'hex', 'color_rgb')
 _CHANNELS = (('r', 'red'), ('g', 'green'), ('b', 'blue'))
 _HEX = re.compile(r'(?:#|\b0x)?\b([0-9a-fA-F]{6})\b')
-_NUMBER = re.compile(r'(?<![\w.#])\d+(?![\w.])')
 
 
 @dataclass(frozen=True)

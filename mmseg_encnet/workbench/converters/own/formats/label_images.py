@@ -135,7 +135,9 @@ def _kind(files: list[FileSurvey], source: Source) -> tuple[str, Survey]:
                 f'label {files[0].path} has no palette; use --format index or leave it out.'
             )
         # The user says that the values count.
-        return wanted, _values(files) if coloured else found
+        if coloured:
+            found = combine([replace(file, palette=None) for file in files], as_colours=False)
+        return wanted, found
     if wanted == 'colours' or coloured:
         return 'colours', found
     if _table_has(combine(files, as_colours=True).keys, source):
@@ -168,10 +170,6 @@ def _check_values(found: Survey, source: Source) -> None:
         'class indices; use --format masks --tolerance 127 for smoothed masks, --format index '
         'for indices, or --colours FILE with a table of the values.'
     )
-
-
-def _values(files: list[FileSurvey]) -> Survey:
-    return combine([replace(file, palette=None) for file in files], as_colours=False)
 
 
 def _table_has(keys: np.ndarray, source: Source) -> bool:
