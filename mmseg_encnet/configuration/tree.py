@@ -23,6 +23,19 @@ def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         yield from walk(value, place)
 
 
+def leaves(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and the value of every leaf; a list without dictionaries is a leaf."""
+    if isinstance(node, Mapping) and node:
+        children: Any = node.items()
+    elif isinstance(node, (list, tuple)) and any(isinstance(part, Mapping) for part in node):
+        children = enumerate(node)
+    else:
+        yield path, node
+        return
+    for key, value in children:
+        yield from leaves(value, join(path, key))
+
+
 def join(path: str, key: Any) -> str:
     """Return the dotted path of an entry."""
     return f'{path}.{key}' if path else str(key)

@@ -16,6 +16,7 @@ from mmengine.dist import get_world_size
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
+from mmseg_encnet.configuration.tree import leaves
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.resuming.samples import Samples, samples_of
@@ -251,14 +252,9 @@ def _trained(model: Any) -> Any:
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the plain values inside a config entry by dotted key; None stands for no entry."""
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _flat(f'{key}.{name}', part)
-    elif isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
-        for index, part in enumerate(value):
-            yield from _flat(f'{key}.{index}', part)
-    elif value is not None:
-        yield key, _plain(value)
+    for path, leaf in leaves(value, key):
+        if leaf is not None and not isinstance(leaf, Mapping):
+            yield path, _plain(leaf)
 
 
 def _plain(value: Any) -> Any:

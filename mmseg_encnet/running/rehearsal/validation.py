@@ -241,16 +241,18 @@ def _quiet(runner: Runner) -> Iterator[None]:
 
 def _file_size(dataset: Any, index: int) -> Any:
     """Return height and width of an image file, or a unique value if its header is unreadable."""
-    try:
-        path = Path(dataset.get_data_info(index)['img_path'])
-    except (AttributeError, KeyError):
-        return index
-    size = stored_size(path) if path.is_file() else None
+    path = _path(dataset, index)
+    size = stored_size(path) if path is not None and path.is_file() else None
     return index if size is None else size[:2]
 
 
 def _name(dataset: Any, index: int) -> str:
+    path = _path(dataset, index)
+    return f'number {index}' if path is None else path.name
+
+
+def _path(dataset: Any, index: int) -> Path | None:
     try:
-        return Path(dataset.get_data_info(index)['img_path']).name
+        return Path(dataset.get_data_info(index)['img_path'])
     except (AttributeError, KeyError):
-        return f'number {index}'
+        return None

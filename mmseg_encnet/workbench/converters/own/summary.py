@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_encnet.errors import listed
 from mmseg_encnet.workbench.formatting import strict_json
 from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, class_table
 
@@ -43,12 +44,7 @@ class Summary:
         """The notes, and sentences about classes that lack pixels."""
         train = self.statistics['train']
         names = [repr(train.classes[i]) for i in np.flatnonzero(train.pixels == 0)]
-        absent = []
-        if names:
-            absent.append(
-                f'no training image contains {", ".join(names[:10])}'
-                f'{f" and {len(names) - 10} more" if len(names) > 10 else ""}'
-            )
+        absent = [f'no training image contains {listed(names, 10)}'] if names else []
         return [*self.notes, *absent]
 
     def write(self, path: Path) -> None:
@@ -74,13 +70,12 @@ class Summary:
         """Return the summary as a table of classes by split."""
         images = ', '.join(f'{count:,} {split}' for split, count in self.counts.items())
         common = Counter(self.sizes).most_common()
-        shown = ', '.join(f'{width} x {height}' for (height, width), _ in common[:_SIZES])
-        more = f' and {len(common) - _SIZES} more' * (len(common) > _SIZES)
+        sizes = listed([f'{width} x {height}' for (height, width), _ in common], _SIZES)
         return '\n'.join(
             [
                 f'labels: {self.format}{f", classes of {self.table}" if self.table else ""}',
                 f'images: {images}',
-                f'sizes (width x height): {shown}{more}',
+                f'sizes (width x height): {sizes}',
                 '',
                 *class_table(self.statistics),
             ]

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from mmseg_encnet.disk import shown
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, listed
 from mmseg_encnet.workbench.converters.own.classes import (
     BACKGROUND,
     IGNORED,
@@ -102,8 +102,7 @@ def smoothed_error(survey: Survey, source: Source) -> UserError:
     share = survey.pixels / survey.pixels.sum()
     main = _merged(survey, _NEARLY)
     shares = dict(zip(survey.keys.tolist(), share.tolist()))
-    shown = ', '.join(f'{text_of(key)} ({shares[key]:.1%})' for key in main[:_SHOWN])
-    shown += f' and {len(main) - _SHOWN} more' * (len(main) > _SHOWN)
+    shown = listed([f'{text_of(key)} ({shares[key]:.1%})' for key in main], _SHOWN)
     return UserError(
         f'the labels in {source.root} contain {len(survey.keys):,} colours, most of them only at '
         f'edges (JPEG, smoothing); main colours: {shown}; give them with --colours FILE and '
