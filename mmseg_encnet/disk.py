@@ -83,22 +83,19 @@ def check_folder(path: str | Path, kind: str = 'output folder') -> None:
         raise UserError(f'{kind} {explain_os_error(error)}') from error
 
 
-def check_file(path: str | Path, kind: str = 'output file') -> None:
-    """Check that a file can be written, without writing it; for use before hours of work.
+def check_file(path: str | Path) -> None:
+    """Check that an output file can be written, without writing it; for use before hours of work.
 
     Raises:
         UserError: The path is a folder, or its folder cannot be written to.
     """
     path = Path(path)
-    check_folder(path.parent, f'folder of {kind} {shown(path.name)}:')
+    check_folder(path.parent, f'folder of output file {shown(path.name)}:')
     try:
-        is_folder = path.is_dir()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     except OSError as error:
-        raise UserError(f'{kind} {explain_os_error(error)}') from error
-    if is_folder:
-        raise UserError(
-            f'{kind} {shown(path)} is a folder where a file is expected; choose another path.'
-        )
+        raise UserError(f'output file {explain_os_error(error)}') from error
 
 
 def is_shared_memory(error: OSError) -> bool:

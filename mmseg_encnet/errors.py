@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 _CONTROL = frozenset(('Cc', 'Cf', 'Cs', 'Zl', 'Zp'))
@@ -80,6 +80,12 @@ def first_line(error: BaseException) -> str:
 def cut(line: str) -> str:
     """Return at most 160 characters of a line."""
     return line if len(line) <= _LONGEST else f'{line[: _LONGEST - 3]}...'
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """Return names for a message, up to a number, with the count of those left out."""
+    more = f' and {len(names) - most:,} more' * (len(names) > most)
+    return ', '.join(map(str, names[:most])) + more
 
 
 def type_and_first_line(error: BaseException) -> str:

@@ -127,19 +127,16 @@ def widen_on_load(
         )
     _checked(channels, mode, rgb_channels)
 
-    def hook_of(name: str, convolution: nn.Conv2d) -> Any:
-        def before_load(state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-            key = f'{prefix}weight'
-            weight = _widened(convolution, state_dict.get(key), mode, rgb_channels)
-            if weight is not None:
-                state_dict[key] = weight
-                widened.append(name)
+    names = {module: name for name, module in first_convolutions(model)}
 
-        return convolution.register_load_state_dict_pre_hook(
-            lambda module, state_dict, prefix, *rest: before_load(state_dict, prefix, *rest)
-        )
+    def before_load(module: nn.Conv2d, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        key = f'{prefix}weight'
+        weight = _widened(module, state_dict.get(key), mode, rgb_channels)
+        if weight is not None:
+            state_dict[key] = weight
+            widened.append(names[module])
 
-    return [hook_of(name, module) for name, module in first_convolutions(model)]
+    return [module.register_load_state_dict_pre_hook(before_load) for module in names]
 
 
 def _widened(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from mmengine.config import DictAction
 
@@ -61,6 +62,17 @@ def add_pixel_limit(parser: argparse.ArgumentParser, default: int) -> None:
         default=default,
         metavar='N',
         help='skip images with more pixels, without decoding them (default: %(default)s)',
+    )
+
+
+def add_jobs(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the option that sets the number of processes."""
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count(),
+        metavar='N',
+        help='number of processes (default: number of cores)',
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from mmengine.config import Config
 from mmseg_encnet.configuration.data_facts import count_images, find_initial_checkpoint
 from mmseg_encnet.configuration.score_check import check_scores
 from mmseg_encnet.configuration.shipped import config_file
+from mmseg_encnet.configuration.tree import walk
 from mmseg_encnet.configuration.type_check import check_types
 from mmseg_encnet.errors import UserError, cut
 
@@ -110,14 +110,7 @@ def _move_data_root(cfg: Config, data_root: str) -> None:
             'data_root of each of its data sets.'
         )
 
-    def move(node: Any) -> None:
-        if isinstance(node, dict):
-            if node.get('data_root') == former:
-                node['data_root'] = data_root
-            for value in node.values():
-                move(value)
-        elif isinstance(node, Sequence) and not isinstance(node, str):
-            for value in node:
-                move(value)
-
-    move(cfg._cfg_dict)
+    cfg.data_root = data_root
+    for _, node in walk(cfg._cfg_dict):
+        if isinstance(node, dict) and node.get('data_root') == former:
+            node['data_root'] = data_root

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import mmengine.registry
-import mmseg.registry
-from mmengine.registry import Registry
-
+from mmseg_encnet.configuration.tree import registered, walk
 from mmseg_encnet.errors import UserError
 
 # Other top-level entries belong to the author of the config.
@@ -43,35 +40,13 @@ def check_types(cfg: Mapping[str, Any]) -> None:
     Raises:
         UserError: A type is not registered; the message suggests the closest name.
     """
-    registries = _registries()
-    known = {name for registry in registries for name in registry.module_dict}
+    known = {name for name, _ in registered()}
     for key in _BUILT_KEYS:
-        for path, name in _types(cfg.get(key), key):
+        for path, value in walk(cfg.get(key), key):
             # A name with a scope belongs to another toolbox, which resolves it itself.
-            if name not in known and '.' not in name:
-                raise UserError(_unknown(path, name, known))
-
-
-def _registries() -> list[Registry]:
-    """Return the toolbox's registries, with their parts imported."""
-    found = {}
-    for module in (mmseg.registry, mmengine.registry):
-        for value in vars(module).values():
-            if isinstance(value, Registry):
-                value.import_from_location()
-                found[id(value)] = value
-    return list(found.values())
-
-
-def _types(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, Mapping):
-        if isinstance(node.get('type'), str):
-            yield f'{path}.type', node['type']
-        for key, value in node.items():
-            yield from _types(value, f'{path}.{key}')
-    elif isinstance(node, Sequence) and not isinstance(node, str):
-        for index, value in enumerate(node):
-            yield from _types(value, f'{path}.{index}')
+            named = path.endswith('.type') and isinstance(value, str) and '.' not in value
+            if named and value not in known:
+                raise UserError(_unknown(path, value, known))
 
 
 def _unknown(path: str, name: str, known: set[str]) -> str:

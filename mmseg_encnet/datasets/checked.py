@@ -36,7 +36,7 @@ from mmseg_encnet.datasets.orientation import (
 )
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
 from mmseg_encnet.datasets.wrappers import leaf_datasets
-from mmseg_encnet.errors import UserError, first_line, printable
+from mmseg_encnet.errors import UserError, first_line, listed, printable
 
 _RAISE_LIMIT = 'set metainfo.max_pixels of the data set'
 # Images whose values all fit in 14 bits look nearly black in 8.
@@ -226,6 +226,10 @@ def build_checked_dataset(cfg: dict[str, Any]) -> Any:
 
 def _which_classes_are_unknown(cfg: dict[str, Any]) -> str | None:
     """Return the sentence for class names that a data set class does not have."""
+
+    def quoted(names: Sequence[str]) -> str:
+        return listed(list(map(repr, names)), 5)
+
     for part in leaf_configs(cfg):
         kind = DATASETS.get(part['type']) if isinstance(part['type'], str) else part['type']
         known = kind.METAINFO.get('classes') or ()
@@ -233,15 +237,11 @@ def _which_classes_are_unknown(cfg: dict[str, Any]) -> str | None:
         unknown = [name for name in given if name not in known]
         if known and unknown:
             return (
-                f'got metainfo.classes of {part["type"]} with {_listed(unknown)}, expected some of '
-                f"its classes ({_listed(known)}); use type='BaseSegDataset' for labels of other "
+                f'got metainfo.classes of {part["type"]} with {quoted(unknown)}, expected some of '
+                f"its classes ({quoted(known)}); use type='BaseSegDataset' for labels of other "
                 'classes.'
             )
     return None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ', '.join(map(repr, names[:5])) + f' and {len(names) - 5} more' * (len(names) > 5)
 
 
 def _converter(cfg: dict[str, Any]) -> str | None:
@@ -254,13 +254,7 @@ def _converter(cfg: dict[str, Any]) -> str | None:
 
 
 def _check_suffixes(dataset: BaseDataset) -> None:
-    """Check that a data set without a list of images leaves out no image.
-
-    It would leave out images of another suffix, and what is no regular file.
-
-    Raises:
-        UserError: It does.
-    """
+    """Refuse images of another suffix and pipes, which a data set without a list leaves out."""
     images = dataset.data_prefix.get('img_path')
     labels = dataset.data_prefix.get('seg_map_path')
     ending = getattr(dataset, 'img_suffix', None)

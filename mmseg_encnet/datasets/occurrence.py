@@ -14,6 +14,7 @@ from mmengine.dataset import BaseDataset
 
 from mmseg_encnet.datasets.checked import CheckedPipeline
 from mmseg_encnet.datasets.wrappers import leaf_datasets
+from mmseg_encnet.errors import listed
 
 # Maximum number of labels to read. Reading stops as soon as every class has occurred.
 MAX_LABELS = 1000
@@ -50,14 +51,13 @@ class Occurrence:
         names = [repr(self.classes[index]) for index in np.flatnonzero(~self.occurs)]
         if not names:
             return None
-        shown = ', '.join(names[:10]) + f' and {len(names) - 10} more' * (len(names) > 10)
         read = (
             f'{self.labels:,} {split} labels'
             if self.read == self.labels
             else f'{self.read:,} {split} labels that were read, of {self.labels:,}'
         )
         sentence = (
-            f'{"classes" if len(names) > 1 else "class"} {shown} '
+            f'{"classes" if len(names) > 1 else "class"} {listed(names, 10)} '
             f'{"occur" if len(names) > 1 else "occurs"} in none of the {read}'
         )
         if self.reduces_zero_label:

@@ -22,6 +22,7 @@ from mmseg_encnet.errors import UserError
 _TAG = 0x0112
 # Orientations that keep the size.
 _SAME_SIZE = {2: 'mirrored', 3: 'rotated by 180 degrees', 4: 'upside down'}
+_MOST = 1000
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 
@@ -101,12 +102,10 @@ def check_orientation(image: str | None) -> None:
     )
 
 
-def check_orientations(dataset: Any, limit: int = 1000) -> None:
-    """Check the labelled images of a data set as :func:`check_orientation` does.
+def check_orientations(dataset: Any) -> None:
+    """Check labelled images of a data set or wrapper as :func:`check_orientation` does.
 
-    Args:
-        dataset: A data set, or a wrapper around others.
-        limit: Number of images to check at most, chosen at random with a fixed seed.
+    At most 1000 images are checked, chosen at random with a fixed seed.
 
     Raises:
         UserError: The EXIF orientation of an image keeps its size, and the config does not state
@@ -115,7 +114,7 @@ def check_orientations(dataset: Any, limit: int = 1000) -> None:
     for leaf in leaf_datasets(dataset):
         if getattr(leaf.pipeline, 'orientation_stated', True):
             continue
-        for index in np.random.default_rng(0).permutation(len(leaf))[:limit].tolist():
+        for index in np.random.default_rng(0).permutation(len(leaf))[:_MOST].tolist():
             sample = leaf.get_data_info(index)
             if 'seg_map_path' in sample:
                 check_orientation(sample.get('img_path'))

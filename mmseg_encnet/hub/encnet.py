@@ -189,7 +189,39 @@ class EncNet(ContextEncoderDecoder):
         Raises:
             UserError: The source cannot be read, or is another network.
         """
-        return load_pretrained(cls, source, **options)
+        found = pretrained_folder(source, **options)
+        cfg = found.cfg
+        names = [cfg.model.type, cfg.model.decode_head.get('type')]
+        plain = [str(name).removeprefix('mmseg.') for name in names]
+        if (
+            plain[0] not in ('EncoderDecoder', 'ContextEncoderDecoder')
+            or plain[1] != 'EncodingHead'
+        ):
+            raise UserError(
+                f'{source} is a {names[0]} with {names[1]}, not an EncNet; load it with '
+                'mmseg_encnet.hub.from_pretrained.'
+            )
+        trained = load_segmentor(cfg, str(found.weights), 'cpu').model
+        model = cls.__new__(cls)
+        # The class differs from what a config builds in its methods only.
+        ContextEncoderDecoder.__init__(
+            model, **{key: value for key, value in cfg.model.items() if key != 'type'}
+        )
+        model.load_state_dict(trained.state_dict())
+        preprocessor = model.data_preprocessor
+        model.mean, model.std = (
+            [value / 255 for value in statistics.flatten().tolist()]
+            for statistics in (preprocessor.mean, preprocessor.std)
+        )
+        # Configs with the toolbox's augmentation have two sides, or predict the whole image.
+        base_size, crop_size = cfg.get('base_size'), cfg.get('crop_size')
+        model.base_size = base_size if isinstance(base_size, int) else _BASE_SIZE
+        if 'crop_size' not in model.test_cfg:
+            model.crop_size = crop_size[0] if crop_size else _CROP_SIZE
+        model.cfg, model.dataset_meta = cfg, trained.dataset_meta
+        # A runner's init_weights would reinitialise the heads.
+        model.is_init = True
+        return model.eval()
 
     def save_pretrained(self, folder: str | PathLike[str], card: Card | None = None) -> None:
         """Write config, weights and model card; see :func:`mmseg_encnet.hub.save_pretrained`."""
@@ -299,44 +331,6 @@ class EncNet(ContextEncoderDecoder):
             align_corners=self.align_corners,
             warning=False,
         )
-
-
-def load_pretrained(kind: type[EncNet], source: str | PathLike[str], **options: Any) -> EncNet:
-    """Return the network of a folder or repository as an :class:`EncNet`.
-
-    Raises:
-        UserError: The source cannot be read, or is another network.
-    """
-    found = pretrained_folder(source, **options)
-    cfg = found.cfg
-    names = [cfg.model.type, cfg.model.decode_head.get('type')]
-    plain = [str(name).removeprefix('mmseg.') for name in names]
-    if plain[0] not in ('EncoderDecoder', 'ContextEncoderDecoder') or plain[1] != 'EncodingHead':
-        raise UserError(
-            f'{source} is a {names[0]} with {names[1]}, not an EncNet; load it with '
-            'mmseg_encnet.hub.from_pretrained.'
-        )
-    trained = load_segmentor(cfg, str(found.weights), 'cpu').model
-    model = kind.__new__(kind)
-    # The class differs from what a config builds in its methods only.
-    ContextEncoderDecoder.__init__(
-        model, **{key: value for key, value in cfg.model.items() if key != 'type'}
-    )
-    model.load_state_dict(trained.state_dict())
-    preprocessor = model.data_preprocessor
-    model.mean, model.std = (
-        [value / 255 for value in statistics.flatten().tolist()]
-        for statistics in (preprocessor.mean, preprocessor.std)
-    )
-    # Configs with the toolbox's augmentation have two sides, or predict the whole image.
-    base_size, crop_size = cfg.get('base_size'), cfg.get('crop_size')
-    model.base_size = base_size if isinstance(base_size, int) else _BASE_SIZE
-    if 'crop_size' not in model.test_cfg:
-        model.crop_size = crop_size[0] if crop_size else _CROP_SIZE
-    model.cfg, model.dataset_meta = cfg, trained.dataset_meta
-    # A runner's init_weights would reinitialise the heads.
-    model.is_init = True
-    return model.eval()
 
 
 def shipped_data_config(base: str) -> Config:

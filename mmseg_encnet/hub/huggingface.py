@@ -172,11 +172,7 @@ def _check_repository(name: str) -> None:
 
 @contextmanager
 def _explaining(what: str) -> Iterator[None]:
-    """Turn errors of the hub's client into one sentence.
-
-    Args:
-        what: Beginning of the sentence.
-    """
+    """Turn errors of the hub's client into one sentence that begins with ``what``."""
     errors = require('huggingface_hub.errors', 'hub')
     try:
         yield

@@ -10,15 +10,13 @@ from __future__ import annotations
 import copy
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-import mmengine.registry
-import mmseg.registry
 from mmengine.config import Config
-from mmengine.registry import Registry
 
+from mmseg_encnet.configuration.tree import join, registered, walk
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.values import brief
 
@@ -51,7 +49,6 @@ _READS_FILES = {
 }
 _PACKAGES = ('mmcv', 'mmengine', 'mmseg', 'mmseg_encnet', 'torch')
 _SCOPES = ('mmengine.', 'mmseg.')
-_LARGEST_DEPTH = 50
 _DOTTED = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)+')
 
 
@@ -82,15 +79,15 @@ def to_plain(cfg: Config) -> dict[str, Any]:
 
 def tuples(cfg: Mapping[str, Any]) -> list[str]:
     """Return the paths of the tuples in a config, which JSON stores as lists."""
-    return [path for path, value in _walk(cfg, '') if isinstance(value, tuple)]
+    return [path for path, value in walk(cfg) if isinstance(value, tuple)]
 
 
 def with_tuples(node: Any, paths: Sequence[str], path: str = '') -> Any:
     """Return plain data with the lists at some paths as tuples."""
     if isinstance(node, dict):
-        return {key: with_tuples(value, paths, _join(path, key)) for key, value in node.items()}
+        return {key: with_tuples(value, paths, join(path, key)) for key, value in node.items()}
     if isinstance(node, list):
-        values = [with_tuples(value, paths, _join(path, index)) for index, value in enumerate(node)]
+        values = [with_tuples(value, paths, join(path, index)) for index, value in enumerate(node)]
         return tuple(values) if path in paths else values
     return node
 
@@ -101,7 +98,7 @@ def check_plain(node: Any) -> None:
     Raises:
         UserError: It names modules, files of weights or a type that is no class of the toolbox.
     """
-    for path, value in _walk(node, ''):
+    for path, value in walk(node):
         name = path.rpartition('.')[2]
         if name == 'custom_imports' or name == '_scope_':
             raise UserError(
@@ -123,7 +120,7 @@ def check_types(node: Any, path: str) -> None:
         UserError: One is not.
     """
     known = _known_types()
-    for place, value in _walk(node, path):
+    for place, value in walk(node, path):
         name = place.rpartition('.')[2]
         if name == 'type':
             wrong = not isinstance(value, str) or _unscoped(value) not in known
@@ -154,36 +151,11 @@ def _is_python_object(text: str) -> bool:
 
 
 def _known_types() -> set[str]:
-    known = set()
-    for module in (mmseg.registry, mmengine.registry):
-        for registry in vars(module).values():
-            if isinstance(registry, Registry):
-                registry.import_from_location()
-                known |= {
-                    name
-                    for name, value in registry.module_dict.items()
-                    if isinstance(value, type) and value.__module__.split('.')[0] in _PACKAGES
-                }
-    return known
-
-
-def _walk(node: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield path and value of every entry, outer ones first."""
-    if depth > _LARGEST_DEPTH:
-        raise UserError(f'it is nested more than {_LARGEST_DEPTH} levels deep; simplify it.')
-    items: Any = ()
-    if isinstance(node, Mapping):
-        items = node.items()
-    elif isinstance(node, (list, tuple)):
-        items = enumerate(node)
-    for key, value in items:
-        place = _join(path, key)
-        yield place, value
-        yield from _walk(value, place, depth + 1)
-
-
-def _join(path: str, key: Any) -> str:
-    return f'{path}.{key}' if path else str(key)
+    return {
+        name
+        for name, value in registered()
+        if isinstance(value, type) and value.__module__.split('.')[0] in _PACKAGES
+    }
 
 
 def _plain(node: Any, path: str) -> Any:
@@ -191,9 +163,9 @@ def _plain(node: Any, path: str) -> Any:
     if name in _READS_FILES:
         return None
     if isinstance(node, Mapping):
-        return {str(key): _plain(value, _join(path, key)) for key, value in node.items()}
+        return {str(key): _plain(value, join(path, key)) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
-        values = [_plain(value, _join(path, index)) for index, value in enumerate(node)]
+        values = [_plain(value, join(path, index)) for index, value in enumerate(node)]
         return tuple(values) if isinstance(node, tuple) else values
     if isinstance(node, type) and name == 'type':
         return node.__name__
@@ -224,5 +196,4 @@ def _replace_foreign_data_sets(dataloader: Any) -> None:
             kept = {key: node[key] for key in ('metainfo', 'pipeline') if key in node}
             node.clear()
             node.update(copy.deepcopy(kept), type='BaseSegDataset')
-        inner = node.get('dataset') or next(iter(node.get('datasets') or ()), None)
-        node = inner
+        node = node.get('dataset') or next(iter(node.get('datasets') or ()), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,10 @@ class PretrainedFolder:
     Attributes:
         cfg: Config with ``model`` and ``test_dataloader``.
         weights: File of the weights.
-        classes: Class names by index.
-        palette: RGB colours by index.
     """
 
     cfg: Config
     weights: Path
-    classes: Sequence[str]
-    palette: Sequence[Sequence[int]]
 
 
 def save_pretrained(
@@ -170,7 +166,7 @@ def read_folder(folder: Path, name: str | None = None) -> PretrainedFolder:
     cfg.test_dataloader.dataset = dict(
         type='BaseSegDataset', metainfo=dict(classes=classes, palette=palette), pipeline=pipeline
     )
-    return PretrainedFolder(cfg, file, classes, palette)
+    return PretrainedFolder(cfg, file)
 
 
 def _read_config(path: Path, name: str) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from mmseg.models.necks import JPU
 from torch import nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.parts import heads_of
 from mmseg_encnet.values import brief
 
 
@@ -20,12 +20,12 @@ def check_head_inputs(model: nn.Module) -> None:
     """
     model = getattr(model, 'module', model)
     count = _number_of_features(model)
-    for name, head in _heads(model):
+    for entry, head in heads_of(model):
         chosen = getattr(head, 'in_index', None)
         if chosen is None:
             continue
         for index in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
-            check_index(index, count, name)
+            check_index(index, count, f'model.{entry}')
 
 
 def check_index(index: Any, count: int | None, head: str) -> None:
@@ -47,15 +47,6 @@ def check_index(index: Any, count: int | None, head: str) -> None:
             f'map{"s" * (count != 1)}; choose from 0 to {count - 1}, or change out_indices of the '
             'backbone.'
         )
-
-
-def _heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    for key in ('decode_head', 'auxiliary_head'):
-        part = getattr(model, key, None)
-        if isinstance(part, nn.ModuleList):
-            yield from ((f'model.{key}.{index}', head) for index, head in enumerate(part))
-        elif part is not None:
-            yield f'model.{key}', part
 
 
 def _number_of_features(model: nn.Module) -> int | None:

@@ -17,13 +17,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmseg_encnet.checkpoints.plain_loading import load_from_local
 from mmseg_encnet.errors import UserError, about
 from mmseg_encnet.resuming.changes import Change, compare, refuse, version_change
-from mmseg_encnet.resuming.run_record import RUN_RECORD, RunRecord, describe_run, from_plain
+from mmseg_encnet.resuming.options import schedulers_in
+from mmseg_encnet.resuming.run_record import (
+    RUN_RECORD,
+    RunRecord,
+    describe_run,
+    from_plain,
+    length_of,
+)
 from mmseg_encnet.resuming.training_state import (
     check_not_beyond,
     check_position,
     optimizer_changes,
     schedule_changes,
-    schedulers_of,
     usable_state,
 )
 
@@ -95,10 +101,8 @@ def continue_run(runner: Runner, checkpoint: Any) -> RunRecord | None:
         _check_against_record(checkpoint, before)
         now = _describe(runner)
         changes = _changes(runner, checkpoint, before, now)
-        loop = runner.train_loop
-        length = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
         if not _only_shorter(changes, checkpoint, runner):
-            refuse(changes, accepted(runner), length)
+            refuse(changes, accepted(runner), length_of(runner.train_loop))
         _move_to_epoch(runner, checkpoint, changes)
         ended = check_not_beyond(runner, checkpoint)
     if before is None:
@@ -113,7 +117,9 @@ def continue_run(runner: Runner, checkpoint: Any) -> RunRecord | None:
         )
     if before is not None and now is not None:
         _tell(runner, name, before, now)
-    _apply(runner, checkpoint, {change.kind for change in changes} | _named(runner))
+    # Checkpoints without a record may need what the user named.
+    named = _OF_OPTIMIZER.intersection(accepted(runner))
+    _apply(runner, checkpoint, {change.kind for change in changes} | named)
     return now
 
 
@@ -165,10 +171,8 @@ def _changes_of_averages(runner: Runner, checkpoint: Mapping[str, Any]) -> list[
 def _only_shorter(changes: list[Change], checkpoint: Mapping[str, Any], runner: Runner) -> bool:
     """Return whether training is only shorter than what was done, which has its own message."""
     loop = runner.train_loop
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
-    done = checkpoint['meta']['epoch' if by_epoch else 'iter']
-    beyond = done > (loop.max_epochs if by_epoch else loop.max_iters)
-    return beyond and all(change.kind == 'length' for change in changes)
+    done = checkpoint['meta']['epoch' if isinstance(loop, EpochBasedTrainLoop) else 'iter']
+    return done > length_of(loop) and all(change.kind == 'length' for change in changes)
 
 
 def _changes_of_loop(runner: Runner, checkpoint: Mapping[str, Any]) -> list[Change]:
@@ -181,11 +185,7 @@ def _changes_of_loop(runner: Runner, checkpoint: Mapping[str, Any]) -> list[Chan
 
 
 def _check_against_record(checkpoint: Mapping[str, Any], before: RunRecord | None) -> None:
-    """Check that a checkpoint is not beyond the end of its own run.
-
-    Raises:
-        UserError: It is.
-    """
+    """Refuse a checkpoint that is beyond the end of its own run."""
     if before is None:
         return
     by_epoch = before.length_name == 'max_epochs'
@@ -208,11 +208,6 @@ def _move_to_epoch(runner: Runner, checkpoint: Mapping[str, Any], changes: list[
     if not meta['epoch']:
         meta['epoch'] = meta['iter'] // len(loop.dataloader)
     meta['iter'] = meta['epoch'] * len(loop.dataloader)
-
-
-def _named(runner: Runner) -> set[str]:
-    """Return the accepted kinds that checkpoints without a record may need."""
-    return set(accepted(runner)) & _OF_OPTIMIZER
 
 
 def _tell(runner: Runner, name: str, before: RunRecord, now: RunRecord) -> None:
@@ -262,7 +257,7 @@ def _recompute_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:
     What it has accumulated, such as momentum, is kept where it fits.
     """
     wrapper = runner.optim_wrapper
-    schedulers = schedulers_of(runner)
+    schedulers = list(schedulers_in(runner.param_schedulers))
     if not isinstance(wrapper, OptimWrapper) or not hasattr(wrapper, 'optimizer'):
         raise UserError(
             'a run with several optimisers cannot continue with changes; undo the changes, or '
@@ -291,7 +286,7 @@ def _states(runner: Runner) -> Any:
             name: [scheduler.state_dict() for scheduler in group]
             for name, group in schedulers.items()
         }
-    return [scheduler.state_dict() for scheduler in schedulers_of(runner)]
+    return [scheduler.state_dict() for scheduler in schedulers_in(schedulers)]
 
 
 def _replay(runner: Runner, schedulers: list[Any], iterations: int, epochs: int) -> None:
@@ -350,16 +345,12 @@ def _scale(groups: list[dict[str, Any]], checkpoint: Mapping[str, Any]) -> None:
 
 
 def _check_rate(runner: Runner, meta: Mapping[str, Any]) -> None:
-    """Check that the schedule does not end before training does.
-
-    Raises:
-        UserError: The learning rate is 0 already.
-    """
+    """Refuse a schedule that ends before training does."""
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     done = meta['epoch' if by_epoch else 'iter']
     # The toolbox's schedules reach their end one step early.
-    ended = done + 1 >= (loop.max_epochs if by_epoch else loop.max_iters)
+    ended = done + 1 >= length_of(loop)
     groups = runner.optim_wrapper.param_groups
     if not ended and done and not any(group['lr'] for group in groups):
         raise UserError(

@@ -120,17 +120,12 @@ def change_run(
 
 
 def _extend_training(cfg: Config, length: int) -> None:
-    """Change the length of training, with the schedulers that end where it ends.
-
-    Args:
-        cfg: Config, changed in place.
-        length: New ``max_iters`` or ``max_epochs``.
-    """
+    """Set ``max_iters`` or ``max_epochs``, and the ends of schedulers that end with training."""
     loop = cfg.train_cfg
     name = 'max_epochs' if 'max_epochs' in loop else 'max_iters'
     former = loop.get(name)
     loop[name] = length
-    for scheduler in _schedulers(cfg.get('param_scheduler')):
+    for scheduler in schedulers_in(cfg.get('param_scheduler')):
         by_epoch = scheduler.get('by_epoch', True)
         if by_epoch != (name == 'max_epochs'):
             continue
@@ -142,12 +137,18 @@ def _extend_training(cfg: Config, length: int) -> None:
                 scheduler[key] = length - begin
 
 
-def _schedulers(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict) and 'type' in value:
+def schedulers_in(value: Any) -> Iterator[Any]:
+    """Yield the schedulers in ``param_scheduler`` of a config, or in what is built from it.
+
+    It is a scheduler, a list of them, or a dictionary of either by the name of an optimiser.
+    """
+    if isinstance(value, Mapping) and 'type' not in value:
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from schedulers_in(part)
+    elif value is not None:
         yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _schedulers(part)
 
 
 def _positive(text: str) -> int:

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch import nn
 
 from mmseg_encnet.errors import UserError, type_and_first_line
+from mmseg_encnet.models.parts import unwrapped
 from mmseg_encnet.resuming.random_states import capture_states, restore_states
 
 
@@ -46,7 +45,7 @@ def restore_process(runner: Runner, state: dict[str, Any]) -> None:
             f'checkpoint {runner._load_from} has random states that cannot be restored '
             f'({type_and_first_line(error)}); resume from an earlier checkpoint.'
         ) from error
-    for name, parameter in _unwrapped(runner.model).named_parameters():
+    for name, parameter in unwrapped(runner.model).named_parameters():
         gradient = state['gradients'].get(name)
         if gradient is not None:
             parameter.grad = gradient.to(parameter.device)
@@ -87,10 +86,6 @@ def warn_of_other_threads(runner: Runner, state: dict[str, Any]) -> None:
         )
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
-
-
 def _pending_gradients(runner: Runner) -> dict[str, Any]:
     """Return gradients that were accumulated and not yet applied, by parameter."""
     optim_wrapper = runner.optim_wrapper
@@ -98,6 +93,6 @@ def _pending_gradients(runner: Runner) -> dict[str, Any]:
         return {}
     return {
         name: parameter.grad.cpu()
-        for name, parameter in _unwrapped(runner.model).named_parameters()
+        for name, parameter in unwrapped(runner.model).named_parameters()
         if parameter.grad is not None
     }

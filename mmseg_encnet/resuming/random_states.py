@@ -46,6 +46,16 @@ def restore_states(states: dict[str, Any]) -> None:
 
 
 @contextmanager
+def states_kept() -> Iterator[None]:
+    """Restore the states of all generators at the end."""
+    states = capture_states()
+    try:
+        yield
+    finally:
+        restore_states(states)
+
+
+@contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
     """Seed the CPU generators inside the context and restore them afterwards.
 

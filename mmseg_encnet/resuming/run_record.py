@@ -13,9 +13,10 @@ import mmseg
 import numpy as np
 import torch
 from mmengine.dist import get_world_size
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
+from mmseg_encnet.configuration.tree import leaves
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.resuming.samples import Samples, samples_of
@@ -80,25 +81,24 @@ class RunRecord(NamedTuple):
         return 'max_epochs' if 'Epoch' in self.loop else 'max_iters'
 
 
-def describe_run(runner: Runner, samples: Samples | None = None) -> RunRecord:
-    """Return the record of a run whose training loop is built.
+def length_of(loop: BaseLoop) -> int:
+    """Return the length of training in iterations, or in epochs for an epoch-based loop."""
+    return int(loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters)
 
-    Args:
-        runner: The runner.
-        samples: Samples of its training set, if they are known already.
-    """
+
+def describe_run(runner: Runner) -> RunRecord:
+    """Return the record of a run whose training loop is built."""
     loop = runner.train_loop
     dataset = loop.dataloader.dataset
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
     return RunRecord(
         settings=dict(_settings(runner)),
-        samples=samples_of(dataset) if samples is None else samples,
+        samples=samples_of(dataset),
         num_samples=len(dataset),
         processes=get_world_size(),
         batch_size=loop.dataloader.batch_size,
         config_batch_size=(runner.cfg.get('train_dataloader') or {}).get('batch_size'),
         loop=type(loop).__name__,
-        length=int(loop.max_epochs if by_epoch else loop.max_iters),
+        length=length_of(loop),
         seed=runner.seed,
         device=next(runner.model.parameters()).device.type,
         versions=_versions(),
@@ -252,14 +252,9 @@ def _trained(model: Any) -> Any:
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the plain values inside a config entry by dotted key; None stands for no entry."""
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _flat(f'{key}.{name}', part)
-    elif isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
-        for index, part in enumerate(value):
-            yield from _flat(f'{key}.{index}', part)
-    elif value is not None:
-        yield key, _plain(value)
+    for path, leaf in leaves(value, key):
+        if leaf is not None and not isinstance(leaf, Mapping):
+            yield path, _plain(leaf)
 
 
 def _plain(value: Any) -> Any:

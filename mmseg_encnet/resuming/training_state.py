@@ -12,6 +12,7 @@ from torch import Tensor
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.resuming.changes import Change, shown
 from mmseg_encnet.resuming.kinds import ENDS, LENGTH
+from mmseg_encnet.resuming.options import schedulers_in
 
 _INCOMPLETE = 'to start a new run from its weights, set load_from without --resume'
 _DAMAGED = 'use an earlier checkpoint of the same run'
@@ -146,7 +147,7 @@ def usable_state(runner: Runner, checkpoint: Mapping[str, Any]) -> bool:
 def schedule_changes(runner: Runner, checkpoint: Mapping[str, Any]) -> Iterator[Change]:
     """Yield how the schedulers in a checkpoint differ from those of the run."""
     states = list(_scheduler_states(checkpoint))
-    fresh = [scheduler.state_dict() for scheduler in schedulers_of(runner)]
+    fresh = [scheduler.state_dict() for scheduler in schedulers_in(runner.param_schedulers)]
     if len(states) != len(fresh):
         count = f'{len(states) or "no"} state{"s" * (len(states) != 1)}'
         yield Change(
@@ -171,14 +172,6 @@ def schedule_changes(runner: Runner, checkpoint: Mapping[str, Any]) -> Iterator[
                     kind,
                     f'param_scheduler.{index}.{key} changed from {shown(before)} to {shown(now)}',
                 )
-
-
-def schedulers_of(runner: Runner) -> list[Any]:
-    """Return the built schedulers of a run."""
-    schedulers = runner.param_schedulers
-    if isinstance(schedulers, Mapping):
-        return [scheduler for group in schedulers.values() for scheduler in group]
-    return list(schedulers or ())
 
 
 def _scheduler_states(checkpoint: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -32,15 +32,38 @@ ERRORS = 'MMSEG_ENCNET_ERRORS'
 STOPPED = 'stopped'
 
 _ESCAPE = 'mmseg_encnet.escape'
-_UNEXPECTED_ARGUMENT = re.compile(
-    r"([\w.]+?)(?:\.__init__|(?<=save_checkpoint))\(\) got an unexpected keyword argument '(\w+)'"
+# Type and message of an exception of PyTorch or the toolbox, and the sentence for it.
+_SENTENCES = (
+    (
+        RuntimeError,
+        r'(\w+) does not have a deterministic implementation',
+        '{} of PyTorch has no deterministic implementation; train without --deterministic '
+        '(randomness.deterministic of the config), or with another layer or loss.',
+    ),
+    (
+        RuntimeError,
+        r'expected input\[.*\] to have (\d+) channels, but got (\d+) channels',
+        'a layer of the model expects {} channels, got {}; correct in_channels or in_index of the '
+        'heads in the config.',
+    ),
+    (
+        TypeError,
+        r'([\w.]+?)(?:\.__init__|(?<=save_checkpoint))\(\) got an unexpected keyword argument '
+        r"'(\w+)'",
+        '{1!r} is not an argument of {0}; correct the key in the config or in --cfg-options.',
+    ),
+    (
+        TypeError,
+        r'(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)',
+        '{} needs {}; add it to the config or with --cfg-options.',
+    ),
+    (
+        # check_types leaves names with a scope to their toolbox.
+        KeyError,
+        r'(\S+) is not in the (\S+) registry',
+        'type={!r} in the config is not in the registry {}; correct it.',
+    ),
 )
-_MISSING_ARGUMENT = re.compile(
-    r'(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)'
-)
-_UNREGISTERED = re.compile(r'(\S+) is not in the (\S+) registry')
-_NOT_DETERMINISTIC = re.compile(r'(\w+) does not have a deterministic implementation')
-_CHANNELS = re.compile(r'expected input\[.*\] to have (\d+) channels, but got (\d+) channels')
 # From PyTorch, in this process or in one that loads data.
 _SHARED_MEMORY = re.compile(
     r'(?:shared memory ?\(shm\)|shared memory object|write to file|mmap \d+ bytes from file) '
@@ -227,38 +250,7 @@ def _sentence(error: BaseException) -> str | None:
         match = _SHARED_MEMORY.search(message)
         if match:
             return shared_memory_sentence(match.group(1) or match.group(2))
-        match = _NOT_DETERMINISTIC.search(message)
-        if match:
-            return (
-                f'{match.group(1)} of PyTorch has no deterministic implementation; train without '
-                '--deterministic (randomness.deterministic of the config), or with another layer '
-                'or loss.'
-            )
-        match = _CHANNELS.search(message)
-        if match:
-            expected, found = match.groups()
-            return (
-                f'a layer of the model expects {expected} channels, got {found}; correct '
-                'in_channels or in_index of the heads in the config.'
-            )
-    if isinstance(error, TypeError):
-        match = _UNEXPECTED_ARGUMENT.search(message)
-        if match:
-            owner, argument = match.groups()
-            return (
-                f'{argument!r} is not an argument of {owner}; correct the key in the config or in '
-                '--cfg-options.'
-            )
-        match = _MISSING_ARGUMENT.search(message)
-        if match:
-            owner, arguments = match.groups()
-            return f'{owner} needs {arguments}; add it to the config or with --cfg-options.'
-    if isinstance(error, KeyError):
-        # check_types leaves names with a scope to their toolbox.
-        match = _UNREGISTERED.search(message)
-        if match:
-            return (
-                f'type={match.group(1)!r} in the config is not in the registry {match.group(2)}; '
-                'correct it.'
-            )
+    for kind, pattern, sentence in _SENTENCES:
+        if isinstance(error, kind) and (match := re.search(pattern, message)):
+            return sentence.format(*match.groups())
     return None

@@ -201,8 +201,10 @@ def _process_group(cfg: Config) -> Iterator[None]:
     except RuntimeError as error:
         message = str(error)
         if _NCCL.search(message) and 'ncclRemoteError' not in message:
+            last = re.search(r'Last error:\s*(.+)', message)
+            reason = last.group(1).strip() if last else message.strip().splitlines()[0]
             raise UserError(
-                f'NCCL, which connects the GPUs, failed ({_nccl_reason(message)}); check the GPUs '
+                f'NCCL, which connects the GPUs, failed ({reason}); check the GPUs '
                 'and the network of every machine, and set NCCL_DEBUG=WARN for details.'
             ) from error
         if not _LOST_PROCESS.search(message):
@@ -210,12 +212,12 @@ def _process_group(cfg: Config) -> Iterator[None]:
         # On the same machine, the launcher ends this process meanwhile, which leaves only the error
         # of the other process in the output.
         time.sleep(_SECONDS_UNTIL_LAUNCHER_ENDS_US)
-        reason = current().reason
-        if reason is not None:
+        stop = current().reason
+        if stop is not None:
             raise Stopped(
-                f'stopped by {reason.name} without a new checkpoint, because another process of '
+                f'stopped by {stop.name} without a new checkpoint, because another process of '
                 'the run has ended.',
-                reason.status,
+                stop.status,
             ) from error
         raise UserError(
             'another process of the run has ended or does not respond; look for its error in the '
@@ -223,9 +225,3 @@ def _process_group(cfg: Config) -> Iterator[None]:
         ) from error
     if distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _nccl_reason(message: str) -> str:
-    """Return the part of an error message of NCCL that says what failed."""
-    last = re.search(r'Last error:\s*(.+)', message)
-    return last.group(1).strip() if last else message.strip().splitlines()[0]

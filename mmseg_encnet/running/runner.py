@@ -15,6 +15,7 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
@@ -32,6 +33,7 @@ from mmseg_encnet.checkpoints.fit import UnfitWeightsError, check_finite
 from mmseg_encnet.checkpoints.plain_loading import UnreadableFileError
 from mmseg_encnet.checkpoints.remote import local_file
 from mmseg_encnet.checkpoints.toolbox_hosts import HOSTS, addresses
+from mmseg_encnet.configuration.tree import walk
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.disk import is_shared_memory
 from mmseg_encnet.errors import UserError, first_line, printable, type_and_first_line
@@ -336,7 +338,7 @@ class EncNetRunner(Runner):
             # All weights will be restored; downloading ImageNet weights first would make a resumed
             # run depend on the network.
             return
-        entry = next(_pretrained_entries(self.cfg.model, 'model'), None)
+        entry = next(_pretrained_entries(self.cfg), None)
         if entry is None:
             super()._init_model_weights()
             return
@@ -358,12 +360,7 @@ class EncNetRunner(Runner):
 
 
 def _what_is_unused(model: nn.Module, message: str) -> str:
-    """Return the sentence for parameters that had no gradient in the previous iteration.
-
-    Args:
-        model: The model, in its wrapper.
-        message: PyTorch's error message, which has the indices of the parameters.
-    """
+    """Return the sentence for parameters without a gradient, listed in PyTorch's message."""
     listed = re.search(r'did not receive grad for rank \d+: ([\d ]+)', message)
     names = [name for name, value in model.module.named_parameters() if value.requires_grad]
     unused = [names[int(index)] for index in listed.group(1).split()] if listed else []
@@ -438,13 +435,10 @@ def _how_to_get_weights(key: str, name: str, error: Exception) -> str:
     )
 
 
-def _pretrained_entries(cfg: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the config key and the name of all pretrained weights in a model config."""
-    if isinstance(cfg, dict):
-        if cfg.get('type') == 'Pretrained':
-            yield path, cfg['checkpoint']
-        for key, value in cfg.items():
-            if key == 'pretrained' and isinstance(value, str):
-                yield f'{path}.pretrained', value
-            else:
-                yield from _pretrained_entries(value, f'{path}.{key}')
+def _pretrained_entries(cfg: Config) -> Iterator[tuple[str, str]]:
+    """Yield the config key and the name of all pretrained weights of the model."""
+    for path, value in walk(cfg.model, 'model'):
+        if path.endswith('.pretrained') and isinstance(value, str):
+            yield path, value
+        elif isinstance(value, dict) and value.get('type') == 'Pretrained':
+            yield path, value['checkpoint']

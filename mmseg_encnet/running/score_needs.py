@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mmengine.config import ConfigDict
 from mmengine.evaluator import Evaluator
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
+
+from mmseg_encnet.models.parts import unwrapped
 
 # Metrics that do not read ``seg_logits``.
 _METRICS_OF_LABELS = (
@@ -15,13 +16,6 @@ _METRICS_OF_LABELS = (
     'PresenceMetric',
     'TwinPixelAccuracy',
 )
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the segmentor inside the wrappers of distributed runs and test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def drop_scores(model: nn.Module, evaluator: Evaluator) -> None:

@@ -410,13 +410,7 @@ def _receive(
 
 
 def _leave(line: str, status: int, whole: bool) -> NoReturn:
-    """Print a line and end this process, from any thread.
-
-    Args:
-        line: The line.
-        status: The exit status.
-        whole: Whether all processes of the run end by themselves.
-    """
+    """Print a line and end this process, from any thread; see :meth:`Agreement.end`."""
     if whole:
         status = report_stop(line, status)
     else:

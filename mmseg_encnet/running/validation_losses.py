@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,7 +16,11 @@ from torch import Tensor, nn
 from mmseg_encnet.models.losses import SemanticEncodingLoss
 from mmseg_encnet.models.losses.over_processes import within_process
 from mmseg_encnet.models.losses.sync_cross_entropy_loss import SyncCrossEntropyLoss
-from mmseg_encnet.resuming.random_states import capture_states, restore_states, seeded
+from mmseg_encnet.models.parts import heads_of
+from mmseg_encnet.resuming.random_states import seeded, states_kept
+
+# In the names of losses.
+_PREFIXES = {'decode_head': 'decode', 'auxiliary_head': 'aux'}
 
 
 class Term(NamedTuple):
@@ -51,19 +54,9 @@ def losses_of_images(
     for image, sample, position in zip(data['inputs'], data['data_samples'], positions):
         label = _padded_label(sample, tuple(image.shape[-2:]))
         windows = _windows(image, label, getattr(model, 'test_cfg', None))
-        with torch.no_grad(), within_process(), _random_states_kept(position):
+        with torch.no_grad(), within_process(), states_kept(), seeded(position):
             losses = [_losses(model, part, sample, part_label) for part, part_label in windows]
         yield losses
-
-
-@contextmanager
-def _random_states_kept(seed: int) -> Iterator[None]:
-    states = capture_states()
-    try:
-        with seeded(seed):
-            yield
-    finally:
-        restore_states(states)
 
 
 def _losses(
@@ -72,7 +65,10 @@ def _losses(
     sample = sample.clone()
     sample.set_data(dict(gt_sem_seg=PixelData(data=label)))
     found = model(image[None], [sample], mode='loss')
-    heads = dict(_heads(model))
+    heads = {}
+    for entry, head in heads_of(model):
+        kind, *index = entry.split('.')
+        heads['_'.join([_PREFIXES[kind], *index])] = head
     terms = {}
     for name, value in found.items():
         if 'loss' not in name:
@@ -83,16 +79,6 @@ def _losses(
         total = sum(float(part.mean()) for part in values) if weight else 0.0
         terms[name] = Term(total, weight)
     return terms
-
-
-def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the heads by the prefix of their losses."""
-    for prefix, attribute in (('decode', 'decode_head'), ('aux', 'auxiliary_head')):
-        part = getattr(model, attribute, None)
-        if isinstance(part, nn.ModuleList):
-            yield from ((f'{prefix}_{index}', head) for index, head in enumerate(part))
-        elif part is not None:
-            yield prefix, part
 
 
 def _divisor(head: nn.Module | None, key: str, label: Tensor) -> float:

@@ -209,6 +209,13 @@ def write_figure(figure: Figure, path: Path) -> None:
     figure.savefig(path)
 
 
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, format='png')
+    return content.getvalue()
+
+
 def svg(figure: Figure) -> bytes:
     """Return a figure as SVG; equal figures give equal bytes."""
     import matplotlib

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmseg_encnet.errors import UserError, printable
 from mmseg_encnet.plain_json import parse_json
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # Bytes; parsed, a log takes several times as much.
 MAX_LOG = 256 << 20
@@ -50,6 +53,21 @@ def _cell(text: str) -> str:
     return re.sub(r'(?<!\\)\|', r'\\|', printable(text))
 
 
+def html_template(package: str, name: str) -> Template:
+    """Return a template in a package of the workbench; what it is given is escaped."""
+    # Imported here because it belongs to some of the extras.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(f'mmseg_encnet.workbench.{package}'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
 def strict_json(content: Any, **kwargs: Any) -> str:
     """Return what :func:`json.dumps` does, as standard JSON: NaN and infinities become null."""
 
@@ -57,6 +75,12 @@ def strict_json(content: Any, **kwargs: Any) -> str:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(_map(finite, content), allow_nan=False, **kwargs)
+
+
+def json_entries(content: Mapping[str, Any]) -> str:
+    """Return a dictionary as standard JSON, one entry per line, which keeps matrices short."""
+    lines = ',\n'.join(f'{json.dumps(key)}: {strict_json(value)}' for key, value in content.items())
+    return f'{{\n{lines}\n}}\n'
 
 
 def parse_strict_json(text: str) -> Any:

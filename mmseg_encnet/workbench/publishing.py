@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from mmseg_encnet.hub.pretrained import CARD, WEIGHTS, save_pretrained, write_ca
 from mmseg_encnet.predicting import Segmentor, load_segmentor
 from mmseg_encnet.running.explain import explain
 from mmseg_encnet.visualization.context_sheet import draw_sample
+from mmseg_encnet.visualization.style import png
 from mmseg_encnet.workbench.formatting import markdown_table
 from mmseg_encnet.workbench.reporting.evaluation_record import EvaluationRecord, evaluation_record
 from mmseg_encnet.workbench.studies.image_areas import accuracy, mean_iou
@@ -219,6 +219,4 @@ def _sheet(segmentor: Segmentor, image: str) -> bytes:
     loaded = segmentor.load(image)
     sample = segmentor.predict(loaded, context_maps=True)
     meta: dict[str, Any] = dict(classes=segmentor.classes, palette=segmentor.palette)
-    content = io.BytesIO()
-    draw_sample(loaded.rgb(), sample, meta, Path(image).name).savefig(content, format='png')
-    return content.getvalue()
+    return png(draw_sample(loaded.rgb(), sample, meta, Path(image).name))

@@ -13,8 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import record
-from jobs import ENDLESS, Job, free_port, job, train_command
+from jobs import ENDLESS, Job, job, train_command
 from tiny_setup import MSRC21
+from waiting import free_port
 from whole_and_parts import draw_images
 
 LIMIT = 30

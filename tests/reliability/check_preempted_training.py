@@ -23,10 +23,11 @@ import psutil
 import record
 import torch
 from check_killed_training import Training
-from jobs import Job, free_port, job
+from jobs import Job, job
 from mmengine.runner import CheckpointLoader
 from tiny_scenes import CONFIG
 from tiny_setup import ROOT, option_strings
+from waiting import free_port
 
 from mmseg_encnet.toolbox_changes import guard_process
 

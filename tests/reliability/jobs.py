@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -135,13 +134,6 @@ def train_command(
         '--cfg-options',
         *option_strings({**options, 'data_root': data}),
     ]
-
-
-def free_port() -> str:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
 
 
 @contextmanager

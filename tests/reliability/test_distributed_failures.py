@@ -7,9 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from jobs import ENDLESS, free_port, job, train_command
+from jobs import ENDLESS, job, train_command
 from nodes import NoNamespacesError, two_nodes
 from tiny_setup import ROOT, SHRUNK
+from waiting import free_port
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.running.explain import exit_with_one_sentence

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs import ENDLESS, free_port, job, train_command
+from jobs import ENDLESS, job, train_command
+from waiting import free_port
 
 CHECK = Path(__file__).with_name('check_preempted_training.py')
 # The promises are 10 and 30 s, but the machine that runs the tests may be busy.

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 from tiny_setup import ROOT
+from waiting import free_port
 
 from mmseg_encnet.running.watchdog import explain
-
-
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return str(listener.getsockname()[1])
-
 
 TIMEOUT = (
     '[rank1]:[E626 06:24:44.903881913 ProcessGroupNCCL.cpp:616] [Rank 1] Watchdog caught collective'

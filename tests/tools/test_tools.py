@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from PIL import Image
 from tiny_setup import MSRC21, ROOT, option_strings
+from waiting import free_port
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.datasets import MSRC21Dataset
@@ -156,12 +156,6 @@ def run(
         timeout=300,
         check=False,
     )
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')

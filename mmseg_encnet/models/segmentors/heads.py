@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
@@ -11,6 +9,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 from mmseg_encnet.models.decode_heads.presence_head import PresenceHead
 from mmseg_encnet.models.head_inputs import check_head_inputs
+from mmseg_encnet.models.parts import heads_of
 
 
 def labelling_head(segmentor: BaseSegmentor) -> nn.Module:
@@ -21,7 +20,7 @@ def labelling_head(segmentor: BaseSegmentor) -> nn.Module:
 
 def presence_head(segmentor: BaseSegmentor) -> PresenceHead | None:
     """Return the :class:`PresenceHead` of a segmentor."""
-    for _, head in _auxiliary_heads(segmentor):
+    for _, head in heads_of(segmentor, 'auxiliary_head'):
         if isinstance(head, PresenceHead):
             return head
     return None
@@ -42,7 +41,7 @@ def check_heads(segmentor: BaseSegmentor) -> None:
     """
     check_head_inputs(segmentor)
     predicting = ['decode_head'] * has_se_branch(labelling_head(segmentor))
-    for key, head in _auxiliary_heads(segmentor):
+    for key, head in heads_of(segmentor, 'auxiliary_head'):
         if not isinstance(head, PresenceHead):
             continue
         predicting.append(key)
@@ -59,11 +58,3 @@ def check_heads(segmentor: BaseSegmentor) -> None:
             'use_se_loss=False of the EncodingHead, or use AuxEncodingHead for heads that only '
             'training needs.'
         )
-
-
-def _auxiliary_heads(segmentor: BaseSegmentor) -> Iterator[tuple[str, nn.Module]]:
-    part = getattr(segmentor, 'auxiliary_head', None)
-    if isinstance(part, nn.ModuleList):
-        yield from ((f'auxiliary_head.{index}', head) for index, head in enumerate(part))
-    elif part is not None:
-        yield 'auxiliary_head', part

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
+from mmseg_encnet.models.parts import unwrapped
 from mmseg_encnet.nn import Clusters, DictionaryEncoder
-from mmseg_encnet.resuming.random_states import capture_states, restore_states
+from mmseg_encnet.resuming.random_states import states_kept
 
 
 @HOOKS.register_module()
@@ -51,7 +51,7 @@ class CodebookInitHook(Hook):
     def before_train(self, runner) -> None:
         if runner.iter > 0:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         encoder = find_dictionary(model, type(self).__name__)
         seed = runner.seed
         with _undisturbed(model, seed):
@@ -153,17 +153,15 @@ def cluster(features: Tensor, num_clusters: int, seed: int) -> Clusters:
 def _undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
     """Seed and use the network in training mode, then restore its buffers and random states."""
     buffers = {name: value.clone() for name, value in model.named_buffers()}
-    states = capture_states()
     training = model.training
     try:
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        model.train()
-        with torch.no_grad():
+        with states_kept(), torch.no_grad():
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            model.train()
             yield
     finally:
         model.train(training)
-        restore_states(states)
         for name, value in model.named_buffers():
             value.copy_(buffers[name])

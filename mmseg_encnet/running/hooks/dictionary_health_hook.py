@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
+from mmseg_encnet.models.parts import unwrapped
 from mmseg_encnet.running.hooks.codebook_init_hook import find_dictionary
 
 
@@ -73,7 +73,7 @@ class DictionaryHealthHook(Hook):
         self._encoder = self._handle = self._features = None
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         self._encoder = find_dictionary(model, type(self).__name__)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,6 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from mmseg_encnet.checkpoints.whole_files import write_whole
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.parts import unwrapped
 
 _GIB = 2**30
 
@@ -45,7 +45,7 @@ class FeatureCacheHook(Hook):
         self.max_gb = max_gb
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         model.train()
         check_frozen(model.backbone)
         self.cache = FeatureCache(model.backbone, self.folder, int(self.max_gb * _GIB))

@@ -6,12 +6,11 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
 
 from mmseg_encnet.checkpoints.content import check_training_state
 from mmseg_encnet.checkpoints.fit import check_fits, leave_out_classifiers, plain_state_dict
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.running.score_needs import unwrapped
+from mmseg_encnet.models.parts import heads_of, unwrapped
 
 # Entry of the config.
 STRICT = 'load_from_strict'
@@ -37,16 +36,14 @@ class FitCheckHook(Hook):
         loops = (runner._train_loop, runner._val_loop, runner._test_loop)
         for dataset in [loop.dataloader.dataset for loop in loops if isinstance(loop, BaseLoop)]:
             num_labels = len(dataset.metainfo.get('classes') or ())
-            for key in ('decode_head', 'auxiliary_head'):
-                part = getattr(model, key, None)
-                for head in part if isinstance(part, nn.ModuleList) else [part]:
-                    num_classes = getattr(head, 'num_classes', num_labels)
-                    if num_classes < num_labels:
-                        raise UserError(
-                            f'got model.{key}.num_classes={num_classes}, but '
-                            f'{type(dataset).__name__} has {num_labels} classes; set num_classes '
-                            f'of every head to {num_labels}.'
-                        )
+            for entry, head in heads_of(model):
+                num_classes = getattr(head, 'num_classes', num_labels)
+                if num_classes < num_labels:
+                    raise UserError(
+                        f'got model.{entry}.num_classes={num_classes}, but '
+                        f'{type(dataset).__name__} has {num_labels} classes; set num_classes of '
+                        f'every head to {num_labels}.'
+                    )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         plain_state_dict(checkpoint)

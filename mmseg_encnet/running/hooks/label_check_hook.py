@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.parts import unwrapped
 
 
 @HOOKS.register_module()
@@ -46,7 +47,8 @@ class LabelCheckHook(Hook):
         """
         if runner.iter >= self._last:
             return
-        ignored = _ignore_index(runner.model)
+        head = getattr(unwrapped(runner.model), 'decode_head', None)
+        ignored = getattr(head, 'ignore_index', 255)
         self._labelled = self._labelled or _has_labels(data_batch, ignored)
         if runner.iter + 1 == self._last and not any(all_gather_object(self._labelled)):
             dataset = runner.train_dataloader.dataset
@@ -76,11 +78,6 @@ class LabelCheckHook(Hook):
                 f'got NaN for {", ".join(undefined)}: no pixel or image counted; check the label '
                 'files, ignore_index and reduce_zero_label of the evaluated data set.'
             )
-
-
-def _ignore_index(model: Any) -> int:
-    model = getattr(model, 'module', model)
-    return getattr(getattr(model, 'decode_head', None), 'ignore_index', 255)
 
 
 def _has_labels(data_batch: Any, ignored: int) -> bool:

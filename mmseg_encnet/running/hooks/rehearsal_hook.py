@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from mmseg_encnet.models.parts import unwrapped
 from mmseg_encnet.models.segmentors.windows import check_windows
-from mmseg_encnet.resuming.random_states import capture_states, restore_states
+from mmseg_encnet.resuming.random_states import states_kept
 from mmseg_encnet.running.rehearsal.loops import check_schedule
 from mmseg_encnet.running.rehearsal.losses import check_losses
 from mmseg_encnet.running.rehearsal.norms import check_norms
@@ -23,16 +23,13 @@ class RehearsalHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         check_schedule(runner)
-        states = capture_states()
-        try:
+        with states_kept():
             check_windows(getattr(model, 'test_cfg', None))
             check_losses(model)
             check_norms(model, runner.train_dataloader)
             rehearse_validation(runner)
-        finally:
-            restore_states(states)
         _tell(runner)
 
     def before_test(self, runner) -> None:

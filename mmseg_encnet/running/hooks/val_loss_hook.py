@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner.amp import autocast
 
-from mmseg_encnet.running.score_needs import unwrapped
+from mmseg_encnet.models.parts import evaluating, unwrapped
 from mmseg_encnet.running.validation_losses import Term, losses_of_images
 
 _TOTAL = 'loss'
@@ -71,18 +71,13 @@ class ValLossHook(Hook):
 
     def measured(self, runner, data_batch: Any) -> list[str]:
         """Return the names of the losses of a batch, for the checks before training."""
-        model = unwrapped(runner.model)
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(unwrapped(runner.model)):
             names = {
                 name
                 for windows in self._losses(runner, data_batch, 0)
                 for terms in windows
                 for name in terms
             }
-        finally:
-            model.train(training)
         return [_TOTAL, *sorted(names)]
 
     def _losses(self, runner, data_batch: Any, done: int) -> Iterator[list[dict[str, Term]]]:

@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop
 
 from mmseg_encnet.checkpoints.widening import MODES, widen_on_load, widen_state_dict
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.running.score_needs import unwrapped
+from mmseg_encnet.models.parts import unwrapped
 
 
 @HOOKS.register_module()

@@ -19,6 +19,7 @@ from mmengine.runner import (
 )
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.resuming.options import schedulers_in
 from mmseg_encnet.values import brief
 
 _EPOCHS = 'EpochBasedTrainLoop with train_dataloader.sampler.type=DefaultSampler'
@@ -119,7 +120,7 @@ def check_scheduler_ranges(schedulers: Any, loop: BaseLoop) -> None:
     Raises:
         UserError: One does not, as after a warm-up that is longer than the run.
     """
-    for index, cfg in enumerate(_schedulers(schedulers)):
+    for index, cfg in enumerate(schedulers_in(schedulers)):
         if not isinstance(cfg, dict):
             continue
         by_epoch = cfg.get('by_epoch', True)
@@ -136,7 +137,7 @@ def check_scheduler_ranges(schedulers: Any, loop: BaseLoop) -> None:
 
 def _warn_of_long_warm_up(runner: Runner) -> None:
     """Warn of a warm-up that does not end before training does."""
-    for index, scheduler in enumerate(_schedulers(runner.param_schedulers)):
+    for index, scheduler in enumerate(schedulers_in(runner.param_schedulers)):
         start = getattr(scheduler, 'start_factor', getattr(scheduler, 'factor', 1))
         rises = isinstance(scheduler, (LinearParamScheduler, ConstantParamScheduler)) and (
             start < getattr(scheduler, 'end_factor', 1)
@@ -159,7 +160,7 @@ def _changes_for_epochs(runner: Runner) -> Iterator[str]:
 
 
 def _changes_for_iterations(runner: Runner) -> Iterator[str]:
-    for index, scheduler in enumerate(_schedulers(runner.param_schedulers)):
+    for index, scheduler in enumerate(schedulers_in(runner.param_schedulers)):
         # Those that monitor a metric act after each validation.
         if getattr(scheduler, 'by_epoch', False) and not hasattr(scheduler, 'monitor'):
             yield f'param_scheduler.{index}.by_epoch=False'
@@ -169,14 +170,6 @@ def _changes_for_iterations(runner: Runner) -> Iterator[str]:
 
 def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-
-
-def _schedulers(schedulers: Any) -> list[Any]:
-    if isinstance(schedulers, dict) and 'type' in schedulers:
-        return [schedulers]
-    if isinstance(schedulers, dict):
-        return [part for group in schedulers.values() for part in _schedulers(group)]
-    return list(schedulers or ())
 
 
 def _check_positive(name: str, value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.models.decode_heads import AuxEncodingHead, AuxFCNHead, EncodingHead
+from mmseg_encnet.models.parts import heads_of
 
 _OURS = (AuxFCNHead, EncodingHead, EncHead)
 _WHILE_COMPUTING = (
@@ -41,22 +42,13 @@ def check_losses(model: nn.Module) -> None:
     Raises:
         UserError: A loss or a pixel sampler does not work; the message names its config entry.
     """
-    for key, head in _heads(model):
+    for key, head in heads_of(model):
         if isinstance(head, BaseDecodeHead) and (
             isinstance(head, _OURS) or type(head).loss_by_feat is BaseDecodeHead.loss_by_feat
         ):
             _check_segmentation_losses(key, head)
         if isinstance(head, AuxEncodingHead) or getattr(head, 'use_se_loss', False):
             _check_se_loss(key, head)
-
-
-def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name in ('decode_head', 'auxiliary_head'):
-        part = getattr(model, name, None)
-        if isinstance(part, nn.ModuleList):
-            yield from ((f'{name}.{index}', head) for index, head in enumerate(part))
-        elif part is not None:
-            yield name, part
 
 
 def _check_segmentation_losses(key: str, head: BaseDecodeHead) -> None:

@@ -15,6 +15,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils.data import DataLoader
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.parts import evaluating
 
 
 def check_norms(model: nn.Module, dataloader: DataLoader) -> None:
@@ -40,14 +41,9 @@ def check_norms(model: nn.Module, dataloader: DataLoader) -> None:
     }
     if not layers:
         return
-    training = model.training
     sample = dataloader.collate_fn([dataloader.dataset[0]])
-    try:
-        model.eval()
-        with torch.no_grad(), _watched(layers, smallest, dataloader):
-            model(**model.data_preprocessor(sample, training=True), mode='loss')
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad(), _watched(layers, smallest, dataloader):
+        model(**model.data_preprocessor(sample, training=True), mode='loss')
 
 
 def _smallest_batch(dataloader: DataLoader) -> int:

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader
 
 from mmseg_encnet.datasets.image_sizes import stored_size
 from mmseg_encnet.errors import UserError, type_and_first_line
+from mmseg_encnet.models.parts import evaluating
+from mmseg_encnet.resuming.options import schedulers_in
+from mmseg_encnet.resuming.run_record import length_of
 from mmseg_encnet.running.hooks.val_loss_hook import ValLossHook
 
 # Processing the samples of a batch takes longer than reading the headers of their files.
@@ -50,7 +53,7 @@ def rehearse_validation(runner: Runner) -> None:
             scheduler monitors a metric that is not measured.
     """
     loop = runner.val_loop
-    if loop is None or getattr(runner.train_loop, 'val_begin', 1) > _length(runner.train_loop):
+    if loop is None or getattr(runner.train_loop, 'val_begin', 1) > length_of(runner.train_loop):
         _warn_of_no_validation(runner)
         return
     dataset = loop.dataloader.dataset
@@ -60,14 +63,8 @@ def rehearse_validation(runner: Runner) -> None:
     sample = dataset[int(index)]
     check_batches(loop.dataloader, 'val')
     batch = loop.dataloader.collate_fn([sample])
-    model = runner.model
-    training = model.training
-    try:
-        model.eval()
-        with torch.no_grad():
-            outputs = model.val_step(batch)
-    finally:
-        model.train(training)
+    with evaluating(runner.model), torch.no_grad():
+        outputs = runner.model.val_step(batch)
     outputs = [output for output in outputs if isinstance(output, SegDataSample)]
     names: list[str] = []
     with _quiet(runner), tempfile.TemporaryDirectory() as folder:
@@ -172,11 +169,7 @@ def _measured(
 
 
 def _check_monitored(runner: Runner, names: Sequence[str]) -> None:
-    """Check that what hooks and schedulers monitor is measured.
-
-    Raises:
-        UserError: A monitored metric is not measured.
-    """
+    """Refuse hooks and schedulers that monitor what is not measured."""
     for part, option, key in _monitored(runner):
         if key != 'auto' or option != 'save_best':
             _check_measured(f'{option}={key!r} of {type(part).__name__}', key, names)
@@ -206,16 +199,10 @@ def _monitored(runner: Runner) -> Iterator[tuple[Any, str, str]]:
             yield from ((hook, 'save_best', key) for key in hook.key_indicators)
         elif isinstance(hook, EarlyStoppingHook):
             yield hook, 'monitor', hook.monitor
-    schedulers = runner.param_schedulers
-    for scheduler in schedulers if isinstance(schedulers, list) else ():
+    for scheduler in schedulers_in(runner.param_schedulers):
         key = getattr(scheduler, 'monitor', None)
         if key is not None:
             yield scheduler, 'monitor', key
-
-
-def _length(loop: BaseLoop) -> int:
-    """Return the length of training in the unit of its validation interval."""
-    return loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
 
 
 def _check_measured(monitored: str, key: str, names: Sequence[str]) -> None:
@@ -254,16 +241,18 @@ def _quiet(runner: Runner) -> Iterator[None]:
 
 def _file_size(dataset: Any, index: int) -> Any:
     """Return height and width of an image file, or a unique value if its header is unreadable."""
-    try:
-        path = Path(dataset.get_data_info(index)['img_path'])
-    except (AttributeError, KeyError):
-        return index
-    size = stored_size(path) if path.is_file() else None
+    path = _path(dataset, index)
+    size = stored_size(path) if path is not None and path.is_file() else None
     return index if size is None else size[:2]
 
 
 def _name(dataset: Any, index: int) -> str:
+    path = _path(dataset, index)
+    return f'number {index}' if path is None else path.name
+
+
+def _path(dataset: Any, index: int) -> Path | None:
     try:
-        return Path(dataset.get_data_info(index)['img_path']).name
+        return Path(dataset.get_data_info(index)['img_path'])
     except (AttributeError, KeyError):
-        return f'number {index}'
+        return None

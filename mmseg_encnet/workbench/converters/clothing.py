@@ -10,8 +10,6 @@ The split is this project's own: ``splits/clothing_train.txt`` lists 583 images 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
-from mmseg_encnet.workbench.converters.matlab import read_mat
+from mmseg_encnet.workbench.converters.matlab import variables_of
 from mmseg_encnet.workbench.converters.photographs import read_splits, shrunk
 
 ARCHIVE = PublishedFile(
@@ -31,6 +29,7 @@ ARCHIVE = PublishedFile(
     name='clothing-co-parsing-master.zip',
 )
 WIDTH = 400
+_KIND = 'a file of Clothing Co-Parsing'
 _WANTED = (
     # Only the first 1,004 photographs have pixel-level labels.
     r'[^/]+/(label_list\.mat|annotations/pixel-level/\d{4}\.mat|photos/(?:0\d{3}|100[0-4])\.jpg)'
@@ -43,8 +42,8 @@ def class_indices(label_list: Path) -> np.ndarray:
     Raises:
         UserError: The list is missing, damaged or lacks a class.
     """
-    with _explained(label_list):
-        tags = [str(tag.item()) for tag in read_mat(label_list)['label_list'].ravel()]
+    with variables_of(label_list, _KIND) as content:
+        tags = [str(tag.item()) for tag in content['label_list'].ravel()]
     names = ['background' if tag == 'null' else tag for tag in tags]
     classes = ClothingDataset.METAINFO['classes']
     missing = set(classes) - set(names)
@@ -63,8 +62,8 @@ def draw_label(indices: np.ndarray, source: Path) -> np.ndarray:
     Raises:
         UserError: The file is damaged or contains an unknown tag.
     """
-    with _explained(source):
-        labels = indices[read_mat(source)['groundtruth']]
+    with variables_of(source, _KIND) as content:
+        labels = indices[content['groundtruth']]
     return shrunk(labels, WIDTH, cv2.INTER_NEAREST)
 
 
@@ -93,14 +92,3 @@ def convert(workspace: Workspace) -> None:
 CONVERTER = Converter(
     'Clothing Co-Parsing', {'encnet_r18_clothing': (583, 133)}, (ARCHIVE,), convert
 )
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{path} is not a file of Clothing Co-Parsing ({type(error).__name__}: {error}); '
-            f'delete it, {START_OVER}'
-        ) from error

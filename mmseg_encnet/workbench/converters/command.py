@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
+from mmseg_encnet.configuration.command_line import add_jobs
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters import archives, labels
@@ -200,11 +200,5 @@ def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:
         metavar='DIR',
         help="folder with the publisher's files; nothing is downloaded",
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        default=os.cpu_count(),
-        metavar='N',
-        help='number of processes (default: number of cores)',
-    )
+    add_jobs(parser)
     return parser

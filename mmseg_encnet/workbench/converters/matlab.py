@@ -6,6 +6,8 @@ import io
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,6 +38,31 @@ def read_mat(path: Path) -> dict[str, Any]:
     if isinstance(variables, str):
         raise UserError(f'{path} is damaged ({variables}); delete it, {START_OVER}')
     return variables
+
+
+@contextmanager
+def variables_of(
+    path: Path, kind: str, advice: str = f'delete it, {START_OVER}'
+) -> Iterator[dict[str, Any]]:
+    """Give the variables of a MATLAB file, and explain errors in using them.
+
+    Args:
+        path: The file.
+        kind: What it should be, as in ``'a label file of SBD'``.
+        advice: What to do about another one.
+
+    Raises:
+        UserError: As of :func:`read_mat`, or the file is of another kind.
+    """
+    content = read_mat(path)
+    try:
+        yield content
+    except UserError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f'{path} is not {kind} ({type(error).__name__}: {error}); {advice}'
+        ) from error
 
 
 @cache

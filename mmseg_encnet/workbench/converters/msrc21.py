@@ -20,7 +20,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
-from mmseg_encnet.workbench.converters.matlab import read_mat
+from mmseg_encnet.workbench.converters.matlab import variables_of
 from mmseg_encnet.workbench.converters.photographs import read_photograph, read_splits
 
 ARCHIVE = PublishedFile(
@@ -93,12 +93,7 @@ def _draw_colours(source: Path) -> np.ndarray:
 def _draw_segments(source: Path) -> np.ndarray:
     """Return the classes of a file with the number of each segment, ``newlabels``, and the segment
     of each pixel from 1 on, ``newseg``; a last segment without a number is void."""
-    content = read_mat(source)
-    try:
+    advice = 'unpack the archive of its authors again.'
+    with variables_of(source, f'a label file of {CLEANED}', advice) as content:
         segments, numbers = content['newseg'], [*content['newlabels'].ravel(), 0]
         return _CLASS_OF_NUMBER[np.array(numbers, int)][segments.astype(int) - 1]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise UserError(
-            f'{source} is not a label file of {CLEANED} ({type(error).__name__}: {error}); '
-            'unpack the archive of its authors again.'
-        ) from error

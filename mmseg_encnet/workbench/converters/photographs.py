@@ -13,7 +13,7 @@ from mmseg_encnet.datasets.image_sizes import open_image
 from mmseg_encnet.workbench.converters.labels import explained, write_image
 
 # Full colour resolution, and a quality with losses below camera noise.
-_OPTIONS = dict(quality=95, subsampling=0)
+JPEG_OPTIONS = dict(quality=95, subsampling=0)
 
 
 def read_splits(dataset: str) -> dict[str, str]:
@@ -56,4 +56,4 @@ def write_photograph(item: tuple[Path, Path], width: int | None = None) -> None:
     image = read_photograph(source)
     if width is not None:
         image = Image.fromarray(shrunk(np.asarray(image), width, cv2.INTER_AREA))
-    write_image(target, image, **_OPTIONS)
+    write_image(target, image, **JPEG_OPTIONS)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.labels import image_size, read_label, run_parallel
-from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
+from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, class_table
 
 _LOADERS = ('train', 'val')
 
@@ -35,11 +35,6 @@ class SplitCounts:
     split: str
     published: int | None
     statistics: LabelStatistics
-
-    def share(self, pixels: int) -> str:
-        """Return a number of pixels as a percentage of those in the split."""
-        total = self.statistics.pixels.sum() + self.statistics.ignored_pixels
-        return f'{pixels / max(total, 1):.3%}'
 
 
 def verify(
@@ -99,24 +94,8 @@ def table(counts: list[SplitCounts]) -> str:
             f'{published:>10}{differs}'
         )
     first = [count for count in counts if count.config == counts[0].config]
-    classes = first[0].statistics.classes
-    width = max(map(len, classes))
-    columns = [(f'{count.split} pixels', 'images') for count in first]
-    rows = [
-        [
-            (count.share(count.statistics.pixels[i]), f'{count.statistics.images_with[i]:,}')
-            for count in first
-        ]
-        for i in range(len(classes))
-    ]
-    ignored = [(count.share(count.statistics.ignored_pixels), '') for count in first]
-    titles = ['class', *(f'{i:3} {name}' for i, name in enumerate(classes)), '    ignored']
-    lines.append('')
-    lines += [
-        f'{title:{width + 4}}' + ''.join(f'  {share:>12}  {images:>7}' for share, images in row)
-        for title, row in zip(titles, [columns, *rows, ignored])
-    ]
-    return '\n'.join(lines)
+    classes = class_table({count.split: count.statistics for count in first})
+    return '\n'.join([*lines, '', *classes])
 
 
 def _dataset(cfg: Config, data_root: Path, split: str):

@@ -18,7 +18,7 @@ from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
 from mmseg_encnet.workbench.converters.download import PublishedFile
 from mmseg_encnet.workbench.converters.labels import LabelTask, map_classes, read_label
-from mmseg_encnet.workbench.converters.matlab import read_mat
+from mmseg_encnet.workbench.converters.matlab import variables_of
 
 # Oxford's host has moved to thor.robots.ox.ac.uk; the old one was reported blocked in January 2026
 # (pytorch/vision#9335, which names the copy of the book "Dive into Deep Learning"). The copy of
@@ -109,13 +109,8 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _read_sbd(path: Path) -> np.ndarray:
-    try:
-        label = read_mat(path)['GTcls'][0, 0]['Segmentation']
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise UserError(
-            f'{path} is not a label file of SBD ({type(error).__name__}: {error}); delete it, '
-            f'{START_OVER}'
-        ) from error
+    with variables_of(path, 'a label file of SBD') as content:
+        label = content['GTcls'][0, 0]['Segmentation']
     if label.ndim != 2 or label.dtype.kind not in 'uif':
         raise UserError(
             f'{path} contains a label of shape {label.shape} and type {label.dtype}, expected '

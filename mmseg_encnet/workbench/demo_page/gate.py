@@ -184,19 +184,17 @@ class Gate:
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on an upload, and register the files that it has produced."""
-        answer = []
+        messages: list[Message] = []
         self._uploading += 1
 
         async def record(message: Message) -> None:
-            answer.append(message.get('body', b''))
-            status.extend([message['status']] if 'status' in message else [])
+            messages.append(message)
             await send(message)
 
-        status: list[int] = []
         try:
             await self.app(scope, receive, _guarded(record))
-            if status == [200]:
-                for path in json.loads(b''.join(answer)):
+            if any(message.get('status') == 200 for message in messages):
+                for path in json.loads(b''.join(part.get('body', b'') for part in messages)):
                     self.uploads.add(path)
         finally:
             self._uploading -= 1

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from mmseg_encnet.visualization import style
 from mmseg_encnet.visualization.class_colours import colour
@@ -22,6 +21,7 @@ from mmseg_encnet.visualization.context_sheet import ContextPrediction
 from mmseg_encnet.visualization.context_sheet.painting import codeword_colours
 from mmseg_encnet.visualization.context_sheet.parts import Part, sheet_parts
 from mmseg_encnet.workbench.demo_page.session import Session
+from mmseg_encnet.workbench.formatting import html_template
 
 # The charts show the leading classes and codewords.
 MAX_CLASSES, MAX_CODEWORDS = 24, 16
@@ -138,15 +138,7 @@ def message_panel(sentence: str) -> str:
 
 @lru_cache(maxsize=1)
 def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader('mmseg_encnet.workbench.demo_page'),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template: Template = environment.get_template('panels.html')
-    return template.module
+    return html_template('demo_page', 'panels.html').module
 
 
 def _ratio(picture: np.ndarray) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,15 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from mmseg_encnet.datasets.checked import CheckedPipeline, build_checked_dataset
 from mmseg_encnet.datasets.loading import in_rgb_order
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.formatting import strict_json
-from mmseg_encnet.workbench.inspection.split import InspectedSplit
+from mmseg_encnet.workbench.formatting import json_entries
+from mmseg_encnet.workbench.inspection.split import InspectedSplit, reading_loader
 
 PERCENTILES = (1, 50, 99)
 NORMALISATION = 'normalisation.py'
@@ -203,8 +202,7 @@ class ChannelStatistics:
             left_out=self.left_out,
             bgr_to_rgb=self.bgr_to_rgb,
         )
-        lines = ',\n'.join(f'{json.dumps(k)}: {strict_json(v)}' for k, v in content.items())
-        (folder / CHANNELS).write_text(f'{{\n{lines}\n}}\n', encoding='utf-8')
+        (folder / CHANNELS).write_text(json_entries(content), encoding='utf-8')
         (folder / NORMALISATION).write_text(
             _CONFIG.format(
                 images=self.images,
@@ -259,12 +257,10 @@ def measure_channels(cfg: Config, split: str, jobs: int) -> ChannelStatistics:
         UserError: The data set cannot be opened, an image cannot be read, or two images differ in
             their number of channels.
     """
-    if jobs < 1:
-        raise UserError(f'jobs must be positive, got {jobs}.')
     inspected = InspectedSplit(cfg, split)
     dataset = build_checked_dataset(inspected.dataset_cfg)
     images = _Images(dataset)
-    batches = DataLoader(images, batch_size=None, num_workers=0 if jobs == 1 else jobs)
+    batches = reading_loader(images, jobs, batch_size=None)
     moments: list[ImageMoments] = []
     for path, moment in tqdm(batches, total=len(images), unit='image'):
         if moments and len(moment.mean) != len(moments[0].mean):

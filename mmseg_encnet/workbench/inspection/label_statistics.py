@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmseg_encnet.workbench.formatting import strict_json
+from mmseg_encnet.workbench.formatting import json_entries
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,14 @@ class LabelStatistics:
         with np.errstate(invalid='ignore'):
             return self.images_with_both / self.images_with[:, None]
 
+    def share(self, pixels: int) -> str:
+        """Return a number of pixels as a percentage of all."""
+        return f'{pixels / max(self.pixels.sum() + self.ignored_pixels, 1):.3%}'
+
     def write(self, path: Path) -> None:
         """Write all statistics as JSON; probabilities given a class that never occurs are null."""
-        # One line per entry keeps a matrix of 171 x 171 numbers short.
-        lines = ',\n'.join(
-            f'{json.dumps(key)}: {strict_json(value)}' for key, value in self.content().items()
-        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'{{\n{lines}\n}}\n')
+        path.write_text(json_entries(self.content()))
 
     def content(self) -> dict[str, Any]:
         """Return all statistics in plain types; undefined probabilities are NaN."""
@@ -92,3 +91,25 @@ class LabelStatistics:
             images_with_both=self.images_with_both.tolist(),
             conditional_probability=self.conditional_probability.tolist(),
         )
+
+
+def class_table(splits: Mapping[str, LabelStatistics]) -> list[str]:
+    """Return the lines of a table with the pixels and images of each class, by split."""
+    classes = next(iter(splits.values())).classes
+    rows = [('class', [(f'{split} pixels', 'images') for split in splits])]
+    for index, name in enumerate(classes):
+        cells = [
+            (item.share(item.pixels[index]), f'{item.images_with[index]:,}')
+            for item in splits.values()
+        ]
+        rows.append((f'{index:3} {name}', cells))
+    rows.append(
+        ('    ignored', [(item.share(item.ignored_pixels), '') for item in splits.values()])
+    )
+    width = max(len(title) for title, _ in rows)
+    return [
+        (
+            f'{title:{width}}' + ''.join(f'  {share:>12}  {images:>7}' for share, images in cells)
+        ).rstrip()
+        for title, cells in rows
+    ]

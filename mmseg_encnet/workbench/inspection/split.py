@@ -211,11 +211,7 @@ class LabelCounts(Dataset):
         Raises:
             UserError: ``jobs`` is not positive, a label is not usable, or all pixels are ignored.
         """
-        if jobs < 1:
-            raise UserError(f'jobs must be positive, got {jobs}.')
-        batches = DataLoader(
-            self, batch_size=16, num_workers=0 if jobs == 1 else jobs, collate_fn=np.stack
-        )
+        batches = reading_loader(self, jobs, batch_size=16, collate_fn=np.stack)
         counts = tqdm(chain.from_iterable(batches), total=len(self), unit='label')
         statistics = LabelStatistics.collect(self.classes, counts)
         if not statistics.pixels.any():
@@ -224,6 +220,17 @@ class LabelCounts(Dataset):
                 'ignored; check the labels and reduce_zero_label.'
             )
         return statistics
+
+
+def reading_loader(dataset: Dataset, jobs: int, **options: Any) -> DataLoader:
+    """Return a data loader with a number of processes; with 1 this process reads.
+
+    Raises:
+        UserError: The number is not positive.
+    """
+    if jobs < 1:
+        raise UserError(f'jobs must be positive, got {jobs}.')
+    return DataLoader(dataset, num_workers=0 if jobs == 1 else jobs, **options)
 
 
 def occurrence(labels: LabelCounts, statistics: LabelStatistics) -> Occurrence:

@@ -36,6 +36,11 @@ def count_pixels(truth: Tensor, prediction: Tensor, num_classes: int) -> np.ndar
     return counts.reshape(num_classes, num_classes).cpu().numpy()
 
 
+def areas_of_classes(counts: np.ndarray) -> np.ndarray:
+    """Return intersection, predicted and true pixels of each class, ``(3, C)``."""
+    return np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)])
+
+
 def class_iou(counts: np.ndarray) -> np.ndarray:
     """Return the IoU of each class ``(C,)``, 0 to 1; NaN for a class without pixels."""
     right = np.diag(counts).astype(float)

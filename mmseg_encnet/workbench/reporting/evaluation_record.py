@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -29,14 +28,15 @@ from tqdm import tqdm
 from mmseg_encnet.datasets.loading import read_for_display
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.evaluation.metrics import ContextConsistency, PresenceMetric
+from mmseg_encnet.models.parts import unwrapped
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.running.score_needs import unwrapped
 from mmseg_encnet.values import brief, integer, mapping, number, sequence, text
 from mmseg_encnet.visualization.context_sheet import draw_sample
+from mmseg_encnet.visualization.style import png
 from mmseg_encnet.workbench.benchmarks.measure import peak_bytes
 from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
 from mmseg_encnet.workbench.machine import describe_machine, machine_text
-from mmseg_encnet.workbench.reporting.confusion import count_pixels
+from mmseg_encnet.workbench.reporting.confusion import areas_of_classes, count_pixels
 
 # Increase it when the content of the cache changes, to invalidate older caches.
 FORMAT = 2
@@ -225,7 +225,7 @@ class _CollectHook(Hook):
                 sample.gt_sem_seg.data, sample.pred_sem_seg.data, self.num_classes
             )
             self.confusion += counts
-            self.areas.append(np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)]))
+            self.areas.append(areas_of_classes(counts))
             if len(self.present) in self.shown:
                 start = time.perf_counter()
                 self.sheets[Path(sample.img_path).stem] = _sheet(sample, self.dataset)
@@ -265,11 +265,7 @@ class _CollectHook(Hook):
 def _sheet(sample: SegDataSample, dataset: Any) -> bytes:
     """Return the context sheet of a prediction as PNG."""
     image = read_for_display(sample.img_path, dataset)
-    content = io.BytesIO()
-    draw_sample(image, sample, dataset.metainfo, Path(sample.img_path).name).savefig(
-        content, format='png'
-    )
-    return content.getvalue()
+    return png(draw_sample(image, sample, dataset.metainfo, Path(sample.img_path).name))
 
 
 def _describe_dataset(cfg: Config, num_images: int) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from mmseg_encnet.version import __version__
+from mmseg_encnet.workbench.formatting import html_template
 from mmseg_encnet.workbench.reporting import class_sections, figures, run_sections
 from mmseg_encnet.workbench.reporting.section import ReportedRun, ShownRun
 
@@ -35,15 +34,8 @@ def render_page(runs: Sequence[ReportedRun]) -> str:
         letter = _letter(index)
         style = figures.run_style(index, f'{letter} {run.name}' if len(runs) > 1 else run.name)
         shown.append(ShownRun(**vars(run), letter=letter, style=style))
-    environment = Environment(
-        loader=PackageLoader('mmseg_encnet.workbench.reporting'),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sections = [build(shown) for build in _SECTIONS]
-    return environment.get_template('report.html').render(
+    return html_template('reporting', 'report.html').render(
         title=_title(runs),
         several=len(runs) > 1,
         version=__version__,

@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
-from mmseg_encnet.workbench.reporting.confusion import count_pixels
+from mmseg_encnet.workbench.reporting.confusion import areas_of_classes, count_pixels
 
 
 @METRICS.register_module()
@@ -26,10 +26,7 @@ class ImageAreas(BaseMetric):
             truth = sample['gt_sem_seg']['data']
             # The toolbox's segmentors predict floating-point labels from a single score.
             predicted = sample['pred_sem_seg']['data'].long()
-            counts = count_pixels(truth, predicted, num_classes)
-            self.results.append(
-                np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)])
-            )
+            self.results.append(areas_of_classes(count_pixels(truth, predicted, num_classes)))
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, np.ndarray]:
         return dict(image_areas=np.stack(results))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def receptive_field(backbone: nn.Module, width: int = 1024, height: int = 32) -> int:
+def receptive_field(backbone: nn.Module, width: int = 1024) -> int:
     """Return the width of the receptive field of the last feature map, in input columns.
 
     It is measured by automatic differentiation of a copy of the network in which no weight can
@@ -18,7 +18,6 @@ def receptive_field(backbone: nn.Module, width: int = 1024, height: int = 32) ->
     Args:
         backbone: A network that maps ``(B, 3, H, W)`` to feature maps.
         width: Columns of the probe image, an upper bound of the result.
-        height: Rows of the probe image, as few as the network accepts.
     """
     backbone = deepcopy(backbone).cpu().double()
     # Not chained, because eval() of mmseg's ResNet returns None.
@@ -31,7 +30,8 @@ def receptive_field(backbone: nn.Module, width: int = 1024, height: int = 32) ->
         for parameter in backbone.parameters():
             if parameter.dim() > 1:
                 parameter.fill_(1 / parameter[0].numel())
-    image = torch.ones(1, 3, height, width, dtype=torch.float64, requires_grad=True)
+    # As few rows as the networks accept.
+    image = torch.ones(1, 3, 32, width, dtype=torch.float64, requires_grad=True)
     features = backbone(image)[-1]
     middle = features[:, :, features.shape[2] // 2, features.shape[3] // 2]
     (gradient,) = torch.autograd.grad(middle.sum(), image)

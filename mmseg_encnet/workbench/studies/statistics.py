@@ -128,8 +128,6 @@ def paired_interval(
     areas: Sequence[np.ndarray],
     baseline: Sequence[np.ndarray],
     metric: AreaMetric = mean_iou,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a difference in a metric, in percentage points.
 
@@ -140,37 +138,31 @@ def paired_interval(
         areas: For each seed, integers ``(images, 3, classes)`` of :class:`ImageAreas`.
         baseline: Areas of the baseline, for the same seeds and images.
         metric: Maps areas summed over images to the metric.
-        resamples: Number of bootstrap samples.
-        seed: Seed of the bootstrap.
 
     Returns:
         The 2.5th and the 97.5th percentile.
     """
-    difference = np.zeros(resamples)
+    difference = np.zeros(RESAMPLES)
     for ours, theirs in zip(areas, baseline):
         for sign, part in ((1, ours), (-1, theirs)):
-            difference += sign * _resampled(part, metric, resamples, seed) / len(areas)
-    low, high = np.percentile(difference, [2.5, 97.5])
+            difference += sign * _resampled(part, metric) / len(areas)
+    return _middle(difference)
+
+
+def bootstrap_interval(areas: np.ndarray, metric: AreaMetric = mean_iou) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a metric of areas ``(images, 3, classes)``."""
+    return _middle(_resampled(areas, metric))
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
-def bootstrap_interval(
-    areas: np.ndarray, metric: AreaMetric = mean_iou, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a metric; see :func:`paired_interval`.
-
-    Args:
-        areas: Integers ``(images, 3, classes)`` of :class:`ImageAreas`.
-        metric, resamples, seed: As of :func:`paired_interval`.
-    """
-    low, high = np.percentile(_resampled(areas, metric, resamples, seed), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _resampled(areas: np.ndarray, metric: AreaMetric, resamples: int, seed: int) -> np.ndarray:
-    """Return the metric of images drawn with replacement, the same ones for each seed."""
+def _resampled(areas: np.ndarray, metric: AreaMetric) -> np.ndarray:
+    """Return the metric of images drawn with replacement, the same ones in each call."""
     images = len(areas)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
-    sums = (draws @ areas.reshape(images, -1)).reshape(resamples, *areas.shape[1:])
-    return metric(sums)
+    draws = np.random.default_rng(0).multinomial(
+        images, np.full(images, 1 / images), size=RESAMPLES
+    )
+    return metric((draws @ areas.reshape(images, -1)).reshape(RESAMPLES, *areas.shape[1:]))

@@ -306,6 +306,24 @@ def test_background_and_ignored_classes(tmp_path: Path) -> None:
         convert_own(tmp_path / 'in', tmp_path / 'other', Reading(ignore=['roof'], jobs=1))
 
 
+@pytest.mark.parametrize('name', ['coco', 'masks_by_class'])
+def test_a_class_to_ignore(name: str, tmp_path: Path) -> None:
+    data = draw_set()
+    WRITERS[name](tmp_path / 'in', data)
+    if name == 'coco':
+        path = tmp_path / 'in/annotations/instances_val2017.json'
+        path.write_text(path.read_text().replace(f'"{NAMES[3]}"', '"__ignore__"'))
+    else:
+        path = tmp_path / 'in/classes.txt'
+        path.write_text(path.read_text().replace(NAMES[3], '__ignore__'))
+        (tmp_path / f'in/masks/{NAMES[3]}').rename(tmp_path / 'in/masks/__ignore__')
+    converted = convert(tmp_path)
+    assert converted.classes == list(NAMES[:3])
+    for stem, label in labels_of(converted.root).items():
+        expected = np.array([0, 1, 2, 255])[data[stem][1]]
+        np.testing.assert_array_equal(label, expected)
+
+
 def test_values_from_one_and_zero_for_other_classes(tmp_path: Path) -> None:
     """ADE20K numbers its classes from 1; 0 is everything else."""
     data = draw_set()

@@ -45,6 +45,7 @@ TABLES = {
         [('sky', 5, RED)],
     ),
     'cvat.json': ('[{"name": "sky", "id": 1, "color": "#ff0000"}]', [('sky', 1, RED)]),
+    'rgb.json': ('[{"name": "sky", "r": 255, "g": 0, "b": 0}]', [('sky', None, RED)]),
 }
 
 

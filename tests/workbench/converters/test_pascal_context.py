@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +13,6 @@ import pytest
 from mmseg.datasets import PascalContextDataset, PascalContextDataset59
 from publisher_files import jpeg, write_tar
 from pycocotools import mask as coco_mask
-from tiny_setup import ROOT
 
 from mmseg_encnet.workbench.converters.labels import read_label
 from mmseg_encnet.workbench.converters.pascal_context import ANNOTATIONS, CATEGORIES, IMAGES
@@ -319,59 +314,3 @@ def test_after_mending_it_goes_on(imitation, run_tool, tmp_path):
     for path in (tmp_path / 'out' / '.unpacked').iterdir():
         path.unlink()
     assert run_tool(TOOL, 'out', '--from', 'given', '--jobs', 1).status == 0
-
-
-def test_killed_and_started_again(run_tool, tmp_path, environment):
-    imitation = Imitation()
-    rng = np.random.default_rng(0)
-    shape = (200, 300)
-    for index in range(40):
-        name = f'2008_{index:06}'
-        imitation.add_image(name, 'train' if index % 2 else 'val', shape)
-        for _ in range(20):
-            imitation.add_segment(name, int(rng.choice(CATEGORIES)), rng.random(shape) < 0.3)
-    imitation.write(tmp_path / 'given')
-    labels = tmp_path / 'out' / 'SegmentationClassContext'
-    process = subprocess.Popen(
-        [sys.executable, ROOT / 'tools' / f'{TOOL}.py', 'out', '--from', 'given', '--jobs', '2'],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while len(list(labels.glob('*.png'))) < 3:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    wait_for_workers(tmp_path)
-    finished = {path: path.stat() for path in labels.glob('*.png')}
-    assert 3 <= len(finished) < 40
-    for path in finished:
-        assert np.array_equal(read_label(path), imitation.labels[path.stem])
-
-    assert run_tool(TOOL, 'out', '--from', 'given', '--jobs', 2).status == 0
-    for path, stat in finished.items():
-        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
-    assert sorted(path.name for path in labels.iterdir()) == [
-        f'{name}.png' for name in sorted(imitation.labels)
-    ]
-    for name, label in imitation.labels.items():
-        assert np.array_equal(read_label(labels / f'{name}.png'), label)
-
-
-def wait_for_workers(folder: Path) -> None:
-    """Wait until no process has a folder as its working directory."""
-
-    def is_there(process: Path) -> bool:
-        try:
-            return (process / 'cwd').readlink() == folder
-        except OSError:
-            return False
-
-    while any(
-        is_there(process)
-        for process in Path('/proc').glob('[0-9]*')
-        if process.name != str(os.getpid())
-    ):
-        time.sleep(0.01)

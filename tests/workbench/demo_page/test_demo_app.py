@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import torch
 from browser import broken_images, console_messages, requested_addresses
 from PIL import Image
 from tiny_setup import MSRC21
+from waiting import free_port, wait_for
 
 from mmseg_encnet.checkpoints.plain_loading import load_from_local
 from mmseg_encnet.predicting import Segmentor, load_segmentor
@@ -24,15 +22,6 @@ from mmseg_encnet.visualization.style import percent
 SECONDS = 30
 # Gradio's client logs this whenever it closes an event stream.
 GRADIO_NOISE = ('Method not implemented.',)
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """Return the value of a condition as soon as it is true."""
-    deadline = time.monotonic() + SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, 'the page did not change'
-        time.sleep(0.05)
-    return value
 
 
 def shown(driver: Any, selector: str) -> list[str]:
@@ -75,12 +64,6 @@ def point_at(driver: Any, place: int, x: float, y: float) -> str:
     return wait_for(lambda: ''.join(shown(driver, '#em-tip')))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
 LEGEND = '[aria-label="Class shares"] .em-name'
 PREDICTION = 'return document.querySelectorAll(".em-map img")[1].src'
 REMOVED = '[aria-label="Class presence"] .em-faded .em-name'
@@ -119,7 +102,7 @@ def address(segmentor):
     pytest.importorskip('gradio', reason='gradio is not installed')
     from mmseg_encnet.workbench.demo_page.server import serve
 
-    with serve(segmentor, 'a model', port=free_port()) as address:
+    with serve(segmentor, 'a model', port=int(free_port())) as address:
         yield address
 
 

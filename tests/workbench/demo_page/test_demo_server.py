@@ -11,8 +11,7 @@ import socket
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from waiting import free_port, wait_for
 
 from mmseg_encnet.predicting import Segmentor
 
@@ -97,11 +97,6 @@ def form(content: bytes, name: str) -> bytes:
     return f'--x\r\n{header}\r\n\r\n'.encode() + content + b'\r\n--x--\r\n'
 
 
-def free_port() -> int:
-    with socket.create_server(('127.0.0.1', 0)) as probe:
-        return probe.getsockname()[1]
-
-
 def painter(**options: Any) -> Painter:
     init_default_scope('mmseg')
     pipeline = Compose([dict(type='LoadImageFromFile'), dict(type='PackSegInputs')])
@@ -119,7 +114,7 @@ def temporary(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture(scope='module')
 def client(temporary) -> Iterator[Client]:
-    port = free_port()
+    port = int(free_port())
     with server.serve(painter(max_pixels=10**6), 'a model', port=port):
         yield Client(port)
 
@@ -134,14 +129,6 @@ def nothing_is_left(temporary, client) -> Iterator[None]:
 def photographs(folder: Path) -> list[Path]:
     """Return the files that are not the lock of a page, and not empty."""
     return [path for path in folder.rglob('*') if path.is_file() and path.stat().st_size]
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 20
-    while not (value := condition()):
-        assert time.monotonic() < deadline, 'it has not happened'
-        time.sleep(0.02)
-    return value
 
 
 def test_a_photograph_is_deleted_once_it_is_labelled(client, temporary):
@@ -336,7 +323,7 @@ def serve_until_stopped(port: int) -> None:
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
 def test_nothing_is_left_by_a_server_that_ends(number, temporary, client):
-    port = free_port()
+    port = int(free_port())
     process = multiprocessing.get_context('fork').Process(target=serve_until_stopped, args=(port,))
     process.start()
     other = Client(port)

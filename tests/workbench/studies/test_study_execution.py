@@ -7,23 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tiny_setup import ROOT, option_strings
+from waiting import wait_for
 
 SECONDS = 200
 # Replaces the metric of the first attempt, which a restart from scratch would overwrite.
 MARK = {'iteration': 20, 'metric': 12.5}
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f'no {what} after {SECONDS} s'
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -77,10 +70,10 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
 
     first = start()
     try:
-        wait_for(lambda: progress() > 20, 'checkpoint')
+        wait_for(lambda: progress() > 20, 'checkpoint', SECONDS)
         first.kill()
         first.communicate()
-        wait_for(lambda: not trainings(), 'end of the runs of a killed study')
+        wait_for(lambda: not trainings(), 'end of the runs of a killed study', SECONDS)
     finally:
         if trainings():
             os.killpg(first.pid, signal.SIGKILL)
@@ -95,7 +88,7 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
 
     stopped = start()
     former = progress()
-    wait_for(lambda: progress() not in (former, 60), 'progress')
+    wait_for(lambda: progress() not in (former, 60), 'progress', SECONDS)
     stopped.terminate()
     output, _ = stopped.communicate(timeout=SECONDS)
     assert stopped.returncode == 143, output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from colorsys import hsv_to_rgb
@@ -43,7 +42,6 @@ _VALUE = ('value', 'pixel value', 'index', 'idx', 'id', 'class id', 'class_id', 
 _COLOUR = ('colour', 'color', 'rgb', 'hex', 'color_rgb')
 _CHANNELS = (('r', 'red'), ('g', 'green'), ('b', 'blue'))
 _HEX = re.compile(r'(?:#|\b0x)?\b([0-9a-fA-F]{6})\b')
-_NUMBER = re.compile(r'(?<![\w.#])\d+(?![\w.])')
 
 
 @dataclass(frozen=True)
@@ -212,26 +210,10 @@ def _from_columns(
     path: Path, lines: Sequence[str], columns: Mapping[str, int], delimiter: str
 ) -> list[ClassEntry]:
     entries = []
-    for row in csv.reader(io.StringIO('\n'.join(lines[1:])), delimiter=delimiter):
-        cells = [cell.strip() for cell in row]
-
-        def cell(names: Iterable[str], cells: list[str] = cells) -> str | None:
-            for name in names:
-                if name in columns and columns[name] < len(cells) and cells[columns[name]]:
-                    return cells[columns[name]]
-            return None
-
-        channels = [cell(names) for names in _CHANNELS]
+    for row in csv.reader(lines[1:], delimiter=delimiter):
+        fields = {name: row[index] for name, index in columns.items() if index < len(row)}
         try:
-            value = cell(_VALUE)
-            if all(channel is not None for channel in channels):
-                colour = _colour([int(channel or 0) for channel in channels])
-            else:
-                colour = _colour(cell(_COLOUR))
-            name = cell(_NAME)
-            if name is None:
-                raise ValueError('it has no name')
-            entries.append(ClassEntry(name, None if value is None else int(value), colour))
+            entries.append(_from_fields(fields))
         except ValueError as error:
             raise UserError(
                 f'line {brief(delimiter.join(row))} of class table {path} cannot be read '
@@ -301,7 +283,7 @@ def _colour(value: Any) -> Colour | None:
         value = [int(number) for number in re.findall(r'\d+', value)]
     numbers = [int(number) for number in value]
     if len(numbers) not in (3, 4) or not all(0 <= number <= 255 for number in numbers):
-        raise ValueError(f'{shown(str(value))} is not an RGB colour from 0 to 255')
+        raise ValueError(f'{shown(str(numbers))} is not an RGB colour from 0 to 255')
     return numbers[0], numbers[1], numbers[2]
 
 
@@ -339,13 +321,24 @@ def _from_item(key: str, value: Any) -> ClassEntry:
 def _from_value(item: Any) -> ClassEntry:
     if isinstance(item, str):
         return ClassEntry(item)
-    lower = {str(key).lower(): value for key, value in item.items()}
-    name = next((lower[key] for key in _NAME if key in lower), None)
+    return _from_fields({str(key).lower(): value for key, value in item.items()})
+
+
+def _from_fields(fields: Mapping[str, Any]) -> ClassEntry:
+    """Parse a row of columns, or a dictionary in JSON, by the names of its fields."""
+    texts = {
+        key: value.strip() if isinstance(value, str) else value for key, value in fields.items()
+    }
+
+    def first(names: Iterable[str]) -> Any:
+        return next((texts[key] for key in names if texts.get(key) not in (None, '')), None)
+
+    name, value = first(_NAME), first(_VALUE)
     if name is None:
-        raise ValueError(f'{brief(item)} has no name')
-    colour = next((lower[key] for key in _COLOUR if key in lower), None)
-    value = next((lower[key] for key in _VALUE if key in lower), None)
-    return ClassEntry(str(name), None if value is None else int(value), _colour(colour))
+        raise ValueError('it has no name')
+    channels = [first(names) for names in _CHANNELS]
+    colour = _colour(first(_COLOUR) if None in channels else channels)
+    return ClassEntry(str(name), None if value is None else int(value), colour)
 
 
 def _check(path: Path, entries: Sequence[ClassEntry]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError, cut
-from mmseg_encnet.workbench.converters.labels import run_parallel
 from mmseg_encnet.workbench.converters.own import splits
 from mmseg_encnet.workbench.converters.own.classes import (
     IGNORED,
@@ -42,7 +41,11 @@ from mmseg_encnet.workbench.converters.own.images import (
     read_header,
 )
 from mmseg_encnet.workbench.converters.own.options import Reading, Splitting
-from mmseg_encnet.workbench.converters.own.problems import FileProblem, UnusableData
+from mmseg_encnet.workbench.converters.own.problems import (
+    FileProblem,
+    UnusableData,
+    map_files,
+)
 from mmseg_encnet.workbench.converters.own.summary import Summary
 from mmseg_encnet.workbench.inspection.channel_statistics import measure_channels
 from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
@@ -209,8 +212,12 @@ def _names(examples: Sequence[Example], root: Path) -> dict[str, Example]:
     Raises:
         UnusableData: Two images have the same name.
     """
-    folders = _without_common_parents([example.place.folder for example in examples])
-    plain = [_join(folder, example.stem) for folder, example in zip(folders, examples)]
+    folders = [example.place.folder for example in examples]
+    common = posixpath.commonpath(folders) if folders else ''
+    plain = [
+        _join(folder.removeprefix(common).lstrip('/'), example.stem)
+        for folder, example in zip(folders, examples)
+    ]
     twice = (
         {name for name in plain if plain.count(name) > 1} if len(set(plain)) < len(plain) else ()
     )
@@ -227,17 +234,6 @@ def _names(examples: Sequence[Example], root: Path) -> dict[str, Example]:
     if problems:
         raise UnusableData(problems, len(examples), 'images')
     return dict(sorted(names.items()))
-
-
-def _without_common_parents(folders: Sequence[str]) -> list[str]:
-    parts = [folder.split('/') if folder else [] for folder in folders]
-    common = 0
-    # Ends with the shortest.
-    for level in zip(*parts):
-        if len(set(level)) > 1:
-            break
-        common += 1
-    return ['/'.join(part[common:]) for part in parts]
 
 
 def _join(folder: str, name: str) -> str:
@@ -305,9 +301,9 @@ def _draw_labels(
     )
     for name in names:
         (folder / 'staged' / name).parent.mkdir(parents=True, exist_ok=True)
-    results = run_parallel(write, names.items(), source.reading.jobs)
-    results = list(tqdm(results, total=len(names), desc='writing labels', unit='label'))
-    problems = [result for result in results if isinstance(result, FileProblem)]
+    results, problems = map_files(
+        write, list(names.items()), source.reading.jobs, 'writing labels', 'label'
+    )
     if problems:
         raise UnusableData(problems, len(names), 'labels')
     return {result.name: result for result in results}
@@ -320,16 +316,11 @@ def _write_label(
     orientation: str | None,
     folder: Path,
     item: tuple[str, Example],
-) -> _Drawn | FileProblem:
+) -> _Drawn:
     name, example = item
-    try:
-        label = positions[found.draw(example.label)]
-        header = read_header(example.image)
-        stored = follows_stored_pixels(
-            example.image, header, label.shape, orientation, found.upright
-        )
-    except FileProblem as problem:
-        return problem
+    label = positions[found.draw(example.label)]
+    header = read_header(example.image)
+    stored = follows_stored_pixels(example.image, header, label.shape, orientation, found.upright)
     Image.fromarray(label).save(folder / f'{name}.png')
     counts = np.bincount(label.ravel(), minlength=256)
     return _Drawn(name, np.append(counts[:num_classes], counts[IGNORED]), header, stored)
@@ -389,19 +380,14 @@ def _place_files(
         (folder / 'staged' / f'{name}.png').rename(label)
         tasks.append((example.image, image, drawn[name].header, drawn[name].stored, copy))
     shutil.rmtree(folder / 'staged')
-    results = run_parallel(_place_image, tasks, jobs)
-    results = list(tqdm(results, total=len(tasks), desc='writing images', unit='image'))
-    problems = [result for result in results if isinstance(result, FileProblem)]
+    results, problems = map_files(_place_image, tasks, jobs, 'writing images', 'image')
     if problems:
         raise UnusableData(problems, len(tasks), 'images')
-    return sum(map(int, results))
+    return sum(results)
 
 
-def _place_image(task: tuple[Path, Path, ImageHeader, bool, bool]) -> bool | FileProblem:
-    try:
-        return place_image(*task)
-    except FileProblem as problem:
-        return problem
+def _place_image(task: tuple[Path, Path, ImageHeader, bool, bool]) -> bool:
+    return place_image(*task)
 
 
 def _summarise(

@@ -12,75 +12,23 @@ from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES, check_regular
 from mmseg_encnet.errors import UserError
 
 LABEL_SUFFIXES = (*IMAGE_SUFFIXES, '.gif', '.pbm', '.pgm', '.ppm')
-_LABEL_WORDS = frozenset(
-    (
-        'label',
-        'labels',
-        'annotation',
-        'annotations',
-        'annot',
-        'annots',
-        'mask',
-        'masks',
-        'gt',
-        'gts',
-        'groundtruth',
-        'ground_truth',
-        'ground-truth',
-        'seg',
-        'segs',
-        'segmentation',
-        'segmentations',
-        'segmentationclass',
-        'segmentationclassaug',
-        'segmentationclasspng',
-        'gtfine',
-        'labels_rgb',
-        'labels_colored',
-        'labels_class_dict',
-        'target',
-        'targets',
-        'annotated',
-        'groundtruths',
-        'label_images',
-    )
-)
-_IMAGE_WORDS = frozenset(
-    (
-        'image',
-        'images',
-        'img',
-        'imgs',
-        'jpegimages',
-        'photo',
-        'photos',
-        'photographs',
-        'picture',
-        'pictures',
-        'rgb',
-        'frames',
-        'leftimg8bit',
-        'original',
-        'originals',
-        'original_images',
-        'input',
-        'inputs',
-        'raw',
-    )
-)
+_LABEL_WORDS = frozenset((
+    'label', 'labels', 'annotation', 'annotations', 'annot', 'annots', 'mask', 'masks', 'gt',
+    'gts', 'groundtruth', 'ground_truth', 'ground-truth', 'seg', 'segs', 'segmentation',
+    'segmentations', 'segmentationclass', 'segmentationclassaug', 'segmentationclasspng', 'gtfine',
+    'labels_rgb', 'labels_colored', 'labels_class_dict', 'target', 'targets', 'annotated',
+    'groundtruths', 'label_images',
+))  # fmt: skip
+_IMAGE_WORDS = frozenset((
+    'image', 'images', 'img', 'imgs', 'jpegimages', 'photo', 'photos', 'photographs', 'picture',
+    'pictures', 'rgb', 'frames', 'leftimg8bit', 'original', 'originals', 'original_images',
+    'input', 'inputs', 'raw',
+))  # fmt: skip
 # Kept by some tools beside the labels; not semantic labels.
-_OTHER_WORDS = frozenset(
-    (
-        'segmentationobject',
-        'segmentationclassvisualization',
-        'segmentationobjectpng',
-        'instances',
-        'overlays',
-        'overlay',
-        'visualization',
-        'viz',
-    )
-)
+_OTHER_WORDS = frozenset((
+    'segmentationobject', 'segmentationclassvisualization', 'segmentationobjectpng', 'instances',
+    'overlays', 'overlay', 'visualization', 'viz',
+))  # fmt: skip
 _SPLITS = {
     **dict.fromkeys(('train', 'training'), 'train'),
     **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),

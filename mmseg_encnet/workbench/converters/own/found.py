@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.classes import (
     BACKGROUND,
+    IGNORED,
     IGNORED_NAME,
     ClassEntry,
 )
 from mmseg_encnet.workbench.converters.own.files import Place
 from mmseg_encnet.workbench.converters.own.options import Reading
+from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,12 @@ class Example:
         place: What its folders say.
         label: Input of :attr:`FoundData.draw`; picklable.
         stem: Name of the image without suffix.
-        split: Split in the name of the annotation file, None if it has none.
     """
 
     image: Path
     place: Place
     label: Any
     stem: str
-    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,27 @@ class ShapeClasses:
     Attributes:
         entries: Classes by position.
         background: Position of the background.
+        ignore_unknown: Whether pixels of other classes are ignored.
     """
 
     entries: list[ClassEntry]
     background: int
+    ignore_unknown: bool
 
-    def position(self, name: str) -> int | None:
-        """Return the position of a class, None if it is unknown."""
+    def position(self, name: str, path: Path | str, image: str | None = None) -> int:
+        """Return the position of a class, 255 for ignored pixels.
+
+        Raises:
+            FileProblem: The class is unknown; the message names the file and the image in it.
+        """
         for position, entry in enumerate(self.entries):
-            if entry.name == name or (entry.is_background and _is_background(name)):
+            same = entry.name == name
+            if same or (entry.is_background and ClassEntry(name).is_background):
                 return position
-        return None
+        if name == IGNORED_NAME or self.ignore_unknown:
+            return IGNORED
+        where = '' if image is None else f'{shown(image)} '
+        raise FileProblem(path, f'{where}contains the unknown class {shown(name)!r}', UNKNOWN)
 
 
 def shape_classes(
@@ -119,30 +130,20 @@ def shape_classes(
     found = [entry for entry in found if entry.name != IGNORED_NAME]
     if not keep_order:
         found = sorted(found, key=lambda entry: entry.name)
-    entries = list(source.table if source.table is not None else found)
+    entries = list(found)
     if source.table is not None:
         colours = {entry.name: entry.colour for entry in found}
         entries = [
-            ClassEntry(entry.name, None, entry.colour or colours.get(entry.name), entry.ignored)
-            for entry in entries
+            replace(entry, value=None, colour=entry.colour or colours.get(entry.name))
+            for entry in source.table
         ]
-    if not any(not entry.is_background for entry in entries):
+    if all(entry.is_background for entry in entries):
         raise UserError(f'the labels in {source.root} contain no shapes; check the path.')
-    backgrounds = [index for index, entry in enumerate(entries) if entry.is_background]
-    if backgrounds:
-        return ShapeClasses(_background_ignored(entries, backgrounds[0], source), backgrounds[0])
-    entries.insert(0, ClassEntry(BACKGROUND, None, None))
-    return ShapeClasses(_background_ignored(entries, 0, source), 0)
-
-
-def _background_ignored(
-    entries: list[ClassEntry], position: int, source: Source
-) -> list[ClassEntry]:
-    entry = entries[position]
+    background = next((i for i, entry in enumerate(entries) if entry.is_background), None)
+    if background is None:
+        background = 0
+        entries.insert(0, ClassEntry(BACKGROUND))
+    entry = entries[background]
     ignored = entry.ignored or source.reading.background == 'ignore'
-    entries[position] = ClassEntry(BACKGROUND, entry.value, entry.colour, ignored)
-    return entries
-
-
-def _is_background(name: str) -> bool:
-    return ClassEntry(name).is_background
+    entries[background] = replace(entry, name=BACKGROUND, ignored=ignored)
+    return ShapeClasses(entries, background, source.reading.ignore_unknown)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from mmseg_encnet.datasets.loading import IMAGE_SUFFIXES
 from mmseg_encnet.workbench.converters.own.files import has_suffix
-from mmseg_encnet.workbench.converters.own.found import Source
+from mmseg_encnet.workbench.converters.own.found import Example, Source
 
 
 class ImageIndex:
@@ -49,6 +49,11 @@ class ImageIndex:
         if len(matches) > 1:
             matches = _near(matches, beside, folder)
         return matches[0] if len(matches) == 1 else None
+
+    def unlabelled(self, examples: Iterable[Example]) -> list[Path]:
+        """Return the images of none of the examples."""
+        used = {example.image for example in examples}
+        return [path for path in self.images if path not in used]
 
     def beside(self, path: Path) -> Path | None:
         """Return the image with the name of an annotation file, None if there is none."""

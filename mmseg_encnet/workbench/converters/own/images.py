@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,9 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 from mmseg_encnet.workbench.converters.own.formats.labelme import embedded_image
 from mmseg_encnet.workbench.converters.own.problems import FileProblem, opened, reading
+from mmseg_encnet.workbench.converters.photographs import JPEG_OPTIONS
 
 _QUARTER_TURNS = (5, 6, 7, 8)
-# Full colour resolution, and a quality with losses below camera noise.
-_JPEG = dict(quality=95, subsampling=0)
 _ALIASES = {'.jpeg': '.jpg', '.tiff': '.tif'}
 _TIFF = ('.tif', '.tiff')
 # Bytes per pixel of 1-bit, grey and RGB images.
@@ -186,14 +186,12 @@ def place_image(source: Path, target: Path, header: ImageHeader, stored: bool, c
     if not embedded and header.orientation == 1 and _suffix(source) == target.suffix:
         # Of a link, the file behind it.
         source = source.resolve()
-        if copy:
-            shutil.copyfile(source, target)
-            return False
-        try:
-            os.link(source, target)
-        except OSError:
-            # Another file system, or one without hard links.
-            shutil.copyfile(source, target)
+        if not copy:
+            # Fails on another file system, or one without hard links.
+            with suppress(OSError):
+                os.link(source, target)
+                return False
+        shutil.copyfile(source, target)
         return False
     if embedded:
         image = embedded_image(source)
@@ -208,7 +206,7 @@ def place_image(source: Path, target: Path, header: ImageHeader, stored: bool, c
             image = image.convert('RGB')
         # Without the orientation, which no longer applies.
         clean = Image.frombytes(image.mode, image.size, image.tobytes())
-        clean.save(target, **(_JPEG if target.suffix == '.jpg' else {}))
+        clean.save(target, **(JPEG_OPTIONS if target.suffix == '.jpg' else {}))
     return True
 
 

@@ -6,9 +6,10 @@ import argparse
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from mmseg_encnet.configuration.command_line import add_jobs
 from mmseg_encnet.errors import UserError
 
 FORMATS = ('index', 'palette', 'colours', 'masks', 'coco', 'labelme', 'cvat', 'pascal')
@@ -158,13 +159,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='whether labels follow the upright photograph or the stored pixels, where the EXIF '
         'orientation does not show in the size',
     )
-    group.add_argument(
-        '--jobs',
-        type=int,
-        default=os.cpu_count(),
-        metavar='N',
-        help='number of processes (default: number of cores)',
-    )
+    add_jobs(group)
     group = parser.add_argument_group('splits (default: lists or folders in the data, else drawn)')
     group.add_argument(
         '--split-lists',
@@ -199,18 +194,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(args: argparse.Namespace) -> tuple[Reading, Splitting]:
     """Return what a user stated on the command line."""
-    reading = Reading(
-        args.format,
-        args.images,
-        args.labels,
-        args.pattern,
-        args.table,
-        args.ignore,
-        args.background,
-        args.tolerance,
-        args.ignore_unknown,
-        args.skip_unlabelled,
-        args.orientation,
-        args.jobs,
+    reading, splitting = (
+        kind(**{option.name: getattr(args, option.name) for option in fields(kind)})
+        for kind in (Reading, Splitting)
     )
-    return reading, Splitting(args.lists, args.groups, args.shares, args.seed, args.draw)
+    return reading, splitting

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,6 @@ class _File:
     label: str | None = None
 
 
-_Scheme = Callable[[list[_File], list[_File]], dict[Path, list[tuple[str | None, Path]]]]
-
-
 def pair_images(root: Path, files: Sequence[Path], reading: Reading) -> Pairing:
     """Match images with label images.
 
@@ -87,10 +85,10 @@ def pair_images(root: Path, files: Sequence[Path], reading: Reading) -> Pairing:
         raise UserError(f'{root} contains no images; check the path.')
     if reading.pattern is not None:
         images, labels = _by_pattern(root, candidates, reading)
-        schemes: list[_Scheme] = [_same_name]
+        schemes = _SCHEMES[:1]
     else:
         images, labels = _by_role(root, candidates, reading)
-        schemes = [_same_name, _same_core, _class_folders, _class_suffixes, _image_folders]
+        schemes = _SCHEMES
     if not images or not labels:
         missing = 'images' if not images else 'labels'
         raise UserError(
@@ -127,8 +125,7 @@ def pair_images(root: Path, files: Sequence[Path], reading: Reading) -> Pairing:
                 )
             )
             continue
-        split = file.place.split or splits[matches[0][1]]
-        place = Place(file.place.folder, split, file.place.role)
+        place = replace(file.place, split=file.place.split or splits[matches[0][1]])
         pairs.append(Pair(file.path, place, tuple(sorted(matches, key=lambda item: str(item[0])))))
     return Pairing(pairs, unlabelled, problems, per_class)
 
@@ -161,11 +158,8 @@ def _by_pattern(
         ):
             continue
         name = path.relative_to(root).as_posix()
-        match = (
-            None
-            if _inside(path, root, reading.images) and reading.images
-            else (of_label.fullmatch(name))
-        )
+        an_image = reading.images and _inside(path, root, reading.images)
+        match = None if an_image else of_label.fullmatch(name)
         kinds, match = (labels, match) if match else (images, of_image.fullmatch(name))
         if match is None:
             continue
@@ -224,7 +218,7 @@ def _by_role(
             if role == kind:
                 role = 'other'
         if role != 'other':
-            files.append(_File(path, path.stem, Place(place.folder, place.split, role)))
+            files.append(_File(path, path.stem, replace(place, role=role)))
     roles = {
         role: [file for file in files if file.place.role == role] for role in ('image', 'label')
     }
@@ -259,20 +253,10 @@ def _by_name(files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
             if _has_few_colours(next(f.path for f in files if f.path.parent == folder))
         }
         found = [file for file in files if file.path.parent in few]
-        if len(few) < len(folders) and found:
-            folder = _common(few)
-            found = [
-                _File(f.path, f.stem, Place('', f.place.split, 'label'))
-                if f.path.parent == folder
-                else f
-                for f in found
-            ]
+        if len(few) == 1 < len(folders):
+            found = [replace(f, place=Place('', f.place.split, 'label')) for f in found]
     chosen = {file.path for file in found}
     return [file for file in files if file.path not in chosen], found
-
-
-def _common(folders: set[Path]) -> Path | None:
-    return next(iter(folders)) if len(folders) == 1 else None
 
 
 def _has_few_colours(path: Path) -> bool:
@@ -283,14 +267,6 @@ def _has_few_colours(path: Path) -> bool:
         # It is reported when the labels are read.
         return False
     return len(np.unique(pixels @ [65536, 256, 1])) <= _FEW_COLOURS
-
-
-def _same_name(images: list[_File], labels: list[_File]) -> dict:
-    return _matched(images, labels, lambda file: file.stem)
-
-
-def _same_core(images: list[_File], labels: list[_File]) -> dict:
-    return _matched(images, labels, lambda file: core_of(file.stem))
 
 
 def _matched(images: list[_File], labels: list[_File], name: Callable[[_File], str]) -> dict:
@@ -317,41 +293,26 @@ def _matched(images: list[_File], labels: list[_File], name: Callable[[_File], s
     return found
 
 
-def _class_folders(images: list[_File], labels: list[_File]) -> dict:
-    """Match ``CLASS/NAME.png``."""
-    return _per_class(images, labels, _folder_and_stem)
-
-
-def _folder_and_stem(label: _File) -> Iterator[tuple[str, str, str]]:
+def _class_folder(label: _File) -> Iterator[tuple[str, str, str]]:
+    """Yield the parts of ``CLASS/NAME.png``."""
     folder, _, last = label.place.folder.rpartition('/')
     if last:
         yield folder, label.stem, last
         yield folder, core_of(label.stem), last
 
 
-def _image_folders(images: list[_File], labels: list[_File]) -> dict:
-    """Match ``NAME/CLASS.png``."""
-
-    def parts(label: _File) -> Iterator[tuple[str, str, str]]:
-        folder, _, last = label.place.folder.rpartition('/')
-        if last:
-            yield folder, last, label.stem
-
-    return _per_class(images, labels, parts)
+def _image_folder(label: _File) -> Iterator[tuple[str, str, str]]:
+    """Yield the parts of ``NAME/CLASS.png``."""
+    folder, _, last = label.place.folder.rpartition('/')
+    if last:
+        yield folder, last, label.stem
 
 
-def _class_suffixes(images: list[_File], labels: list[_File]) -> dict:
-    """Match ``NAME_CLASS.png``."""
-
-    def parts(label: _File) -> Iterator[tuple[str, str, str]]:
-        for separator in re.finditer(r'[ _.-]+', label.stem):
-            yield (
-                label.place.folder,
-                label.stem[: separator.start()],
-                core_of(label.stem[separator.end() :]),
-            )
-
-    return _per_class(images, labels, parts)
+def _class_suffix(label: _File) -> Iterator[tuple[str, str, str]]:
+    """Yield the parts of ``NAME_CLASS.png``."""
+    for separator in re.finditer(r'[ _.-]+', label.stem):
+        name, kind = label.stem[: separator.start()], label.stem[separator.end() :]
+        yield label.place.folder, name, core_of(kind)
 
 
 def _per_class(
@@ -373,3 +334,13 @@ def _per_class(
                 found[matches[0]].append((kind, label.path))
                 break
     return found
+
+
+# Ways to match labels with images, the most common first.
+_SCHEMES = (
+    partial(_matched, name=lambda file: file.stem),
+    partial(_matched, name=lambda file: core_of(file.stem)),
+    partial(_per_class, parts=_class_folder),
+    partial(_per_class, parts=_class_suffix),
+    partial(_per_class, parts=_image_folder),
+)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
+from tqdm import tqdm
 
 from mmseg_encnet.datasets.image_sizes import ImageSize, excess, stored_size
 from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.values import brief
+from mmseg_encnet.workbench.converters.labels import run_parallel
 
+_Task = TypeVar('_Task')
+_Result = TypeVar('_Result')
 CORRECT = 'correct them'
 SHRINK = 'shrink or remove them'
 # What reading an annotation raises if a value is missing or of another type.
@@ -58,6 +64,35 @@ class UnusableData(UserError):
             f'{len(self.problems)} of {total} {what} cannot be used, first {first}; nothing was '
             f'written; {remedies}, and run again.'
         )
+
+
+def map_files(
+    function: Callable[[_Task], _Result], tasks: Sequence[_Task], jobs: int, title: str, unit: str
+) -> tuple[list[_Result], list[FileProblem]]:
+    """Apply a function in parallel, with a progress bar, and collect the problems that it raises.
+
+    Args:
+        function: Module-level function of one task.
+        tasks: Its arguments.
+        jobs: Number of processes.
+        title, unit: Of the progress bar.
+
+    Returns:
+        The results and the problems, in the order of the tasks.
+    """
+    running = run_parallel(partial(_outcome, function), enumerate(tasks), jobs)
+    found = list(tqdm(running, total=len(tasks), desc=title, unit=unit))
+    outcomes = [outcome for _, outcome in sorted(found, key=itemgetter(0))]
+    results = [outcome for outcome in outcomes if not isinstance(outcome, FileProblem)]
+    return results, [outcome for outcome in outcomes if isinstance(outcome, FileProblem)]
+
+
+def _outcome(function: Callable[[Any], Any], item: tuple[int, Any]) -> tuple[int, Any]:
+    number, task = item
+    try:
+        return number, function(task)
+    except FileProblem as problem:
+        return number, problem
 
 
 @contextmanager

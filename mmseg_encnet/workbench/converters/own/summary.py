@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmseg_encnet.errors import listed
 from mmseg_encnet.workbench.formatting import strict_json
-from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics
+from mmseg_encnet.workbench.inspection.label_statistics import LabelStatistics, class_table
 
 _SIZES = 5
 
@@ -43,12 +44,7 @@ class Summary:
         """The notes, and sentences about classes that lack pixels."""
         train = self.statistics['train']
         names = [repr(train.classes[i]) for i in np.flatnonzero(train.pixels == 0)]
-        absent = []
-        if names:
-            absent.append(
-                f'no training image contains {", ".join(names[:10])}'
-                f'{f" and {len(names) - 10} more" if len(names) > 10 else ""}'
-            )
+        absent = [f'no training image contains {listed(names, 10)}'] if names else []
         return [*self.notes, *absent]
 
     def write(self, path: Path) -> None:
@@ -74,34 +70,16 @@ class Summary:
         """Return the summary as a table of classes by split."""
         images = ', '.join(f'{count:,} {split}' for split, count in self.counts.items())
         common = Counter(self.sizes).most_common()
-        shown = ', '.join(f'{width} x {height}' for (height, width), _ in common[:_SIZES])
-        more = f' and {len(common) - _SIZES} more' * (len(common) > _SIZES)
-        lines = [
-            f'labels: {self.format}{f", classes of {self.table}" if self.table else ""}',
-            f'images: {images}',
-            f'sizes (width x height): {shown}{more}',
-            '',
-        ]
-        classes = next(iter(self.statistics.values())).classes
-        width = max(map(len, (*classes, 'ignored'))) + 4
-        header = ''.join(f'  {f"{split} pixels":>12}  {"images":>7}' for split in self.statistics)
-        lines.append(f'{"class":{width}}{header}')
-        for index, name in enumerate(classes):
-            cells = ''.join(
-                f'  {_share(item, int(item.pixels[index])):>12}  {item.images_with[index]:>7,}'
-                for item in self.statistics.values()
-            )
-            lines.append(f'{f"{index:3} {name}":{width}}{cells}')
-        cells = ''.join(
-            f'  {_share(item, item.ignored_pixels):>12}  {"":>7}'
-            for item in self.statistics.values()
+        sizes = listed([f'{width} x {height}' for (height, width), _ in common], _SIZES)
+        return '\n'.join(
+            [
+                f'labels: {self.format}{f", classes of {self.table}" if self.table else ""}',
+                f'images: {images}',
+                f'sizes (width x height): {sizes}',
+                '',
+                *class_table(self.statistics),
+            ]
         )
-        lines.append(f'{"    ignored":{width}}{cells}'.rstrip())
-        return '\n'.join(lines)
-
-
-def _share(item: LabelStatistics, pixels: int) -> str:
-    return f'{pixels / max(item.pixels.sum() + item.ignored_pixels, 1):.3%}'
 
 
 def _spread(values: Sequence[int]) -> dict[str, float]:

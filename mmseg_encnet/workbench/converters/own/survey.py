@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from mmseg_encnet.workbench.converters.labels import run_parallel
-from mmseg_encnet.workbench.converters.own.classes import Colour
+from mmseg_encnet.workbench.converters.own.classes import Colour, hex_colour
 from mmseg_encnet.workbench.converters.own.problems import FileProblem, opened
 
 # Key of fully transparent pixels, after the 24 bits of RGB.
@@ -55,6 +53,11 @@ def key_of(colour: Colour) -> int:
 def colour_of(key: int) -> Colour:
     """Return the colour of a key."""
     return key >> 16 & 255, key >> 8 & 255, key & 255
+
+
+def text_of(key: int) -> str:
+    """Return the key of a colour for messages."""
+    return 'transparent' if key == TRANSPARENT else hex_colour(colour_of(key))
 
 
 def load_label(path: Path) -> LabelPixels:
@@ -112,7 +115,6 @@ class Survey:
     """What all label images contain.
 
     Attributes:
-        files: Number of files.
         coloured: Whether any file has colours.
         palette: Colour of each value, if all files with a palette agree.
         palettes_differ: Whether two files have different colours for a value.
@@ -142,20 +144,6 @@ class Survey:
         return int(self.pixels[position]) if found else 0
 
 
-def survey(paths: Sequence[Path], jobs: int) -> tuple[list[FileSurvey], list[FileProblem]]:
-    """Read label images in parallel, with a progress bar.
-
-    Returns:
-        What each file contains, in the order of ``paths``, and the files that cannot be read.
-    """
-    reading_files = run_parallel(_survey_file, paths, jobs)
-    results = list(tqdm(reading_files, total=len(paths), desc='reading labels', unit='label'))
-    order = {path: index for index, path in enumerate(paths)}
-    found = [result for result in results if isinstance(result, FileSurvey)]
-    problems = [result for result in results if isinstance(result, FileProblem)]
-    return sorted(found, key=lambda item: order[item.path]), problems
-
-
 def combine(files: Sequence[FileSurvey], as_colours: bool) -> Survey:
     """Combine what all files contain.
 
@@ -177,7 +165,7 @@ def combine(files: Sequence[FileSurvey], as_colours: bool) -> Survey:
     waiting: list[tuple[np.ndarray, ...]] = []
     size = 0
     for index, file in enumerate(files):
-        keys = _colour_keys(file) if to_colours else _value_keys(file)
+        keys = _colour_keys(file) if to_colours else file.keys
         waiting.append((keys, file.pixels, file.inner, np.full(len(keys), index)))
         size += len(keys)
         if size > 4_000_000:
@@ -209,15 +197,13 @@ def _colour_keys(file: FileSurvey) -> np.ndarray:
     return file.keys * 0x010101
 
 
-def _value_keys(file: FileSurvey) -> np.ndarray:
-    return file.keys
+def survey_file(path: Path) -> FileSurvey:
+    """Read a label image.
 
-
-def _survey_file(path: Path) -> FileSurvey | FileProblem:
-    try:
-        label = load_label(path)
-    except FileProblem as problem:
-        return problem
+    Raises:
+        FileProblem: It cannot be read.
+    """
+    label = load_label(path)
     keys = label.keys
     inner = np.zeros(keys.shape, bool)
     if min(keys.shape) > 2:

@@ -11,10 +11,10 @@ import numpy as np
 
 from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line, type_and_first_line
-from mmseg_encnet.plain_json import parse_json
+from mmseg_encnet.plain_json import read_json
 from mmseg_encnet.values import brief, integer, text
 from mmseg_encnet.workbench.converters.coco_format import decode_segmentation
-from mmseg_encnet.workbench.converters.own.classes import IGNORED, ClassEntry
+from mmseg_encnet.workbench.converters.own.classes import ClassEntry
 from mmseg_encnet.workbench.converters.own.files import place_of, split_of_name
 from mmseg_encnet.workbench.converters.own.found import (
     Example,
@@ -26,7 +26,6 @@ from mmseg_encnet.workbench.converters.own.found import (
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
 from mmseg_encnet.workbench.converters.own.problems import (
     MALFORMED,
-    UNKNOWN,
     FileProblem,
     UnusableData,
     checked_size,
@@ -58,11 +57,14 @@ def read(source: Source, paths: list[Path]) -> FoundData:
     # Roboflow lists the name of the project as a category, without annotations.
     projects: set[str] = set()
     for path in paths:
-        content = _load(path)
+        try:
+            content = read_json(path)
+        except UserError as error:
+            raise UserError(f'{error}; export it again.') from error
         try:
             names = _categories(path, content, categories)
             projects |= {str(item.get('supercategory')) for item in content['categories']}
-            found = _examples(path, content, names, source, index)
+            _find(path, content, names, source, index, examples, problems)
         except UserError:
             raise
         except MALFORMED as error:
@@ -70,15 +72,9 @@ def read(source: Source, paths: list[Path]) -> FoundData:
                 f'{path} does not have the format of COCO ({type_and_first_line(error)}); export '
                 'it again.'
             ) from error
-        for item in found:
-            if isinstance(item, FileProblem):
-                problems.append(item)
-            else:
-                examples.append(item)
     labelled = {name for example in examples for name, _ in example.label[2]}
     if problems:
         raise UnusableData(problems, len(examples) + len(problems), 'images')
-    used = {example.image for example in examples}
     ordered = [
         ClassEntry(name)
         for _, name in sorted(categories.items())
@@ -89,20 +85,10 @@ def read(source: Source, paths: list[Path]) -> FoundData:
         'coco',
         examples,
         classes.entries,
-        partial(_draw, classes, source.reading.ignore_unknown),
-        [path for path in index.images if path not in used],
+        partial(_draw, classes),
+        index.unlabelled(examples),
         unlabelled_is_normal=True,
     )
-
-
-def _load(path: Path) -> Any:
-    try:
-        with path.open(encoding='utf-8') as file:
-            return parse_json(file.read())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f'{path} is not a complete JSON file ({first_line(error)}); export it again.'
-        ) from error
 
 
 def _categories(path: Path, content: Any, known: dict[int, str]) -> dict[int, str]:
@@ -119,34 +105,35 @@ def _categories(path: Path, content: Any, known: dict[int, str]) -> dict[int, st
     return names
 
 
-def _examples(
-    path: Path, content: Any, names: dict[int, str], source: Source, index: ImageIndex
-) -> list[Example | FileProblem]:
+def _find(
+    path: Path,
+    content: Any,
+    names: dict[int, str],
+    source: Source,
+    index: ImageIndex,
+    examples: list[Example],
+    problems: list[FileProblem],
+) -> None:
+    """Add the labelled images of a file, and its problems."""
     split = split_of_name(path.stem) or place_of(path, source.root).split
     by_image: dict[Any, list[dict[str, Any]]] = {image['id']: [] for image in content['images']}
-    results: list[Example | FileProblem] = []
     for annotation in content['annotations']:
         where = f'annotation {brief(annotation.get("id"))}'
-        if annotation['image_id'] not in by_image:
-            results.append(
-                FileProblem(
-                    path, f'{where} is for image {brief(annotation["image_id"])}, which is missing'
-                )
-            )
-        elif annotation['category_id'] not in names:
-            results.append(
-                FileProblem(
-                    path, f'{where} has the unknown category {brief(annotation["category_id"])}'
-                )
-            )
+        image_id, category = annotation['image_id'], annotation['category_id']
+        if image_id not in by_image:
+            reason = f'{where} is for image {brief(image_id)}, which is missing'
+            problems.append(FileProblem(path, reason))
+        elif category not in names:
+            reason = f'{where} has the unknown category {brief(category)}'
+            problems.append(FileProblem(path, reason))
         else:
-            by_image[annotation['image_id']].append(annotation)
+            by_image[image_id].append(annotation)
     folder = path.stem.removeprefix('instances_').removeprefix('_annotations')
     for image in content['images']:
         name = text(image['file_name'], 'file_name')
         found = index.find(name, path, folder)
         if found is None:
-            results.append(FileProblem(path, f'lists the image {shown(name)}, which is missing'))
+            problems.append(FileProblem(path, f'lists the image {shown(name)}, which is missing'))
             continue
         # Sorting keeps the order of the file otherwise.
         drawn = sorted(by_image[image['id']], key=lambda item: not item.get('iscrowd'))
@@ -156,25 +143,17 @@ def _examples(
             [(names[item['category_id']], item.get('segmentation')) for item in drawn],
         )
         place = place_of(found, source.root)
-        results.append(
-            Example(found, replace(place, split=split or place.split), label, found.stem)
-        )
-    return results
+        place = replace(place, split=split or place.split)
+        examples.append(Example(found, place, label, found.stem))
 
 
-def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndarray:
+def _draw(classes: ShapeClasses, label: _Label) -> np.ndarray:
     path, image, annotations = label
     name = image['file_name']
     shape = checked_size(path, image.get('width'), image.get('height'), name)
     result = np.full(shape, classes.background, np.uint8)
     for category, segmentation in annotations:
-        position = classes.position(category)
-        if position is None:
-            if not ignore_unknown:
-                raise FileProblem(
-                    path, f'{shown(name)} contains the unknown class {shown(category)!r}', UNKNOWN
-                )
-            position = IGNORED
+        position = classes.position(category, path, name)
         if not segmentation:
             raise FileProblem(
                 path,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 
 from mmseg_encnet.disk import shown
-from mmseg_encnet.errors import UserError
+from mmseg_encnet.errors import UserError, listed
 from mmseg_encnet.workbench.converters.own.classes import (
     BACKGROUND,
     IGNORED,
@@ -23,6 +24,7 @@ from mmseg_encnet.workbench.converters.own.survey import (
     Survey,
     colour_of,
     key_of,
+    text_of,
 )
 
 # Pascal VOC's colour of the border around objects.
@@ -100,8 +102,7 @@ def smoothed_error(survey: Survey, source: Source) -> UserError:
     share = survey.pixels / survey.pixels.sum()
     main = _merged(survey, _NEARLY)
     shares = dict(zip(survey.keys.tolist(), share.tolist()))
-    shown = ', '.join(f'{_text(key)} ({shares[key]:.1%})' for key in main[:_SHOWN])
-    shown += f' and {len(main) - _SHOWN} more' * (len(main) > _SHOWN)
+    shown = listed([f'{text_of(key)} ({shares[key]:.1%})' for key in main], _SHOWN)
     return UserError(
         f'the labels in {source.root} contain {len(survey.keys):,} colours, most of them only at '
         f'edges (JPEG, smoothing); main colours: {shown}; give them with --colours FILE and '
@@ -114,7 +115,7 @@ def _of_table(survey: Survey, source: Source) -> list[ClassEntry]:
     missing = [entry.name for entry in entries if entry.colour is None]
     if missing:
         order = np.argsort(-survey.pixels, kind='stable')[:20]
-        found = ', '.join(_text(int(survey.keys[index])) for index in order)
+        found = ', '.join(text_of(int(survey.keys[index])) for index in order)
         raise UserError(
             f'class table {source.table_path} has no colour for {shown(missing[0])!r}, but the '
             f'labels are coloured; add the colours (the most frequent in the labels are {found}).'
@@ -151,16 +152,16 @@ def _merged(survey: Survey, tolerance: int) -> list[int]:
     return chosen
 
 
-def _difference(first: Colour, second: Colour) -> int:
-    return max(abs(a - b) for a, b in zip(first, second))
+def _pairs(entries: list[ClassEntry]) -> Iterator[tuple[int, ClassEntry, ClassEntry]]:
+    """Yield pairs of classes with colours, after the largest difference in a channel."""
+    coloured = [entry for entry in entries if entry.colour is not None]
+    for first, second in combinations(coloured, 2):
+        yield max(abs(a - b) for a, b in zip(first.colour, second.colour)), first, second
 
 
 def _nearly_one(survey: Survey, entries: list[ClassEntry]) -> list[str]:
     notes = []
-    for first, second in combinations(entries, 2):
-        if first.colour is None or second.colour is None:
-            continue
-        difference = _difference(first.colour, second.colour)
+    for difference, first, second in _pairs(entries):
         if difference > _NEARLY:
             continue
         rare, common = sorted(
@@ -176,21 +177,11 @@ def _nearly_one(survey: Survey, entries: list[ClassEntry]) -> list[str]:
 
 
 def _ambiguous(entries: list[ClassEntry], tolerance: int) -> list[str]:
-    pairs = [
-        (_difference(first.colour, second.colour), first, second)
-        for first, second in combinations(entries, 2)
-        if first.colour is not None and second.colour is not None
-    ]
-    if not pairs:
+    nearest = min(_pairs(entries), key=lambda pair: pair[0], default=None)
+    if nearest is None or nearest[0] > 2 * tolerance:
         return []
-    difference, first, second = min(pairs, key=lambda pair: pair[0])
-    if difference > 2 * tolerance:
-        return []
+    difference, first, second = nearest
     return [
         f'the colours of {first.name!r} and {second.name!r} differ by {difference}, less than '
         f'twice the tolerance of {tolerance}; colours between them go to the nearer one'
     ]
-
-
-def _text(key: int) -> str:
-    return 'transparent' if key == TRANSPARENT else hex_colour(colour_of(key))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,8 @@ from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.values import brief
 from mmseg_encnet.workbench.converters import run_length
-from mmseg_encnet.workbench.converters.own.classes import (
-    IGNORED,
-    IGNORED_NAME,
-    ClassEntry,
-    Colour,
-)
-from mmseg_encnet.workbench.converters.own.files import Place, place_of, split_of_name
+from mmseg_encnet.workbench.converters.own.classes import ClassEntry, Colour
+from mmseg_encnet.workbench.converters.own.files import place_of, split_of_name
 from mmseg_encnet.workbench.converters.own.formats.shapes import covered, ellipse, paste, rotated
 from mmseg_encnet.workbench.converters.own.found import (
     Example,
@@ -32,7 +29,6 @@ from mmseg_encnet.workbench.converters.own.found import (
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
 from mmseg_encnet.workbench.converters.own.problems import (
     MALFORMED,
-    UNKNOWN,
     FileProblem,
     UnusableData,
     checked_size,
@@ -65,7 +61,7 @@ def read(source: Source, paths: list[Path]) -> FoundData:
     entries: dict[str, ClassEntry] = {}
     examples: list[Example] = []
     problems: list[FileProblem] = []
-    skipped: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
     for path in paths:
         root = _load(path)
         if root.find('image') is None:
@@ -81,7 +77,7 @@ def read(source: Source, paths: list[Path]) -> FoundData:
                 if shape.tag in _DRAWN:
                     shapes.append((shape.tag, dict(shape.attrib)))
                 elif shape.tag in _NOT_DRAWN:
-                    skipped[shape.tag] = skipped.get(shape.tag, 0) + 1
+                    skipped[shape.tag] += 1
             found = index.find(name, path, image.get('subset', ''))
             if found is None:
                 problems.append(
@@ -89,11 +85,9 @@ def read(source: Source, paths: list[Path]) -> FoundData:
                 )
                 continue
             place = place_of(found, source.root)
-            split = (
-                split_of_name(image.get('subset', '')) or place.split or split_of_name(path.stem)
-            )
+            subset = split_of_name(image.get('subset', ''))
+            place = replace(place, split=subset or place.split or split_of_name(path.stem))
             label: _Label = (str(path), name, dict(image.attrib), shapes)
-            place = Place(place.folder, split, place.role)
             examples.append(Example(found, place, label, found.stem))
     if problems:
         raise UnusableData(problems, len(examples) + len(problems), 'images')
@@ -103,13 +97,12 @@ def read(source: Source, paths: list[Path]) -> FoundData:
     for name in sorted(drawn):
         entries.setdefault(name, ClassEntry(name))
     classes = shape_classes(list(entries.values()), source)
-    used = {example.image for example in examples}
     return FoundData(
         'cvat',
         examples,
         classes.entries,
-        partial(_draw, classes, source.reading.ignore_unknown),
-        [path for path in index.images if path not in used],
+        partial(_draw, classes),
+        index.unlabelled(examples),
         unlabelled_is_normal=True,
         upright=True,
         notes=[
@@ -146,7 +139,7 @@ def _labels(root: ElementTree.Element) -> Iterator[tuple[str, Colour | None]]:
         yield name, None if number is None else (number >> 16, number >> 8 & 255, number & 255)
 
 
-def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndarray:
+def _draw(classes: ShapeClasses, label: _Label) -> np.ndarray:
     path, image, attributes, shapes = label
     try:
         height, width = int(attributes['height']), int(attributes['width'])
@@ -156,13 +149,7 @@ def _draw(classes: ShapeClasses, ignore_unknown: bool, label: _Label) -> np.ndar
     result = np.full(shape, classes.background, np.uint8)
     for kind, entry in sorted(shapes, key=_order):
         name = entry.get('label', '')
-        position = IGNORED if name == IGNORED_NAME else classes.position(name)
-        if position is None:
-            if not ignore_unknown:
-                raise FileProblem(
-                    path, f'{shown(image)} contains the unknown class {shown(name)!r}', UNKNOWN
-                )
-            position = IGNORED
+        position = classes.position(name, path, image)
         try:
             result[_mask(kind, entry, shape)] = position
         except MALFORMED as error:

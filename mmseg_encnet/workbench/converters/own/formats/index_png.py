@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,13 +33,7 @@ def index_classes(survey: Survey, source: Source) -> tuple[list[ClassEntry], Loo
         if entries[0].value == 1:
             notes.append('no label contains the value 0; the value 1 becomes class 0')
     entries = [
-        ClassEntry(
-            entry.name,
-            entry.value,
-            entry.colour or survey.palette.get(entry.value if entry.value is not None else -1),
-            entry.ignored,
-        )
-        for entry in entries
+        replace(entry, colour=entry.colour or survey.palette.get(entry.value)) for entry in entries
     ]
     keys = [entry.value for entry in entries if entry.value is not None]
     names = [entry.name for entry in entries]
@@ -80,10 +75,7 @@ def _with_values(source: Source, values: np.ndarray, notes: list[str]) -> list[C
     if largest == len(table) and (0 not in values or '0' in source.reading.ignore):
         first = 1
         notes.append(f'the {len(table)} names of {source.table_path} are for the values from 1')
-    entries = [
-        ClassEntry(entry.name, index, entry.colour, entry.ignored)
-        for index, entry in enumerate(table, first)
-    ]
+    entries = [replace(entry, value=index) for index, entry in enumerate(table, first)]
     if first and 0 in values:
         entries.insert(0, ClassEntry('0', 0, None, True))
     return entries

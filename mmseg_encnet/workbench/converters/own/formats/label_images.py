@@ -19,8 +19,14 @@ from mmseg_encnet.workbench.converters.own.formats.colours import (
 from mmseg_encnet.workbench.converters.own.formats.index_png import index_classes
 from mmseg_encnet.workbench.converters.own.found import Example, FoundData, Source
 from mmseg_encnet.workbench.converters.own.pairing import Pairing, pair_images
-from mmseg_encnet.workbench.converters.own.problems import UnusableData
-from mmseg_encnet.workbench.converters.own.survey import FileSurvey, Survey, combine, key_of, survey
+from mmseg_encnet.workbench.converters.own.problems import UnusableData, map_files
+from mmseg_encnet.workbench.converters.own.survey import (
+    FileSurvey,
+    Survey,
+    combine,
+    key_of,
+    survey_file,
+)
 
 # Smallest value and smallest step of grey levels; class indices are smaller and closer.
 _SMALLEST_LEVEL, _SMALLEST_STEP = 16, 8
@@ -44,8 +50,8 @@ def read(source: Source, void: Colour | None = None) -> FoundData:
     if not pairing.pairs:
         raise UnusableData(pairing.problems, len(pairing.problems), 'labels')
     paths = [pair.labels[0][1] for pair in pairing.pairs]
-    files, problems = survey(paths, source.reading.jobs)
-    problems = [*problems, *pairing.problems]
+    files, problems = map_files(survey_file, paths, source.reading.jobs, 'reading labels', 'label')
+    problems += pairing.problems
     if problems:
         raise UnusableData(problems, len(paths) + len(pairing.problems), 'labels')
     kind, found = _kind(files, source)
@@ -108,9 +114,7 @@ def _masks_per_class(source: Source, pairing: Pairing) -> FoundData:
             f'no two masks have the same class name, so all are instances of {masks.OBJECT!r}'
         )
     classes = masks.classes_of_masks(names, source)
-    draw = partial(
-        masks.draw_masks, classes, source.reading.tolerance, source.reading.ignore_unknown
-    )
+    draw = partial(masks.draw_masks, classes, source.reading.tolerance)
     return FoundData('masks', examples, classes.entries, draw, pairing.unlabelled, notes=notes)
 
 
@@ -131,7 +135,9 @@ def _kind(files: list[FileSurvey], source: Source) -> tuple[str, Survey]:
                 f'label {files[0].path} has no palette; use --format index or leave it out.'
             )
         # The user says that the values count.
-        return wanted, combine(files, as_colours=False) if not coloured else _values(files)
+        if coloured:
+            found = combine([replace(file, palette=None) for file in files], as_colours=False)
+        return wanted, found
     if wanted == 'colours' or coloured:
         return 'colours', found
     if _table_has(combine(files, as_colours=True).keys, source):
@@ -166,13 +172,6 @@ def _check_values(found: Survey, source: Source) -> None:
     )
 
 
-def _values(files: list[FileSurvey]) -> Survey:
-    stripped = [
-        FileSurvey(file.path, False, file.keys, file.pixels, file.inner, None) for file in files
-    ]
-    return combine(stripped, as_colours=False)
-
-
 def _table_has(keys: np.ndarray, source: Source) -> bool:
     """Return whether a table has all colours of labels with one channel."""
     colours = {key_of(entry.colour) for entry in source.table or () if entry.colour is not None}
@@ -186,5 +185,4 @@ def _are_grey_levels(values: np.ndarray) -> bool:
         1 < len(levels) <= _MOST_LEVELS
         and levels[levels > 0].min() >= _SMALLEST_LEVEL
         and np.diff(levels).min() >= _SMALLEST_STEP
-        and not (len(levels) == 1 and levels[0] == IGNORED)
     )

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import first_line, type_and_first_line
 from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.values import text
-from mmseg_encnet.workbench.converters.labels import run_parallel
-from mmseg_encnet.workbench.converters.own.classes import IGNORED, IGNORED_NAME, ClassEntry
+from mmseg_encnet.workbench.converters.own.classes import ClassEntry
 from mmseg_encnet.workbench.converters.own.files import place_of
 from mmseg_encnet.workbench.converters.own.formats.shapes import painted, paste
 from mmseg_encnet.workbench.converters.own.found import (
@@ -29,10 +27,10 @@ from mmseg_encnet.workbench.converters.own.found import (
 from mmseg_encnet.workbench.converters.own.image_index import ImageIndex
 from mmseg_encnet.workbench.converters.own.problems import (
     MALFORMED,
-    UNKNOWN,
     FileProblem,
     UnusableData,
     checked_size,
+    map_files,
     opened,
 )
 
@@ -58,13 +56,10 @@ def read(source: Source, paths: list[Path]) -> FoundData:
     index = ImageIndex(source)
     names: set[str] = set()
     examples: list[Example] = []
-    problems: list[FileProblem] = []
-    results = run_parallel(_survey, paths, source.reading.jobs)
-    for result in tqdm(results, total=len(paths), desc='reading labels', unit='label'):
-        if isinstance(result, FileProblem):
-            problems.append(result)
-            continue
-        path, image_name, embedded, found = result
+    results, problems = map_files(
+        _survey, sorted(paths), source.reading.jobs, 'reading labels', 'label'
+    )
+    for path, image_name, embedded, found in results:
         names |= found
         image = index.find(image_name, path) or index.beside(path)
         if image is None and not embedded:
@@ -74,16 +69,13 @@ def read(source: Source, paths: list[Path]) -> FoundData:
         examples.append(Example(image or path, place, path, (image or path).stem))
     if problems:
         raise UnusableData(problems, len(paths), 'labels')
-    # run_parallel returns results in order of completion.
-    examples.sort(key=lambda example: example.label)
     classes = shape_classes([ClassEntry(name) for name in names], source, keep_order=False)
-    used = {example.image for example in examples}
     return FoundData(
         'labelme',
         examples,
         classes.entries,
-        partial(_draw, classes, source.reading.ignore_unknown),
-        [path for path in index.images if path not in used],
+        partial(_draw, classes),
+        index.unlabelled(examples),
         upright=True,
     )
 
@@ -111,32 +103,26 @@ def _load(path: Path) -> Any:
         raise FileProblem(path, f'is not a complete JSON file ({first_line(error)})') from error
 
 
-def _survey(path: Path) -> tuple[Path, str, bool, set[str]] | FileProblem:
+def _survey(path: Path) -> tuple[Path, str, bool, set[str]]:
     """Return the file, the name of its image, whether it contains it, and its classes."""
+    content = _load(path)
     try:
-        content = _load(path)
         names = {text(shape['label'], 'label') for shape in content['shapes']}
         image = text(content['imagePath'], 'imagePath')
         return path, image, bool(content.get('imageData')), names
-    except FileProblem as problem:
-        return problem
     except MALFORMED as error:
-        return FileProblem(
+        raise FileProblem(
             path, f'does not have the format of LabelMe ({type_and_first_line(error)})'
-        )
+        ) from error
 
 
-def _draw(classes: ShapeClasses, ignore_unknown: bool, path: Path) -> np.ndarray:
+def _draw(classes: ShapeClasses, path: Path) -> np.ndarray:
     content = _load(path)
     shape = checked_size(path, content.get('imageWidth'), content.get('imageHeight'))
     result = np.full(shape, classes.background, np.uint8)
     for entry in content['shapes']:
         name = entry['label']
-        position = IGNORED if name == IGNORED_NAME else classes.position(name)
-        if position is None:
-            if not ignore_unknown:
-                raise FileProblem(path, f'contains the unknown class {shown(name)!r}', UNKNOWN)
-            position = IGNORED
+        position = classes.position(name, path)
         try:
             result[_mask(path, entry, shape)] = position
         except MALFORMED as error:

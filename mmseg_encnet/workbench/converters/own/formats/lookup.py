@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmseg_encnet.workbench.converters.own.classes import IGNORED, hex_colour
+from mmseg_encnet.workbench.converters.own.classes import IGNORED
 from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem
-from mmseg_encnet.workbench.converters.own.survey import TRANSPARENT, colour_of, load_label
+from mmseg_encnet.workbench.converters.own.survey import TRANSPARENT, load_label, text_of
 
 _UNKNOWN = -1
 _REMEDY = f'assign them to the nearest class with --tolerance N, {UNKNOWN}'
@@ -82,19 +82,14 @@ class Lookup:
         far = far[np.argsort(-counts[far], kind='stable')]
         shown = []
         for index in far[:_SHOWN]:
-            text = f'{self.text(int(found[index]))} ({counts[index]:,} px'
+            key = int(found[index])
+            text = f'{text_of(key) if self.coloured else key} ({counts[index]:,} px'
             if self.coloured and found[index] != TRANSPARENT:
                 text += f', {distance[index]} from {self.names[nearest[index]]!r}'
             shown.append(f'{text})')
         more = f' and {len(far) - _SHOWN:,} more' * (len(far) > _SHOWN)
         kind = 'colour' if self.coloured else 'value'
         return f'contains the unknown {kind}{"s" * (len(far) > 1)} {", ".join(shown)}{more}'
-
-    def text(self, key: int) -> str:
-        """Return a key for messages."""
-        if not self.coloured:
-            return str(key)
-        return 'transparent' if key == TRANSPARENT else hex_colour(colour_of(key))
 
 
 def draw(lookup: Lookup, path: Path) -> np.ndarray:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmseg_encnet.disk import shown
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.own.classes import BACKGROUND, ClassEntry
 from mmseg_encnet.workbench.converters.own.formats.lookup import Lookup
 from mmseg_encnet.workbench.converters.own.found import ShapeClasses, Source, shape_classes
-from mmseg_encnet.workbench.converters.own.problems import UNKNOWN, FileProblem
+from mmseg_encnet.workbench.converters.own.problems import FileProblem
 from mmseg_encnet.workbench.converters.own.survey import TRANSPARENT, Survey, load_label
 
 OBJECT = 'object'
@@ -54,10 +53,7 @@ def classes_of_masks(names: Sequence[str], source: Source) -> ShapeClasses:
 
 
 def draw_masks(
-    classes: ShapeClasses,
-    tolerance: int,
-    ignore_unknown: bool,
-    label: Sequence[tuple[str, Path]],
+    classes: ShapeClasses, tolerance: int, label: Sequence[tuple[str, Path]]
 ) -> np.ndarray:
     """Return the positions, ``(H, W)`` uint8, of masks; later classes cover earlier ones.
 
@@ -65,15 +61,9 @@ def draw_masks(
         FileProblem: A mask cannot be read, has grey values or another size, or its class is
             unknown.
     """
-    masks = []
-    for name, path in label:
-        position = classes.position(name)
-        if position is None:
-            if ignore_unknown:
-                position = 255
-            else:
-                raise FileProblem(path, f'contains the unknown class {shown(name)!r}', UNKNOWN)
-        masks.append((position, path, _load_mask(path, tolerance)))
+    masks = [
+        (classes.position(name, path), path, _load_mask(path, tolerance)) for name, path in label
+    ]
     result = np.full(masks[0][2].shape, classes.background, np.uint8)
     for position, path, mask in sorted(masks, key=lambda item: item[0]):
         if mask.shape != result.shape:
