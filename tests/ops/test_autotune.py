@@ -16,7 +16,7 @@ from mmseg_encnet.ops import encode
 from mmseg_encnet.ops.autotune import Autotuner
 from mmseg_encnet.ops.backends import Backend
 from mmseg_encnet.ops.encode import BACKENDS, check_backend
-from mmseg_encnet.ops.encode.auto import SETTING, Automatic
+from mmseg_encnet.ops.auto import SETTING, Automatic
 from mmseg_encnet.ops.encode.reference import encode as reference
 
 CPU = frozenset({'cpu'})
