@@ -28,7 +28,10 @@ from mmseg_encnet.workbench.kernels.hardware import (
 
 STREAMING = ('assign', 'gather', 'differentiate')
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-_POINTERS = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16'}
+_POINTERS = {
+    torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16',
+    torch.int32: '*i32', torch.int64: '*i64',
+}  # fmt: skip
 _OPTIONS = ('num_warps', 'num_stages')
 
 
@@ -199,6 +202,9 @@ def _source(launch: Launch) -> Any:
     for index, (name, value) in enumerate(zip(function.arg_names, launch.arguments)):
         if isinstance(value, torch.Tensor):
             signature[name] = _POINTERS[value.dtype]
+        elif isinstance(value, float):
+            signature[name] = 'fp32'
+            continue
         elif value == 1:
             signature[name], constants[name] = 'constexpr', 1
         else:

@@ -26,7 +26,7 @@ from mmseg_encnet.ops.triton import on_its_device, units
 from mmseg_encnet.ops.upsampled_cross_entropy.interpolation import neighbours
 from mmseg_encnet.ops.upsampled_cross_entropy.operator import make_cross_entropy
 from mmseg_encnet.ops.upsampled_cross_entropy.triton.tiles import (
-    BLOCK_J,
+    TAPS,
     VARIANTS,
     Variant,
     column_tile,
@@ -103,8 +103,8 @@ def forward(
         partial, total, divisor, correct, labelled, programs, BLOCK=_PROGRAMS_BLOCK
     )
     if keep:
-        block, small = column_tile(width, label_width, align_corners, variant.longest)
-        tiles = -(-width // small)
+        tile = column_tile(width, label_width, align_corners, variant.longest)
+        tiles = -(-width // tile.columns)
         across = tiles * -(-classes // variant.classes)
         groups = max(1, _PER_UNIT * units(device) // (across * batch))
         own_rows = max(_FEWEST_ROWS, -(-height // groups))
@@ -112,8 +112,8 @@ def forward(
             logits, label, *weights, rows.start, rows.weights,
             columns.start, columns.first, columns.weights,
             largest, spread, grad, *logits.stride(), *grad.stride(), *sizes,
-            own_rows, small, tiles, **options,
-            BLOCK_C=variant.classes, BLOCK_X=block, BLOCK_J=BLOCK_J,
+            own_rows, tile.columns, tiles, **options,
+            BLOCK_C=variant.classes, BLOCK_X=tile.block, BLOCK_J=tile.padded, TAPS=TAPS,
             num_warps=variant.warps,
         )  # fmt: skip
     return total, divisor, correct, labelled, grad

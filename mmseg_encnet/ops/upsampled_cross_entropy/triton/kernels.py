@@ -232,6 +232,30 @@ def _small_row(logits, row, at, left, right, near, far, known, stride_y, stride_
 
 
 @triton.jit
+def _sum_columns(
+    values, column, column_weight, j, start, stop, first, most,
+    BLOCK_C: tl.constexpr, BLOCK_J: tl.constexpr, TAPS: tl.constexpr,
+):  # fmt: skip
+    """Return weighted sums ``(BLOCK_C, BLOCK_J)`` of columns of labels from `first` on.
+
+    Small column ``j`` sums up the columns `start` to `stop`, at most `most` of them, `TAPS` at a
+    time; all three have `TAPS` equal entries for each small column.
+    """
+    total = tl.zeros((BLOCK_C, BLOCK_J), tl.float32)
+    tap = tl.arange(0, BLOCK_J * TAPS) % TAPS
+    for first_tap in range(0, most, TAPS):
+        x = start + first_tap + tap
+        left = tl.load(column + x, mask=x < stop, other=0)
+        # The second weight where the small column is the one on the right.
+        weight = tl.load(column_weight + 2 * x + (left < j).to(tl.int32), mask=x < stop, other=0.0)
+        index = tl.where(x < stop, x - first, 0)
+        part = tl.gather(values, tl.broadcast_to(index[None, :], (BLOCK_C, BLOCK_J * TAPS)), 1)
+        part = tl.where((x < stop)[None, :], part * weight[None, :], 0.0)
+        total += tl.sum(tl.reshape(part, (BLOCK_C, BLOCK_J, TAPS)), axis=2)
+    return total
+
+
+@triton.jit
 def differentiate(
     logits, label, class_weight, pixel_weight, row_start, row_weight, column_start, column,
     column_weight, largest, spread, grad,
@@ -240,11 +264,12 @@ def differentiate(
     tiles,
     SIGMOID: tl.constexpr, WEIGHTED: tl.constexpr, PIXELS: tl.constexpr, SMOOTH: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_J: tl.constexpr,
+    TAPS: tl.constexpr,
 ):  # fmt: skip
     """Write the gradient of a block of classes in `rows` x `columns` small positions.
 
     The program goes down the cells of rows that its positions touch. The share of a cell in the small
-    row below is carried to the next cell; columns are summed by a product with their weights.
+    row below is carried to the next cell.
     """
     tile, block = tl.program_id(1) % tiles, tl.program_id(1) // tiles
     image = tl.program_id(2).to(tl.int64)
@@ -267,13 +292,19 @@ def differentiate(
     start = tl.load(column_start + tl.maximum(first_column - 1, 0))
     stop = tl.load(column_start + tl.minimum(first_column + columns, width))
     start_row = tl.maximum(first_row - 1, 0)
+    # Columns of labels that each small column touches, repeated for `_sum_columns`.
+    touching = first_column + tl.arange(0, BLOCK_J * TAPS) // TAPS
+    present = touching < width
+    touched_start = tl.load(column_start + tl.maximum(touching - 1, 0), mask=present, other=0)
+    touched_end = tl.load(column_start + touching + 1, mask=present, other=0)
     # Positions without a pixel have the gradient zero.
     for first in range(start, tl.maximum(stop, start + 1), BLOCK_X):
         x = first + tl.arange(0, BLOCK_X)
         inside = x < stop
         left, right, near, far = _neighbours(column, column_weight, x, inside, width)
-        to_small = tl.where(left[:, None] == j[None, :], near[:, None], 0.0)
-        to_small += tl.where((left + 1)[:, None] == j[None, :], far[:, None], 0.0)
+        touched = tl.maximum(touched_start, first)
+        touched_stop = tl.minimum(touched_end, first + BLOCK_X)
+        most = tl.max(touched_stop - touched, axis=0)
         left, right, near, far = left[None, :], right[None, :], near[None, :], far[None, :]
         known = (c < classes)[:, None] & inside[None, :]
         top = _small_row(logits, start_row, at, left, right, near, far, known, stride_y, stride_x)
@@ -311,7 +342,10 @@ def differentiate(
                 change = tl.where(counted[None, :], change, 0.0)
                 own_row += upper * change
                 carried += lower * change
-            total = tl.dot(own_row, to_small, input_precision='tf32x3')
+            total = _sum_columns(
+                own_row, column, column_weight, touching, touched, touched_stop, first, most,
+                BLOCK_C, BLOCK_J, TAPS,
+            )  # fmt: skip
             # Not the row above the first one, which another program writes.
             written = tl.where(row >= first_row, last_column, 0)
             before = tl.where(first > start, written, 0)

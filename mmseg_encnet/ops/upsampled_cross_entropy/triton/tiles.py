@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Small columns in one product, of which every side must be at least 16.
-BLOCK_J = 16
+# Columns of labels that ``differentiate`` sums up at a time.
+TAPS = 8
+_MOST_COLUMNS = 16
 _SHORTEST = 32
 
 
@@ -35,22 +36,34 @@ class Variant(NamedTuple):
 
 
 VARIANTS = (
-    Variant(8, 64, 4, 4, 16, 128, 8),
-    Variant(4, 64, 4, 4, 32, 128, 8),
-    Variant(8, 32, 4, 4, 16, 64, 4),
+    Variant(4, 64, 4, 4, 8, 128, 4),
+    Variant(8, 64, 2, 4, 16, 64, 4),
+    Variant(4, 64, 8, 4, 16, 64, 8),
 )
 
 
-def column_tile(width: int, label_width: int, align_corners: bool, longest: int) -> tuple[int, int]:
-    """Return how many columns of labels a tile holds, and how many small columns it is for.
+class ColumnTile(NamedTuple):
+    """Sizes of a tile of ``differentiate`` along the columns.
 
-    The pixels that the small columns touch fit into the tile, unless a single one touches more.
+    Attributes:
+        block: Columns of labels in the tile, a power of two. Those that the small columns touch fit
+            into it, unless a single one touches more.
+        columns: Small columns that the tile is for.
+        padded: The next power of two.
     """
+
+    block: int
+    columns: int
+    padded: int
+
+
+def column_tile(width: int, label_width: int, align_corners: bool, longest: int) -> ColumnTile:
+    """Return the tile for `width` small columns and `label_width` columns of labels."""
+    stride = label_width / width
     if align_corners and width > 1 and label_width > 1:
         stride = (label_width - 1) / (width - 1)
-    else:
-        stride = label_width / width
     block = _SHORTEST
-    while block < longest and block < BLOCK_J * stride:
+    while block < longest and block < _MOST_COLUMNS * stride:
         block *= 2
-    return block, min(BLOCK_J, max(1, int(block / stride) - 1))
+    columns = min(_MOST_COLUMNS, max(1, int(block / stride) - 1))
+    return ColumnTile(block, columns, 1 << (columns - 1).bit_length())
