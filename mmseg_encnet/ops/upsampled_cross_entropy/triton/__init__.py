@@ -106,7 +106,7 @@ def forward(
         tile = column_tile(width, label_width, align_corners, variant.longest)
         tiles = -(-width // tile.columns)
         across = tiles * -(-classes // variant.classes)
-        groups = max(1, _PER_UNIT * units(device) // (across * batch))
+        groups = -(-_PER_UNIT * units(device) // (across * batch))
         own_rows = max(_FEWEST_ROWS, -(-height // groups))
         kernels.differentiate[(-(-height // own_rows), across, batch)](
             logits, label, *weights, rows.start, rows.weights,
