@@ -146,16 +146,16 @@ def normalise(
                 # The interpreter cannot combine a mask with a scalar.
                 known = x < tl.where(c < classes, label_width, 0)
                 at = c.to(tl.int64) * stride_c
-                top = near * tl.load(
-                    above + at + left * stride_x, mask=known, other=0.0
-                ).to(tl.float32) + far * tl.load(
-                    above + at + right * stride_x, mask=known, other=0.0
-                ).to(tl.float32)
-                bottom = near * tl.load(
-                    below + at + left * stride_x, mask=known, other=0.0
-                ).to(tl.float32) + far * tl.load(
-                    below + at + right * stride_x, mask=known, other=0.0
-                ).to(tl.float32)
+                top = near * tl.load(above + at + left * stride_x, mask=known, other=0.0).to(
+                    tl.float32
+                ) + far * tl.load(above + at + right * stride_x, mask=known, other=0.0).to(
+                    tl.float32
+                )
+                bottom = near * tl.load(below + at + left * stride_x, mask=known, other=0.0).to(
+                    tl.float32
+                ) + far * tl.load(below + at + right * stride_x, mask=known, other=0.0).to(
+                    tl.float32
+                )
                 value = upper * top[None, :] + lower * bottom[None, :]
                 score = tl.where(own == c, value, score)
                 if SMOOTH:
@@ -311,7 +311,9 @@ def differentiate(
         carried = tl.zeros((BLOCK_C, BLOCK_X), tl.float32)
         for row in range(start_row, tl.minimum(first_row + rows, height)):
             below = tl.minimum(row + 1, height - 1)
-            bottom = _small_row(logits, below, at, left, right, near, far, known, stride_y, stride_x)
+            bottom = _small_row(
+                logits, below, at, left, right, near, far, known, stride_y, stride_x
+            )
             own_row = carried
             carried = tl.zeros((BLOCK_C, BLOCK_X), tl.float32)
             for y in range(tl.load(row_start + row), tl.load(row_start + row + 1)):
@@ -335,7 +337,8 @@ def differentiate(
                     highest = tl.load(largest + pixel, mask=inside, other=0.0)
                     per_sum = tl.load(spread + pixel, mask=inside, other=0.0)
                     own_factor = (1.0 - smoothing) * weight * factor
-                    change = tl.exp(value - highest[None, :]) * per_sum[None, :]
+                    # Rounded in another way, a logit may exceed the largest one.
+                    change = tl.exp(tl.minimum(value - highest[None, :], 0.0)) * per_sum[None, :]
                     change -= tl.where(is_own, own_factor[None, :], 0.0)
                     if SMOOTH:
                         change -= share[:, None] * factor[None, :]
