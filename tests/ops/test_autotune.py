@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.ops import encode
+from mmseg_encnet.ops.auto import SETTING, Automatic
 from mmseg_encnet.ops.autotune import Autotuner
 from mmseg_encnet.ops.backends import Backend
 from mmseg_encnet.ops.encode import BACKENDS, check_backend
-from mmseg_encnet.ops.auto import SETTING, Automatic
 from mmseg_encnet.ops.encode.backends import inputs_text
 from mmseg_encnet.ops.encode.reference import encode as reference
 from mmseg_encnet.ops.upsampled_cross_entropy import backends as loss

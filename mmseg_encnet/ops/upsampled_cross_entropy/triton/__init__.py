@@ -3,13 +3,12 @@
 - ``normalise`` computes loss, accuracy and the parameters of the softmax of a tile of pixels: it
   goes through the classes once, with an online softmax (Milakov and Gimelshein, "Online normalizer
   calculation for softmax", 2018). It keeps 8 bytes a pixel.
-- ``differentiate`` computes the gradient of a block of classes in a tile of small positions, as sums
-  over the pixels that they touch. Every program writes positions of its own.
+- ``differentiate`` computes the gradient of a block of classes in a tile of small positions, as
+  sums over the pixels that they touch. Every program writes positions of its own.
 - ``finish``, a single program, adds up the losses.
 
 Nothing has the size of the resized logits, and there are no atomics, so results are bitwise
-reproducible. Everything is computed in single precision; the sums over columns are three tf32
-products, which resolve as much.
+reproducible. Everything is computed in single precision.
 """
 
 from __future__ import annotations

@@ -99,10 +99,10 @@ def normalise(
 ):  # fmt: skip
     """Write the sums over a tile of pixels and, for the gradient, their softmax's parameters.
 
-    One program per cell of rows, block of columns and image. `partial` is ``(4, programs)``: losses,
-    weights, correct and labelled pixels. `largest` and `spread` ``(B, H, W)`` are the largest logit
-    of a pixel, and its factor of the gradient over the sum of the exponentials. The sigmoid needs
-    neither.
+    One program per cell of rows, block of columns and image. `partial` is ``(4, programs)``:
+    losses, weights, correct and labelled pixels. `largest` and `spread` ``(B, H, W)`` are the
+    largest logit of a pixel, and its factor of the gradient over the sum of the exponentials. The
+    sigmoid needs neither.
     """
     row, tile = tl.program_id(0), tl.program_id(1)
     image = tl.program_id(2).to(tl.int64)
@@ -268,8 +268,8 @@ def differentiate(
 ):  # fmt: skip
     """Write the gradient of a block of classes in `rows` x `columns` small positions.
 
-    The program goes down the cells of rows that its positions touch. The share of a cell in the small
-    row below is carried to the next cell.
+    The program goes down the cells of rows that its positions touch. The share of a cell in the
+    small row below is carried to the next cell.
     """
     tile, block = tl.program_id(1) % tiles, tl.program_id(1) // tiles
     image = tl.program_id(2).to(tl.int64)
