@@ -151,7 +151,9 @@ def test_loss_of_any_logits(data):
     side = st.integers(1, 12)
     size, label_size = data.draw(st.tuples(side, side)), data.draw(st.tuples(side, side))
     dtype = data.draw(
-        st.sampled_from([torch.float32, torch.float32, torch.float64, torch.float16, torch.bfloat16])
+        st.sampled_from(
+            [torch.float32, torch.float32, torch.float64, torch.float16, torch.bfloat16]
+        )
     )
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
     factor = data.draw(magnitudes(-42, 30))
@@ -194,8 +196,9 @@ def test_loss_of_any_logits(data):
             largest = value.abs().max().item()
             error = (result.double() - value).abs().max().item()
             bound = max(2e-6 * largest, 8 * (other.double() - value).abs().max().item())
-            # Half precision rounds the gradient.
+            # Half precision rounds the gradient, a difference of terms of the size of 1 a pixel.
             bound += torch.finfo(result.dtype).eps * largest + torch.finfo(result.dtype).tiny
+            bound += torch.finfo(compute).eps * label.numel()
             assert error <= bound, (backend, error, largest, bound)
 
 

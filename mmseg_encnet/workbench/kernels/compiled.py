@@ -30,7 +30,7 @@ _POINTERS = {
     torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16',
     torch.int32: '*i32', torch.int64: '*i64',
 }  # fmt: skip
-_OPTIONS = ('num_warps', 'num_stages')
+_OPTIONS = ('num_warps', 'num_stages', 'maxnreg')
 
 
 @dataclass(frozen=True)

@@ -385,8 +385,11 @@ def test_a_backend_that_cannot_run_says_why():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+@pytest.mark.parametrize('backend', ['strips', 'triton', 'auto'])
 @pytest.mark.parametrize('name', OPTIONS)
-def test_strips_on_a_gpu(name):
+def test_on_a_gpu(name, backend, tmp_path, monkeypatch):
+    # The choices of 'auto'.
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     logits, label = problem()
     options = weights(label, **OPTIONS[name])
     expected = value_and_gradient(literal, logits, label, torch.float64, **options)
@@ -394,7 +397,7 @@ def test_strips_on_a_gpu(name):
     torch.cuda.set_sync_debug_mode('error')
     try:
         ours = value_and_gradient(
-            upsampled_cross_entropy, logits.cuda(), label.cuda(), backend='strips', **options
+            upsampled_cross_entropy, logits.cuda(), label.cuda(), backend=backend, **options
         )
     finally:
         torch.cuda.set_sync_debug_mode('default')

@@ -113,7 +113,7 @@ def forward(
             largest, spread, grad, *logits.stride(), *grad.stride(), *sizes,
             own_rows, tile.columns, tiles, **options,
             BLOCK_C=variant.classes, BLOCK_X=tile.block, BLOCK_J=tile.padded, TAPS=TAPS,
-            num_warps=variant.warps,
+            num_warps=variant.warps, maxnreg=variant.registers,
         )  # fmt: skip
     return total, divisor, correct, labelled, grad
 
