@@ -11,7 +11,6 @@ import torch
 
 from mmseg_encnet.ops.encode import BACKENDS
 from mmseg_encnet.ops.encode.triton.tiles import MOST_VARIANTS, variants
-from mmseg_encnet.ops.upsampled_cross_entropy.triton.tiles import VARIANTS
 from mmseg_encnet.workbench.kernels import loss, report
 from mmseg_encnet.workbench.kernels.compiled import DTYPES, Compiled
 from mmseg_encnet.workbench.kernels.cost import Shape, predict
