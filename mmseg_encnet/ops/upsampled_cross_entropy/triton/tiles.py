@@ -40,7 +40,7 @@ class Variant(NamedTuple):
 
 VARIANTS = (
     Variant(4, 64, 4, 4, 8, 128, 4, 168),
-    Variant(8, 64, 2, 4, 16, 64, 4, 168),
+    Variant(4, 64, 4, 4, 16, 64, 4, 168),
     Variant(4, 32, 4, 4, 16, 64, 8, 128),
 )
 
