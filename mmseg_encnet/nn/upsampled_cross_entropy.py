@@ -21,7 +21,8 @@ class UpsampledCrossEntropy(nn.Module):
         ignore_index: Label of unlabelled pixels.
         class_weight: Weight of each class.
         label_smoothing: Share of the label that is spread over all classes, in [0, 1].
-        use_sigmoid: Whether the logits are one score for class 1 against class 0.
+        use_sigmoid: Whether to use the binary cross-entropy, of one score for class 1 against class
+            0 or of one score for each class.
         backend: How to compute it.
 
     Example:

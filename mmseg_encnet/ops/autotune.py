@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,8 @@ from torch import Tensor
 from mmseg_encnet.plain_json import parse_json
 from mmseg_encnet.version import __version__
 
-Run = Callable[..., Tensor]
+# Returns a tensor with a gradient, or several results of which the first one has it.
+Run = Callable[..., Any]
 
 # Largest difference from the first candidate, over its largest value, by the dtype of a result.
 # Two correct candidates differ by a tenth of it.
@@ -68,23 +70,15 @@ def can_time(tensors: Sequence[Tensor], devices: frozenset[str] = frozenset({'cu
     return not (tensors[0].is_cuda and torch.cuda.is_current_stream_capturing())
 
 
-def class_of_inputs(tensors: Sequence[Tensor], training: bool) -> str:
-    """Return the class of inputs for which a choice holds.
-
-    Inputs of a class have the same dtypes, the same sizes up to the next power of two in the batch
-    and along the positions of the first tensor, and the same memory order, and either need
-    gradients or do not.
-    """
-    batch, channels, positions = tensors[0].shape
-    sizes = [_power(batch), channels, _power(positions)]
-    text = [f'{tensors[0].dtype} {"x".join(map(str, sizes))}']
-    text += [f'{tensor.dtype} {"x".join(map(str, tensor.shape))}' for tensor in tensors[1:]]
-    order = 'channels last' if channels > 1 and tensors[0].stride(1) == 1 else 'channels first'
-    return ', '.join([*text, order, 'training' if training else 'inference'])
-
-
-def _power(size: int) -> int:
+def at_most(size: int) -> int:
+    """Return the next power of two, for sizes that hardly change which candidate is fastest."""
     return 1 << (size - 1).bit_length()
+
+
+def memory_order(tensor: Tensor) -> str:
+    """Return the memory order of features or logits ``(B, C, ...)`` in words."""
+    last = tensor.shape[1] > 1 and tensor.stride(1) == 1
+    return 'channels last' if last else 'channels first'
 
 
 class Autotuner:
@@ -104,6 +98,8 @@ class Autotuner:
 
     Args:
         operator: Name of the operator, for the file and the warnings.
+        inputs_text: ``(*arguments)`` -> the class of inputs for which a choice holds, in words.
+            Inputs that need gradients are of another class than those that do not.
         seconds: ``(call, device)`` -> the seconds that ``call()`` takes.
         folder: Returns the folder of the file.
         card: Returns the name of a device.
@@ -112,37 +108,39 @@ class Autotuner:
     def __init__(
         self,
         operator: str,
+        inputs_text: Callable[..., str],
         seconds: Callable[[Callable[[], object], torch.device], float] = gpu_seconds,
         folder: Callable[[], Path] = cache_folder,
         card: Callable[[torch.device], str] = torch.cuda.get_device_name,
     ) -> None:
-        self.operator = operator
+        self.operator, self._inputs_text = operator, inputs_text
         self._seconds, self._folder, self._card = seconds, folder, card
         self._chosen: dict[tuple[torch.device, str], Run] = {}
         self._dropped: set[str] = set()
         self._lock = threading.Lock()
 
-    def choose(self, candidates: Callable[[], Mapping[str, Run]], *tensors: Tensor) -> Run:
+    def choose(self, candidates: Callable[[], Mapping[str, Run]], *arguments: Any) -> Run:
         """Return the fastest candidate.
 
         Args:
-            candidates: Returns the implementations by name, each called with the tensors. The
+            candidates: Returns the implementations by name, each called with the arguments. The
                 first one is the reference for the results of the others.
-            *tensors: Arguments of the call. They are not modified.
+            *arguments: Arguments of the call, a tensor first. They are not modified.
         """
-        training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        key = tensors[0].device, class_of_inputs(tensors, training)
+        training = torch.is_grad_enabled() and any(map(_needs_gradient, arguments))
+        kind = f'{self._inputs_text(*arguments)}, {"training" if training else "inference"}'
+        key = arguments[0].device, kind
         # Outside the lock: reading a dictionary is atomic.
         run = self._chosen.get(key)
         if run is not None:
             return run
         with self._lock:
-            return self._chosen.get(key) or self._look_up(candidates(), tensors, key, training)
+            return self._chosen.get(key) or self._look_up(candidates(), arguments, key, training)
 
     def _look_up(
         self,
         candidates: Mapping[str, Run],
-        tensors: Sequence[Tensor],
+        arguments: Sequence[Any],
         key: tuple[torch.device, str],
         training: bool,
     ) -> Run:
@@ -160,7 +158,7 @@ class Autotuner:
             if name not in usable:
                 # A thread has none of the hooks, modes and autocast of this call.
                 with ThreadPoolExecutor(1) as thread:
-                    name = thread.submit(self._fastest, usable, first, tensors, training).result()
+                    name = thread.submit(self._fastest, usable, first, arguments, training).result()
                 if name is None:
                     return candidates[first]
                 _write(file, kind, name)
@@ -173,14 +171,16 @@ class Autotuner:
         return re.sub(r'[^\w.+-]+', '-', '_'.join(parts))
 
     def _fastest(
-        self, candidates: Mapping[str, Run], first: str, tensors: Sequence[Tensor], training: bool
+        self, candidates: Mapping[str, Run], first: str, arguments: Sequence[Any], training: bool
     ) -> str | None:
-        device = tensors[0].device
+        device = arguments[0].device
         try:
             with _on(device):
                 inputs = [
-                    tensor.detach().requires_grad_(training and tensor.requires_grad)
-                    for tensor in tensors
+                    value.detach().requires_grad_(training and value.requires_grad)
+                    if isinstance(value, Tensor)
+                    else value
+                    for value in arguments
                 ]
                 with _exact_products():
                     expected = _results(candidates[first], inputs, training)
@@ -203,7 +203,7 @@ class Autotuner:
         self,
         name: str,
         run: Run,
-        inputs: Sequence[Tensor],
+        inputs: Sequence[Any],
         training: bool,
         expected: Sequence[Tensor],
     ) -> bool:
@@ -228,19 +228,29 @@ class Autotuner:
         return reason is None
 
 
-def _results(run: Run, inputs: Sequence[Tensor], training: bool) -> tuple[Tensor, ...]:
-    """Return the result and, in training, the gradients of the inputs that need one."""
+def _needs_gradient(value: object) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def _results(run: Run, inputs: Sequence[Any], training: bool) -> tuple[Tensor, ...]:
+    """Return the results and, in training, the gradients of the inputs that need one.
+
+    Results of an integer dtype are omitted: rounding may change a count.
+    """
+    with torch.set_grad_enabled(training):
+        results = run(*inputs)
+    results = (results,) if isinstance(results, Tensor) else tuple(results)
+    output, *others = (value for value in results if value.is_floating_point())
     if not training:
-        with torch.no_grad():
-            return (run(*inputs),)
-    output = run(*inputs)
+        return output, *others
     # Different elements, so that a permuted gradient does not go unnoticed.
     grad = torch.linspace(-1, 1, output.numel(), device=output.device, dtype=output.dtype)
-    wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    return output.detach(), *torch.autograd.grad(output, wanted, grad.view_as(output))
+    wanted = [value for value in inputs if _needs_gradient(value)]
+    grads = torch.autograd.grad(output, wanted, grad.view_as(output))
+    return output.detach(), *others, *grads
 
 
-def _step(run: Run, inputs: Sequence[Tensor], training: bool) -> Callable[[], object]:
+def _step(run: Run, inputs: Sequence[Any], training: bool) -> Callable[[], object]:
     return lambda: _results(run, inputs, training)
 
 

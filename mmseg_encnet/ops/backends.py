@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from mmseg_encnet.errors import UserError
 
 
@@ -18,10 +16,10 @@ class Backend:
     Attributes:
         name: Value of the argument ``backend`` that selects it.
         run: Computes the operator from checked arguments.
-        refusal: ``(*tensors)`` -> why the backend cannot take these tensors or, without any, why
-            it cannot run on this machine at all; None if it can. A reason has the form "problem;
-            remedy".
-        variants: ``(*tensors)`` -> functions to time in place of `run` on a GPU, by name, for
+        refusal: ``(*arguments)`` -> why the backend cannot take these arguments of `run` or,
+            without any, why it cannot run on this machine at all; None if it can. A reason has the
+            form "problem; remedy".
+        variants: ``(*arguments)`` -> functions to time in place of `run` on a GPU, by name, for
             example the same kernels with other tile sizes.
     """
 
@@ -30,11 +28,11 @@ class Backend:
     refusal: Callable[..., str | None]
     variants: Callable[..., Mapping[str, Callable[..., Any]]] | None = None
 
-    def candidates(self, *tensors: Tensor) -> dict[str, Callable[..., Any]]:
-        """Return what to time for these tensors, by name."""
+    def candidates(self, *arguments: Any) -> dict[str, Callable[..., Any]]:
+        """Return what to time for these arguments, by name."""
         if self.variants is None:
             return {self.name: self.run}
-        return {f'{self.name}/{name}': run for name, run in self.variants(*tensors).items()}
+        return {f'{self.name}/{name}': run for name, run in self.variants(*arguments).items()}
 
 
 class BackendTable(dict[str, Backend]):
@@ -54,10 +52,6 @@ class BackendTable(dict[str, Backend]):
         """Return the error message for a refusal."""
         return f'backend {name!r} cannot be used: {reason}, or use backend={self.auto[-1]!r}.'
 
-    def fastest(self, *tensors: Tensor) -> Backend:
-        """Return the first backend of `auto` that takes these tensors."""
-        return next(self[name] for name in self.auto if self[name].refusal(*tensors) is None)
-
     def named(self, name: str) -> Backend:
         """Return a backend by its name.
 
@@ -70,17 +64,15 @@ class BackendTable(dict[str, Backend]):
             )
         return self[name]
 
-    def choose(self, name: str, *tensors: Tensor) -> Backend:
-        """Return the backend that runs these tensors.
+    def choose(self, name: str, *arguments: Any) -> Backend:
+        """Return the backend that runs these arguments.
 
         Raises:
             ValueError: The backend is unknown (UserError), does not run on this machine or does not
-                take the tensors.
+                take the arguments.
         """
-        if name == 'auto':
-            return self.fastest(*tensors)
         chosen = self.named(name)
-        reason = chosen.refusal() or chosen.refusal(*tensors)
+        reason = chosen.refusal() or chosen.refusal(*arguments)
         if reason is not None:
             raise ValueError(self.explain(name, reason))
         return chosen

@@ -46,6 +46,14 @@ LOSSES = {
     'all processes, class weights': dict(
         type='SyncCrossEntropyLoss', class_weight=[1.0, 2, 3, 0.5, 0.1]
     ),
+    'a logit a class': dict(type='CrossEntropyLoss', use_sigmoid=True),
+    'a logit a class, labelled pixels': dict(
+        type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True, loss_weight=0.4
+    ),
+    'a logit a class, sum': dict(type='CrossEntropyLoss', use_sigmoid=True, reduction='sum'),
+    'a logit a class, all processes': dict(
+        type='SyncCrossEntropyLoss', use_sigmoid=True, class_weight=[1.0, 2, 3, 0.5, 0.1]
+    ),
     'two': [
         dict(type='CrossEntropyLoss', loss_weight=0.4),
         dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_name='loss_other'),
@@ -56,7 +64,6 @@ LOSSES = {
 RESIZED = {
     'Dice': [dict(type='SyncCrossEntropyLoss'), dict(type='DiceLoss')],
     'Lovasz': dict(type='LovaszLoss', reduction='none', loss_weight=0.5),
-    'a logit a class': dict(type='CrossEntropyLoss', use_sigmoid=True),
 }
 
 
@@ -165,10 +172,16 @@ def test_pixel_samplers_choose_pixels(sampler):
         assert_same(losses_and_gradients(ours), losses_and_gradients(theirs))
 
 
-@pytest.mark.parametrize('loss', ['CrossEntropyLoss', 'SyncCrossEntropyLoss'])
-def test_one_score(loss):
+@pytest.mark.parametrize(
+    ('loss', 'weight'),
+    [('CrossEntropyLoss', None), ('SyncCrossEntropyLoss', None), ('SyncCrossEntropyLoss', 3.0)],
+)
+def test_one_score(loss, weight):
     options = dict(num_classes=2, out_channels=1, threshold=0.4)
-    theirs, ours = pair('FCNHead', **options, loss_decode=dict(type=loss, use_sigmoid=True))
+    loss_decode = dict(type=loss, use_sigmoid=True)
+    if weight is not None:
+        loss_decode.update(class_weight=[weight])
+    theirs, ours = pair('FCNHead', **options, loss_decode=loss_decode)
     expected, found = (losses_and_gradients(head, 2) for head in (theirs, ours))
     # The toolbox takes the index of the only score as the predicted class.
     del expected['acc_seg'], found['acc_seg']

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.ops import encode
+from mmseg_encnet.ops.auto import SETTING, Automatic
 from mmseg_encnet.ops.autotune import Autotuner
 from mmseg_encnet.ops.backends import Backend
 from mmseg_encnet.ops.encode import BACKENDS, check_backend
-from mmseg_encnet.ops.encode.auto import SETTING, Automatic
+from mmseg_encnet.ops.encode.backends import inputs_text
 from mmseg_encnet.ops.encode.reference import encode as reference
+from mmseg_encnet.ops.upsampled_cross_entropy import backends as loss
+from mmseg_encnet.ops.upsampled_cross_entropy.reference import sums as loss_reference
 
 CPU = frozenset({'cpu'})
 
@@ -47,7 +50,7 @@ class Clock:
 @pytest.fixture
 def tuner(tmp_path) -> Callable[..., Autotuner]:
     def build(card: str = 'Fake 9000', folder: Path = tmp_path) -> Autotuner:
-        return Autotuner('encode', Clock.seconds, lambda: folder, lambda device: card)
+        return Autotuner('encode', inputs_text, Clock.seconds, lambda: folder, lambda device: card)
 
     return build
 
@@ -93,6 +96,39 @@ def test_classes_of_inputs(tuner, change):
     calls = dense.calls
     auto.run_for(*inputs(**change))
     assert dense.calls > calls
+
+
+def loss_inputs(size=(8, 10), label_size=(20, 30), weights=False, classes=3, grad=True):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, classes, *size, generator=generator).requires_grad_(grad)
+    label = torch.randint(classes, (2, *label_size), generator=generator)
+    weight = torch.ones(classes) if weights else None
+    return logits, label, weight, None, False, 255, 0.0, False
+
+
+def test_an_operator_with_options_and_several_results(tmp_path):
+    """The loss: only the first result has a gradient, and counts may differ by rounding."""
+
+    def counts_one_more(*arguments):
+        total, divisor, correct, labelled = loss_reference(*arguments)
+        return total, divisor, correct + 1, labelled
+
+    def wrong_divisor(*arguments):
+        total, divisor, *counts = loss_reference(*arguments)
+        return total, divisor + 9, *counts
+
+    tuner = Autotuner('loss', loss.inputs_text, Clock.seconds, lambda: tmp_path, lambda device: 'F')
+    strips, fast = Fake(2.0, loss_reference), Fake(1.0, counts_one_more)
+    auto = automatic(tuner, strips=strips, triton=fast, other=Fake(0.5, wrong_divisor))
+    with pytest.warns(UserWarning, match="'other'.*results differ"):
+        assert auto.run_for(*loss_inputs()) is fast
+    calls = strips.calls
+    assert auto.run_for(*loss_inputs(label_size=(25, 25))) is fast
+    assert strips.calls == calls
+    for change in (dict(weights=True), dict(classes=4), dict(grad=False), dict(size=(20, 10))):
+        assert auto.run_for(*loss_inputs(**change)) is fast
+        assert strips.calls > calls
+        calls = strips.calls
 
 
 def test_a_tie_goes_to_the_reference(tuner):
@@ -296,6 +332,10 @@ def test_the_environment_names_a_backend(tuner, monkeypatch):
     x, codewords, scale = inputs()
     assert torch.equal(encode(x, codewords, scale), reference(x, codewords, scale))
     check_backend('auto')
+    # The loss has no backend of this name, and so uses its fixed order.
+    monkeypatch.setenv(SETTING, 'dense')
+    loss_auto = Automatic(loss.BACKENDS, ['strips'], ['strips'], tuner(), CPU)
+    assert loss_auto.run_for(*loss_inputs()) is loss.BACKENDS['strips'].run
     # The argument takes precedence.
     monkeypatch.setenv(SETTING, 'mmcv')
     encode(x, codewords, scale, backend='dense')
@@ -322,7 +362,7 @@ def test_auto_compiles_without_a_break():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_a_gpu_keeps_its_choice(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    tuner = Autotuner('encode')
+    tuner = Autotuner('encode', inputs_text)
     auto = Automatic(BACKENDS, ['dense'], ['dense', 'triton'], tuner)
     tensors = [tensor.detach().cuda().requires_grad_() for tensor in inputs(channels=64, codes=32)]
     torch.cuda.set_sync_debug_mode('error')

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 # Number of cases of all fuzz tests together; check_fuzz.py sets a larger one.
-TOTAL_IN_TESTS = 650
+TOTAL_IN_TESTS = 730
 TOTAL = int(os.environ.get('FUZZ_CASES', TOTAL_IN_TESTS))
 
 
 def cases(share: int) -> Callable:
-    """Return settings of a fuzz test with this many of the 650 cases of ``make test``.
+    """Return settings of a fuzz test with this many of the 730 cases of ``make test``.
 
     The cases are the same in every run, so failures are reproducible.
     """

@@ -15,7 +15,8 @@ from mmengine.structures import PixelData
 from mmseg.registry import METRICS, MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_encnet.ops import assign, encode, presence_targets
+from mmseg_encnet.ops import assign, cross_entropy_sums, encode, presence_targets
+from mmseg_encnet.ops.upsampled_cross_entropy import BACKENDS
 
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.int64, np.uint16, np.uint32, np.bool_]
 IGNORE = 255
@@ -140,6 +141,78 @@ def test_encoding_refuses_shapes_that_do_not_fit(x, codewords, scale, dtype):
         assert 'expected' in str(error)
     else:
         assert encoded.shape == (x[0], *codewords)
+
+
+@cases(60)
+@given(st.data())
+def test_loss_of_any_logits(data):
+    """Every backend is as close to double precision as PyTorch's own functions."""
+    batch, classes = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 40))
+    side = st.integers(1, 12)
+    size, label_size = data.draw(st.tuples(side, side)), data.draw(st.tuples(side, side))
+    dtype = data.draw(
+        st.sampled_from(
+            [torch.float32, torch.float32, torch.float64, torch.float16, torch.bfloat16]
+        )
+    )
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
+    factor = data.draw(magnitudes(-42, 30))
+    use_sigmoid = data.draw(st.booleans())
+    several = classes > 1
+    options = dict(
+        align_corners=data.draw(st.booleans()),
+        ignore_index=data.draw(st.sampled_from([IGNORE, 0, -1])),
+        use_sigmoid=use_sigmoid,
+        label_smoothing=0.0
+        if use_sigmoid and several
+        else data.draw(st.sampled_from([0.0, 0.1, 1.0])),
+    )
+    labels = 2 if use_sigmoid and not several else classes
+    if data.draw(st.booleans()):
+        options['class_weight'] = torch.rand(labels, generator=generator)
+    if data.draw(st.booleans()):
+        options['pixel_weight'] = torch.rand(batch, *label_size, generator=generator)
+    label = torch.randint(labels, (batch, *label_size), generator=generator)
+    ignored = torch.rand(label.shape, generator=generator)
+    label[ignored < data.draw(st.sampled_from([0.0, 0.3, 1.1]))] = options['ignore_index']
+    logits = torch.randn(batch, classes, *size, generator=generator, dtype=torch.float64) * factor
+    limit = torch.finfo(dtype).max / 4
+    logits = logits.clamp(-limit, limit).to(dtype)
+
+    def run(dtype: torch.dtype, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = logits.to(dtype).requires_grad_()
+        sums = cross_entropy_sums(leaf, label, backend=backend, **options)
+        assert sums.labelled == (label != options['ignore_index']).sum()
+        return sums.total.detach(), torch.autograd.grad(sums.total, leaf)[0]
+
+    exact = run(torch.float64, 'reference')
+    compute = torch.promote_types(dtype, torch.float32)
+    literal = run(compute, 'reference')
+    backends = [name for name in ('native', 'strips') if BACKENDS[name].refusal(logits) is None]
+    for backend in backends:
+        found = run(dtype, backend)
+        assert found[1].dtype == dtype
+        for result, value, other in zip(found, exact, literal):
+            largest = value.abs().max().item()
+            error = (result.double() - value).abs().max().item()
+            bound = max(2e-6 * largest, 8 * (other.double() - value).abs().max().item())
+            # Half precision rounds the gradient, a difference of terms of the size of 1 a pixel.
+            bound += torch.finfo(result.dtype).eps * largest + torch.finfo(result.dtype).tiny
+            bound += torch.finfo(compute).eps * label.numel()
+            assert error <= bound, (backend, error, largest, bound)
+
+
+@cases(20)
+@given(WRONG_SHAPES, WRONG_SHAPES, WRONG_SHAPES, st.sampled_from([torch.int64, torch.float32]))
+def test_loss_refuses_shapes_that_do_not_fit(logits, label, weight, dtype):
+    try:
+        sums = cross_entropy_sums(
+            torch.zeros(logits), torch.zeros(label, dtype=dtype), class_weight=torch.zeros(weight)
+        )
+    except ValueError as error:
+        assert 'expected' in str(error)
+    else:
+        assert sums.total == 0 and sums.labelled == math.prod(label)
 
 
 @cases(40)

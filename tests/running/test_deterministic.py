@@ -18,7 +18,7 @@ from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.switches import use_deterministic_algorithms
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
-from mmseg_encnet.ops.encode.auto import SETTING
+from mmseg_encnet.ops.auto import SETTING
 from mmseg_encnet.ops.upsampled_cross_entropy import backends
 from mmseg_encnet.running.explain import explain
 

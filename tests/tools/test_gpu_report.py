@@ -77,7 +77,7 @@ def test_a_step_that_hangs_or_fails_is_named_and_leaves_the_others(report, tmp_p
     page = (tmp_path / 'out' / 'report.md').read_text()
     assert '- r50_amp: failed with exit status 3; see r50_amp.txt.' in page
     assert 'Not finished; see r50_amp.txt.' in page
-    assert '| page of loss |' in page
+    assert '| page of kernels |' in page
 
     start = time.monotonic()
     result = report(HANGS='r50', GPU_REPORT_SECONDS=18)
@@ -85,10 +85,10 @@ def test_a_step_that_hangs_or_fails_is_named_and_leaves_the_others(report, tmp_p
     assert time.monotonic() - start < 18
     page = (tmp_path / 'out' / 'report.md').read_text()
     assert '- r50: stopped after ' in page
-    assert '- loss: omitted, no time was left.' in page
+    assert '- r50_amp: omitted, no time was left.' in page
     # The pages of the former run are gone.
     assert '| page of encode |' in page
-    assert '| page of loss |' not in page
+    assert '| page of r50_amp |' not in page
 
 
 def test_without_a_gpu(report):

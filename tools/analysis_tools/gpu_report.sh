@@ -54,6 +54,7 @@ benchmark() {  # benchmark NAME SECONDS TOOL ARGUMENTS...
 capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
 model=(benchmark_model --rounds 1 --steps 10)
 benchmark encode 110 benchmark_encode --rounds 5
+benchmark loss 50 benchmark_loss --rounds 5
 benchmark r50 75 "${model[@]}" --config encnet_r50_ade20k
 benchmark r50_jpu 65 "${model[@]}" --config encnet_r50_jpu_ade20k
 run kernels 50 "$python" "$tools/kernel_report.py" --architectures "$capability" --jobs 8 \
@@ -61,7 +62,6 @@ run kernels 50 "$python" "$tools/kernel_report.py" --architectures "$capability"
 cd "$root" || exit 1
 run tests 110 "$python" -m pytest -m cuda -ra -q
 benchmark r50_amp 65 "${model[@]}" --config encnet_r50_ade20k --amp float16
-benchmark loss 40 benchmark_loss --rounds 5
 
 section() {  # section NAME TITLE
     printf '\n## %s\n\n' "$2"
@@ -77,11 +77,11 @@ section() {  # section NAME TITLE
     printf '\n## Incomplete\n\n'
     if [ -s "$out/incomplete.txt" ]; then cat "$out/incomplete.txt"; else echo 'Nothing.'; fi
     section encode 'The encoding: kernels, mmseg, torch.compile and the roofline'
+    section loss "The loss: kernels, strips of PyTorch's functions, and resized logits"
     section r50 'EncNet R50 with dilation: time, memory against the plan, synchronisations'
     section r50_jpu 'EncNet R50 with JPU'
     section r50_amp 'EncNet R50 in float16'
     section kernels 'Compiled kernels and predicted times'
-    section loss 'The loss'
     printf '\n## Tests\n\n```\n'
     tail -n 30 "$out/tests.txt" 2>/dev/null || echo 'omitted'
     echo '```'

@@ -1,9 +1,10 @@
 """Compile the Triton kernels for every GPU architecture, without a GPU, and report the result.
 
 Prints registers, spilled bytes, shared memory, tensor-core instructions and occupancy, and the
-least time that published peaks of cards allow. All tile sizes that the backend 'auto' times are
-compiled, about three seconds each. Exit status 1 if a kernel spills registers, uses no
-tensor cores, does not fit, or leaves fewer than two tiles in flight on a multiprocessor.
+least time that published peaks of cards allow, for the encoding and for the loss. All tile sizes
+that the backend 'auto' times are compiled, about three seconds each. Exit status 1 if a kernel
+spills registers, does not fit, leaves fewer than two tiles in flight on a multiprocessor or, for
+the encoding, uses no tensor cores.
 """
 
 from __future__ import annotations
@@ -30,10 +31,18 @@ def main() -> None:
         help='compute capabilities without the point (default: all)',
     )
     parser.add_argument(
-        '--dtypes', nargs='+', choices=DTYPES, default=list(DTYPES), help='dtypes of the features'
+        '--dtypes',
+        nargs='+',
+        choices=DTYPES,
+        default=list(DTYPES),
+        help='dtypes of features and logits',
     )
     parser.add_argument(
-        '--codes', type=int, nargs='+', default=list(report.CODES), help='numbers of codewords'
+        '--codes',
+        type=int,
+        nargs='+',
+        default=list(report.CODES),
+        help='numbers of codewords of the encoding',
     )
     parser.add_argument(
         '--only-defaults', action='store_true', help='compile the default tile sizes alone'
@@ -50,6 +59,7 @@ def main() -> None:
             report.compiled_table(rows),
             report.summary_table(rows),
             report.predicted_table(dtypes=args.dtypes),
+            report.predicted_loss_table(dtypes=args.dtypes),
         )
     )
     print(text)

@@ -17,9 +17,8 @@ from mmseg_encnet.models.losses.from_sums import (
     loss_from_sums,
     needs_sums_alone,
 )
-from mmseg_encnet.models.losses.sync_cross_entropy_loss import class_weight_tensor
+from mmseg_encnet.models.losses.sync_cross_entropy_loss import sums_of_loss
 from mmseg_encnet.models.pixel_samplers import BoundaryPixelSampler
-from mmseg_encnet.ops import cross_entropy_sums
 
 
 class UpsampledLossDecodeHead(BaseDecodeHead):
@@ -47,19 +46,18 @@ class UpsampledLossDecodeHead(BaseDecodeHead):
             found[name] = found[name] + value if name in found else value
 
         from_labels = self.sampler is None or isinstance(self.sampler, BoundaryPixelSampler)
-        if from_labels and all(needs_sums_alone(x, self.out_channels) for x in losses):
+        if from_labels and all(map(needs_sums_alone, losses)):
             pixel_weight = None if self.sampler is None else self.sampler.weights(label[:, None])
             for loss in losses:
-                sums = cross_entropy_sums(
+                sums = sums_of_loss(
+                    loss,
                     seg_logits,
                     label,
                     align_corners=self.align_corners,
                     ignore_index=self.ignore_index,
-                    class_weight=class_weight_tensor(loss, seg_logits),
                     pixel_weight=pixel_weight,
-                    use_sigmoid=loss.use_sigmoid,
                 )
-                add(loss, loss_from_sums(loss, sums, label.numel()))
+                add(loss, loss_from_sums(loss, sums, label.numel(), self.out_channels))
             if self.out_channels > 1:
                 found['acc_seg'] = accuracy_from_sums(sums.correct, sums.labelled)
             else:

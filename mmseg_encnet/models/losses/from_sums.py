@@ -13,7 +13,7 @@ from mmseg_encnet.ops import CrossEntropySums
 _EPS = torch.finfo(torch.float32).eps
 
 
-def needs_sums_alone(loss: nn.Module, out_channels: int) -> bool:
+def needs_sums_alone(loss: nn.Module) -> bool:
     """Return whether :func:`loss_from_sums` computes a loss of a decode head.
 
     Other losses, such as Dice, need logits of the size of the labels.
@@ -21,18 +21,24 @@ def needs_sums_alone(loss: nn.Module, out_channels: int) -> bool:
     # Not subclasses: they may do anything.
     if type(loss) not in (CrossEntropyLoss, SyncCrossEntropyLoss) or loss.reduction == 'none':
         return False
+    if type(loss) is SyncCrossEntropyLoss:
+        return True
     if loss.use_sigmoid:
-        return out_channels == 1 and loss.class_weight is None
-    return type(loss) is SyncCrossEntropyLoss or not loss.use_mask
+        # The toolbox broadcasts class weights along the columns of the image.
+        return loss.class_weight is None
+    return not loss.use_mask
 
 
-def loss_from_sums(loss: CrossEntropyLoss, sums: CrossEntropySums, pixels: int) -> Tensor:
+def loss_from_sums(
+    loss: CrossEntropyLoss, sums: CrossEntropySums, pixels: int, scores: int
+) -> Tensor:
     """Return what a loss of :func:`needs_sums_alone` returns for resized logits.
 
     Args:
         loss: The loss.
-        sums: Of the labels and logits, with the class weights of the loss.
+        sums: Of :func:`sums_of_loss`.
         pixels: Number of pixels in the labels, ignored ones included.
+        scores: Channels of the logits.
     """
     if type(loss) is SyncCrossEntropyLoss:
         return loss.average_of(sums.total, sums.divisor)
@@ -40,7 +46,8 @@ def loss_from_sums(loss: CrossEntropyLoss, sums: CrossEntropySums, pixels: int) 
         return loss.loss_weight * sums.total
     # By default the toolbox divides by all pixels, ignored ones included.
     every_pixel = not loss.avg_non_ignore and loss.class_weight is None
-    return loss.loss_weight * sums.total / ((pixels if every_pixel else sums.divisor) + _EPS)
+    terms = pixels * scores if loss.use_sigmoid else pixels
+    return loss.loss_weight * sums.total / ((terms if every_pixel else sums.divisor) + _EPS)
 
 
 def accuracy_from_sums(correct: Tensor, labelled: Tensor) -> Tensor:

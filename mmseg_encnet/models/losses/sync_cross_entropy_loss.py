@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.models.losses.over_processes import sum_over_processes
-from mmseg_encnet.ops import cross_entropy_sums
+from mmseg_encnet.ops import CrossEntropySums, cross_entropy_sums
 
 
 @MODELS.register_module()
@@ -98,19 +97,9 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
                 reduction_override=reduction_override,
                 ignore_index=ignore_index,
             )
-        if self.use_sigmoid and (cls_score.shape[1] > 1 or self.class_weight is not None):
-            return self.average_of(*self._binary_sums(cls_score, label, weight, ignore_index))
-        if self.use_sigmoid:
-            label = label.masked_fill(label < 0, ignore_index)
-        sums = cross_entropy_sums(
-            cls_score,
-            label,
-            ignore_index=ignore_index,
-            class_weight=class_weight_tensor(self, cls_score),
-            pixel_weight=weight,
-            use_sigmoid=self.use_sigmoid,
-            # The kernel copies the logits, which pays off for smaller ones.
-            backend='strips',
+        # The kernel for the CPU copies the logits, which pays off for smaller ones.
+        sums = sums_of_loss(
+            self, cls_score, label, ignore_index=ignore_index, pixel_weight=weight, backend='strips'
         )
         return self.average_of(sums.total, sums.divisor)
 
@@ -120,27 +109,55 @@ class SyncCrossEntropyLoss(CrossEntropyLoss):
             total, count = sum_over_processes(total, count)
         return self.loss_weight * total / (count + torch.finfo(torch.float32).eps)
 
-    def _binary_sums(
-        self, cls_score: Tensor, label: Tensor, weight: Tensor | None, ignore_index: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return sum and number of the decisions, one per class and labelled pixel."""
-        labelled = ((label != ignore_index) & (label >= 0))[:, None]
-        channels = cls_score.shape[1]
-        # A single score is that of class 1.
-        classes = torch.arange(channels, device=label.device) + (channels == 1)
-        dtype = torch.promote_types(cls_score.dtype, torch.float32)
-        # A sum over nothing is zero even if the logits are not finite.
-        scores = cls_score.masked_fill(~labelled, 0.0).to(dtype)
-        loss = F.binary_cross_entropy_with_logits(
-            scores,
-            (label[:, None] == classes[:, None, None]).to(dtype),
-            pos_weight=class_weight_tensor(self, scores),
-            reduction='none',
-        )
-        factor = labelled.to(dtype)
-        if weight is not None:
-            factor = factor * weight[:, None]
-        return (loss * factor).sum(), labelled.sum().to(dtype) * channels
+
+def sums_of_loss(
+    loss: CrossEntropyLoss,
+    logits: Tensor,
+    label: Tensor,
+    *,
+    ignore_index: int,
+    align_corners: bool = False,
+    pixel_weight: Tensor | None = None,
+    backend: str = 'auto',
+) -> CrossEntropySums:
+    """Return the sums that a cross-entropy of a config averages.
+
+    Args:
+        loss: ``CrossEntropyLoss`` or ``SyncCrossEntropyLoss``; with ``use_sigmoid``, only the
+            latter with class weights.
+        logits: ``(B, C, h, w)``.
+        label: Class indices ``(B, H, W)``, int64.
+        ignore_index: Label of unlabelled pixels. With ``use_sigmoid``, negative labels are, too.
+        align_corners: As in ``F.interpolate``.
+        pixel_weight: Weight of each pixel ``(B, H, W)``.
+        backend: As in :func:`mmseg_encnet.ops.cross_entropy_sums`.
+
+    Returns:
+        The sums. With ``use_sigmoid``, the divisor is the number of decisions, one for each score
+        and labelled pixel.
+    """
+    class_weight = class_weight_tensor(loss, logits)
+    if loss.use_sigmoid:
+        label = label.masked_fill(label < 0, ignore_index)
+        if class_weight is not None:
+            class_weight = class_weight.flatten()
+            if logits.shape[1] == 1:
+                # The operator has a weight for class 0, too.
+                class_weight = torch.cat([torch.ones_like(class_weight), class_weight])
+    sums = cross_entropy_sums(
+        logits,
+        label,
+        align_corners=align_corners,
+        ignore_index=ignore_index,
+        class_weight=class_weight,
+        pixel_weight=pixel_weight,
+        use_sigmoid=loss.use_sigmoid,
+        backend=backend,
+    )
+    if loss.use_sigmoid:
+        decisions = sums.labelled.to(sums.divisor.dtype) * logits.shape[1]
+        sums = sums._replace(divisor=decisions)
+    return sums
 
 
 def class_weight_tensor(loss: CrossEntropyLoss, logits: Tensor) -> Tensor | None:

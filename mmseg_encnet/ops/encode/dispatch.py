@@ -39,7 +39,7 @@ def encode(x: Tensor, codewords: Tensor, scale: Tensor, backend: str = 'auto') -
             ``'reference'`` (the equations literally; slow, large, and without the guarantees above)
             or ``'auto'``: on the CPU ``'native'`` where available, otherwise ``'dense'``; on a GPU
             the faster of ``'dense'`` and ``'triton'``, timed at the first call with inputs of a
-            class (see ``MMSEG_ENCNET_BACKEND`` in :mod:`mmseg_encnet.ops.encode.auto`).
+            class (see ``MMSEG_ENCNET_BACKEND`` in :mod:`mmseg_encnet.ops.auto`).
 
     Returns:
         ``(B, K, C)`` in the promoted dtype of ``x`` and ``codewords``; differentiable in all three

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmseg_encnet.ops.numerics import without_autocast
-from mmseg_encnet.ops.upsampled_cross_entropy.backends import BACKENDS
+from mmseg_encnet.ops.upsampled_cross_entropy.backends import AUTOMATIC, BACKENDS
 
 
 class CrossEntropySums(NamedTuple):
@@ -16,8 +16,9 @@ class CrossEntropySums(NamedTuple):
 
     Attributes:
         total: Sum of the losses of the labelled pixels, with a gradient; at least float32.
-        divisor: What their mean divides by: the number of labelled pixels or, with class weights,
-            the sum of their weights, in the dtype of `total`.
+        divisor: What their mean divides by, in the dtype of `total`: the number of labelled pixels;
+            with class weights, the sum of their weights; with `use_sigmoid` and several scores,
+            whatever the weights, the number of labelled pixels times that of scores.
         correct: Labelled pixels where no class scores higher than the label, int64.
         labelled: Labelled pixels, int64.
     """
@@ -54,25 +55,29 @@ def cross_entropy_sums(
         (tensor(64.), tensor(64))
     """
     _check(logits, label, class_weight, pixel_weight, label_smoothing, use_sigmoid)
-    if use_sigmoid:
+    several = logits.shape[1] > 1
+    if use_sigmoid and not several:
         # One score is the difference of two logits of which the first is zero.
         logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
     dtype = torch.promote_types(logits.dtype, torch.float32)
     class_weight = None if class_weight is None else class_weight.to(logits.device, dtype)
     pixel_weight = None if pixel_weight is None else pixel_weight.to(logits.device, dtype)
-    chosen = BACKENDS.choose(backend, logits)
+    arguments = (
+        logits,
+        label.long(),
+        class_weight,
+        pixel_weight,
+        align_corners,
+        ignore_index,
+        float(label_smoothing),
+        use_sigmoid and several,
+    )
+    if backend == 'auto':
+        run = AUTOMATIC.run_for(*arguments)
+    else:
+        run = BACKENDS.choose(backend, *arguments).run
     with without_autocast(logits.device):
-        return CrossEntropySums(
-            *chosen.run(
-                logits,
-                label.long(),
-                class_weight,
-                pixel_weight,
-                align_corners,
-                ignore_index,
-                label_smoothing,
-            )
-        )
+        return CrossEntropySums(*run(*arguments))
 
 
 def upsampled_cross_entropy(
@@ -101,15 +106,23 @@ def upsampled_cross_entropy(
         align_corners: As in ``F.interpolate``.
         ignore_index: Label of unlabelled pixels; it may lie among the classes.
         class_weight: Weight of each class ``(C,)``, without a gradient. The sum is divided by the
-            weights of the labelled pixels, as in ``F.cross_entropy``.
+            weights of the labelled pixels, as in ``F.cross_entropy``. With `use_sigmoid` and
+            several scores, it is the factor of the loss of each class where it is present, as
+            ``pos_weight`` of ``F.binary_cross_entropy_with_logits``, and does not change what the
+            sum is divided by.
         pixel_weight: Weight of each pixel ``(B, H, W)``, without a gradient. It does not change
             what the sum is divided by.
         label_smoothing: Share of the label that is spread over all classes, in [0, 1].
-        use_sigmoid: Whether the logits ``(B, 1, h, w)`` are one score for class 1 against class 0;
-            `class_weight` then has two entries.
+        use_sigmoid: Whether to use the binary cross-entropy. Logits ``(B, 1, h, w)`` are one score
+            for class 1 against class 0; `class_weight` then has two entries. Of several scores,
+            each decides between its class and all others, and the loss is the mean over pixels and
+            scores; without label smoothing.
         backend: ``'native'`` (a fused kernel for the CPU, built at installation), ``'strips'``
-            (plain PyTorch, every device and precision), ``'reference'`` (the two functions above)
-            or ``'auto'`` (``'native'`` where it is available, otherwise ``'strips'``).
+            (plain PyTorch, every device and precision), ``'triton'`` (fused kernels for CUDA),
+            ``'reference'`` (the two functions above) or ``'auto'``: on the CPU ``'native'`` where
+            it is available, otherwise ``'strips'``; on a GPU the faster of ``'strips'`` and
+            ``'triton'``, timed at the first call with inputs of a class (see
+            ``MMSEG_ENCNET_BACKEND`` in :mod:`mmseg_encnet.ops.auto`).
 
     Returns:
         A scalar, at least float32; zero if no pixel is labelled. Differentiable in the logits any
@@ -118,7 +131,8 @@ def upsampled_cross_entropy(
     Raises:
         ValueError: A shape, dtype or option does not match, or the backend is unknown, not
             available on this machine or does not take such logits.
-        IndexError: On the CPU, a label is neither a class nor ``ignore_index``.
+        IndexError: On the CPU, a label is neither a class nor ``ignore_index``. (Backend
+            ``'triton'`` returns NaN.)
 
     Example:
         >>> import torch
@@ -166,12 +180,12 @@ def _check(
             f'got logits of shape {tuple(logits.shape)}, expected at least one position; '
             'pass a larger feature map.'
         )
-    if use_sigmoid and logits.shape[1] != 1:
+    if use_sigmoid and logits.shape[1] > 1 and label_smoothing:
         raise ValueError(
-            f'got {logits.shape[1]} scores with use_sigmoid, expected 1; '
-            'use the softmax for more than two classes.'
+            f'got label_smoothing={label_smoothing} with use_sigmoid and {logits.shape[1]} scores, '
+            'expected 0; use the softmax or one score.'
         )
-    classes = 2 if use_sigmoid else logits.shape[1]
+    classes = 2 if use_sigmoid and logits.shape[1] == 1 else logits.shape[1]
     for name, weight, shape in (
         ('class_weight', class_weight, (classes,)),
         ('pixel_weight', pixel_weight, tuple(label.shape)),

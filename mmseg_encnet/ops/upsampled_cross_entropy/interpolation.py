@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,17 +40,31 @@ def sources(
     return max(0, math.floor(first) - 1), min(source, math.floor(last) + 3)
 
 
-@functools.lru_cache(maxsize=64)
-def neighbours(source: int, target: int, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """Return the two entries that each output lies between, on the CPU.
+class Neighbours(NamedTuple):
+    """Between which entries each output lies, along one axis.
 
-    Returns:
-        The index of the first one, ``(target,)`` int64, and the weights of that and the next one,
-        ``(target, 2)`` float32. The next one of the last entry is the last entry.
+    Attributes:
+        first: Index of the first of the two entries, ``(target,)``, ascending. The next one of the
+            last entry is the last entry.
+        weights: Weights of the two, ``(target, 2)`` float32.
+        start: The first output between each entry and the next one, ``(source + 1,)``.
     """
-    weights = matrix(source, target, align_corners, torch.float32, torch.device('cpu')).t()
+
+    first: Tensor
+    weights: Tensor
+    start: Tensor
+
+
+@functools.lru_cache(maxsize=64)
+def neighbours(
+    source: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device
+) -> Neighbours:
+    """Return the neighbours of all outputs, as indices of an integer `dtype`."""
+    weights = matrix(source, target, align_corners, torch.float32, device).t()
     used = weights != 0
-    last = (used * torch.arange(source, device='cpu')).amax(dim=1)
+    last = (used * torch.arange(source, device=device)).amax(dim=1)
     first = last - (used.sum(dim=1) > 1).long()
     own = weights.gather(1, first[:, None])
-    return first, torch.cat([own, weights.gather(1, last[:, None]) * (last > first)[:, None]], 1)
+    other = weights.gather(1, last[:, None]) * (last > first)[:, None]
+    start = torch.searchsorted(first, torch.arange(source + 1, device=device))
+    return Neighbours(first.to(dtype), torch.cat([own, other], dim=1), start.to(dtype))

@@ -20,21 +20,23 @@ def _backward(
     align_corners: bool,
     ignore_index: int,
     label_smoothing: float,
+    use_sigmoid: bool,
     kept: Tensor,
 ) -> Tensor:
     return (kept * grad).to(logits.dtype)
 
 
 def _fake(
-    logits, label, class_weight, pixel_weight, align_corners, ignore_index, label_smoothing, keep
-):
+    logits, label, class_weight, pixel_weight, align_corners, ignore_index, label_smoothing,
+    use_sigmoid, keep,
+):  # fmt: skip
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return (
         logits.new_empty((), dtype=dtype),
         logits.new_empty((), dtype=dtype),
         label.new_empty(()),
         label.new_empty(()),
-        logits.new_empty(logits.shape if keep else (0,), dtype=dtype),
+        torch.empty_like(logits if keep else logits[:0], dtype=dtype),
     )
 
 

@@ -9,6 +9,7 @@ computes loss and gradient, and keeps the gradient alone.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmseg_encnet.ops.upsampled_cross_entropy.interpolation import matrix, sources
@@ -19,6 +20,8 @@ _STRIP_CPU = 3 * 2**17
 _STRIP = 2**22
 # Elements of the small rows that are interpolated along the columns at a time.
 _BAND = 2**22
+# From here on softplus(x) is x, also in double precision.
+_SOFTPLUS = 40.0
 
 
 def _rows(per_row: int, elements: int) -> int:
@@ -33,6 +36,7 @@ def _forward(
     align_corners: bool,
     ignore_index: int,
     label_smoothing: float,
+    use_sigmoid: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -43,7 +47,7 @@ def _forward(
     total = logits.new_zeros((), dtype=wide)
     divisor = logits.new_zeros((), dtype=wide)
     correct = label.new_zeros(())
-    grad = logits.new_zeros(logits.shape if keep else (0,), dtype=dtype)
+    grad = torch.zeros_like(logits if keep else logits[:0], dtype=dtype)
     labelled = (label != ignore_index).sum()
     if logits.numel() == 0 or label.numel() == 0:
         return total.to(dtype), divisor.to(dtype), correct, labelled, grad
@@ -86,10 +90,16 @@ def _forward(
                     values.copy_(small[part])
                 scores = values.view(end - y, classes, label_width)
                 pixels = None if pixel_weight is None else pixel_weight[image, y:end]
-                loss, weight, right = _strip(
-                    scores, label[image, y:end], class_weight, pixels,
-                    share, ignore_index, 1 - label_smoothing, keep,
-                )  # fmt: skip
+                target = label[image, y:end]
+                if use_sigmoid:
+                    loss, weight, right = _decisions(
+                        scores, target, class_weight, pixels, ignore_index, keep
+                    )
+                else:
+                    loss, weight, right = _strip(
+                        scores, target, class_weight, pixels,
+                        share, ignore_index, 1 - label_smoothing, keep,
+                    )  # fmt: skip
                 total += loss.sum(dtype=wide)
                 divisor += weight.sum(dtype=wide)
                 correct += right.sum()
@@ -152,6 +162,36 @@ def _strip(
         if share is not None:
             scores.sub_(share[:, None] * pixels[:, None])
     return torch.where(labelled, loss, 0.0), weight, right
+
+
+def _decisions(
+    scores: Tensor,
+    label: Tensor,
+    class_weight: Tensor | None,
+    pixel_weight: Tensor | None,
+    ignore_index: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same as :func:`_strip` for one binary decision a class."""
+    labelled = label != ignore_index
+    index = label.masked_fill(~labelled, 0)
+    factor = labelled.to(scores.dtype)
+    if pixel_weight is not None:
+        factor = torch.where(labelled, pixel_weight, 0.0)
+    weight = 1.0 if class_weight is None else class_weight[index]
+    own = scores.gather(1, index[:, None])[:, 0]
+    right = (own >= scores.amax(dim=1)) & labelled
+    present = weight * F.softplus(-own, threshold=_SOFTPLUS)
+    # Of the classes that are absent, all but the own one.
+    losses = F.softplus(scores, threshold=_SOFTPLUS)
+    loss = losses.scatter_(1, index[:, None], 0.0).sum(dim=1)
+    loss = factor * (loss + present)
+    if keep:
+        # A difference to 1 would lose the digits of a confident decision.
+        missing = -(weight * torch.sigmoid(-own))
+        scores.sigmoid_().scatter_(1, index[:, None], missing[:, None])
+        scores.mul_(factor[:, None])
+    return torch.where(labelled, loss, 0.0), labelled.to(scores.dtype) * scores.shape[1], right
 
 
 sums = make_cross_entropy('upsampled_cross_entropy_strips', _forward)

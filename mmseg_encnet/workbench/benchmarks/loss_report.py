@@ -55,7 +55,9 @@ def plot(results: dict[str, Any], path: Path) -> None:
     figure = style.new_figure(9, 3.8)
     classes = [case['classes'] for case in results['cases']]
     names = [name for name in CONTENDERS if name not in results['not_measured']]
-    colours = dict(zip(CONTENDERS, (style.PALETTE[6], style.BLUE, style.PALETTE[5])))
+    colours = dict(
+        zip(CONTENDERS, (style.PALETTE[6], style.BLUE, style.PALETTE[5], style.PALETTE[2]))
+    )
     panels = (
         ('Forward and backward (ms)', 'step_ms', 1),
         ('Peak without inputs and gradients (MiB)', 'peak_bytes', 2**20),

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import torch
 
 from mmseg_encnet.errors import UserError, first_line
-from mmseg_encnet.ops.encode import triton as backend
-from mmseg_encnet.ops.encode.triton.tiles import Variant, variants
 from mmseg_encnet.workbench.kernels.hardware import (
     ARCHITECTURES,
     REGISTER_UNIT,
@@ -26,10 +25,12 @@ from mmseg_encnet.workbench.kernels.hardware import (
     Architecture,
 )
 
-STREAMING = ('assign', 'gather', 'differentiate')
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-_POINTERS = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16'}
-_OPTIONS = ('num_warps', 'num_stages')
+_POINTERS = {
+    torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16',
+    torch.int32: '*i32', torch.int64: '*i64',
+}  # fmt: skip
+_OPTIONS = ('num_warps', 'num_stages', 'maxnreg')
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Launch:
     """A kernel and the arguments of one call.
 
     Attributes:
+        backend: Module whose ``load_kernels()`` returns the kernel.
         kernel: Name of the kernel.
         grid: Programs in each dimension.
         arguments: Tensors and integers, in the order of the parameters.
         options: Compile-time constants, warps and stages.
     """
 
+    backend: ModuleType
     kernel: str
     grid: tuple[int, ...]
     arguments: tuple[Any, ...]
@@ -50,8 +53,8 @@ class Launch:
 
 
 class _Recorder:
-    def __init__(self) -> None:
-        self.launches: list[Launch] = []
+    def __init__(self, backend: ModuleType) -> None:
+        self.backend, self.launches = backend, []  # type: ModuleType, list[Launch]
 
     def __getattr__(self, name: str) -> Any:
         recorder = self
@@ -59,39 +62,24 @@ class _Recorder:
         class Kernel:
             def __getitem__(self, grid: tuple[int, ...]) -> Any:
                 def launch(*arguments: Any, **options: Any) -> None:
-                    recorder.launches.append(Launch(name, grid, arguments, options))
+                    recorder.launches.append(
+                        Launch(recorder.backend, name, grid, arguments, options)
+                    )
 
                 return launch
 
         return Kernel()
 
 
-def launches(
-    batch: int,
-    channels: int,
-    positions: int,
-    codes: int,
-    dtype: torch.dtype,
-    channels_last: bool = False,
-    variant: Variant | None = None,
-    backward: bool = True,
-) -> list[Launch]:
-    """Return the kernels of one training step (or forward pass) of the encoding, in order.
+@contextmanager
+def recorded(backend: ModuleType) -> Iterator[list[Launch]]:
+    """Record the kernels that a backend launches instead of running them.
 
-    The backend runs on the ``meta`` device, so nothing is computed or allocated.
+    On the ``meta`` device, nothing is computed or allocated.
     """
-    with torch.device('meta'):
-        x = torch.empty(batch, channels, positions, dtype=dtype)
-        if channels_last:
-            x = torch.empty(batch, positions, channels, dtype=dtype).transpose(1, 2)
-        codewords, scale = torch.empty(codes, channels), torch.empty(codes)
-    recorder = _Recorder()
-    variant = variant or variants(codes, dtype)[0]
+    recorder = _Recorder(backend)
     with mock.patch.object(backend, 'load_kernels', lambda: recorder):
-        encoded, distances = backend.forward(x, codewords, scale, backward, variant)
-        if backward:
-            backend.backward(encoded, x, codewords, scale, distances, variant)
-    return recorder.launches
+        yield recorder.launches
 
 
 @dataclass(frozen=True)
@@ -99,8 +87,9 @@ class Compiled:
     """What one kernel compiles to.
 
     Attributes:
-        kernel, architecture, dtype, codes: What was compiled.
-        tiles: Number of the tile sizes in :func:`variants`; 0 is the default.
+        kernel, architecture, dtype: What was compiled.
+        case: Sizes and options that matter, in words, for the tables.
+        tiles: Number of the tile sizes; 0 is the default.
         warps, stages: Options of the compilation.
         registers: Registers per thread.
         spilled: Bytes per thread that the machine code spills to memory: its stack frame.
@@ -109,12 +98,13 @@ class Compiled:
         tensor_columns: Columns of tensor memory of a program (sm_100).
         products: Tensor-core instructions by name.
         asynchronous: Instructions that load shared memory without waiting.
+        multiplies: Whether the kernel computes matrix products.
     """
 
     kernel: str
     architecture: Architecture
     dtype: str
-    codes: int
+    case: str
     tiles: int
     warps: int
     stages: int
@@ -125,6 +115,7 @@ class Compiled:
     tensor_columns: int
     products: dict[str, int]
     asynchronous: int
+    multiplies: bool = True
 
     @property
     def programs(self) -> int:
@@ -160,7 +151,7 @@ class Compiled:
         found = []
         if self.spilled or self.spills:
             found.append(f'{self.spilled} bytes of registers are spilled')
-        if not self.products:
+        if self.multiplies and not self.products:
             found.append('it has no tensor-core instruction')
         if self.shared > self.architecture.shared_per_program:
             found.append(f'{self.shared} bytes of shared memory do not fit')
@@ -194,11 +185,14 @@ def _source(launch: Launch) -> Any:
     """Describe the arguments to the compiler as Triton does when it launches the kernel."""
     from triton.compiler import ASTSource
 
-    function = getattr(backend.load_kernels(), launch.kernel)
+    function = getattr(launch.backend.load_kernels(), launch.kernel)
     signature, constants, attributes = {}, {}, {}
     for index, (name, value) in enumerate(zip(function.arg_names, launch.arguments)):
         if isinstance(value, torch.Tensor):
             signature[name] = _POINTERS[value.dtype]
+        elif isinstance(value, float):
+            signature[name] = 'fp32'
+            continue
         elif value == 1:
             signature[name], constants[name] = 'constexpr', 1
         else:
@@ -216,14 +210,19 @@ _INSTRUCTION = re.compile(r'^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z
 
 
 def compile_launch(
-    launch: Launch, architecture: int, dtype: str, codes: int, tiles: int = 0
+    launch: Launch,
+    architecture: int,
+    dtype: str,
+    case: str,
+    tiles: int = 0,
+    multiplies: bool = True,
 ) -> Compiled:
     """Compile one kernel for an architecture; takes about three seconds.
 
     Args:
-        launch: From :func:`launches`.
+        launch: From :func:`recorded`.
         architecture: Compute capability without the point.
-        dtype, codes, tiles: Of the encoding, for the table.
+        dtype, case, tiles, multiplies: See :class:`Compiled`.
 
     Raises:
         UserError: triton or its tools are not installed, or the kernel does not compile.
@@ -257,7 +256,7 @@ def compile_launch(
         kernel=launch.kernel,
         architecture=ARCHITECTURES[architecture],
         dtype=dtype,
-        codes=codes,
+        case=case,
         tiles=tiles,
         warps=kernel.metadata.num_warps,
         stages=kernel.metadata.num_stages,
@@ -268,33 +267,5 @@ def compile_launch(
         tensor_columns=getattr(kernel.metadata, 'tmem_size', 0) or 0,
         products={name: n for name, n in counts.items() if 'MMA' in name},
         asynchronous=counts['LDGSTS'] + counts['UTMALDG'],
+        multiplies=multiplies,
     )
-
-
-def compile_kernel(
-    kernel: str,
-    architecture: int,
-    dtype: str,
-    codes: int,
-    positions: int = 3600,
-    channels_last: bool = False,
-    tiles: int = 0,
-) -> Compiled:
-    """Compile one kernel of the encoding of 512 channels with tile sizes of :func:`variants`."""
-    variant = variants(codes, DTYPES[dtype])[tiles]
-    steps = launches(2, 512, positions, codes, DTYPES[dtype], channels_last, variant)
-    launch = next(step for step in steps if step.kernel == kernel)
-    return compile_launch(launch, architecture, dtype, codes, tiles)
-
-
-def distinct_kernels(codes: int, dtype: str) -> list[tuple[str, int]]:
-    """Return the kernels that read features with the numbers of their tile sizes.
-
-    Candidates share sizes; of equal kernels, the first is listed.
-    """
-    found: dict[tuple, tuple[str, int]] = {}
-    for number, variant in enumerate(variants(codes, DTYPES[dtype])):
-        for kernel in STREAMING:
-            block = variant.codes if kernel == 'differentiate' else None
-            found.setdefault((kernel, getattr(variant, kernel), block), (kernel, number))
-    return list(found.values())

@@ -1,4 +1,4 @@
-"""Bytes, products and launches of a training step, and the time that a card needs at least."""
+"""Bytes, products and launches of the encoding, and the time that a card needs at least."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from mmseg_encnet.ops.encode.triton.tiles import padded_codes
-from mmseg_encnet.workbench.kernels.compiled import DTYPES, STREAMING, Launch, launches
+from mmseg_encnet.workbench.kernels.compiled import DTYPES, Launch
+from mmseg_encnet.workbench.kernels.encoding import STREAMING, launches
 from mmseg_encnet.workbench.kernels.hardware import Card
 
 # Assumed, not published: from the end of one kernel to the start of the next in the same stream.

@@ -38,6 +38,9 @@ REGISTERS_PER_THREAD = 255
 # Registers are allocated to a warp in units of this many.
 REGISTER_UNIT = 256
 RESERVED = 1024
+# Results per clock and multiprocessor of all architectures below: table "Throughput of Native
+# Arithmetic Instructions" of the same guide.
+EXPONENTIALS = 16
 _KIB = 1024
 
 ARCHITECTURES = {
@@ -63,6 +66,8 @@ class Card:
         bandwidth: Bytes per second of the device memory.
         cache: L2 cache in bytes.
         tf32, half: FLOP/s of the tensor cores with single-precision sums.
+        units: Multiprocessors.
+        clock: Boost clock in Hz, at which the published FLOP/s are reached.
         source: Publication of the figures.
     """
 
@@ -72,20 +77,27 @@ class Card:
     cache: int
     tf32: float
     half: float
+    units: int
+    clock: float
     source: str
+
+    @property
+    def exponentials(self) -> float:
+        """Exponentials per second."""
+        return self.units * EXPONENTIALS * self.clock
 
 
 CARDS = (
     Card(
-        'A100 40 GB', 80, 1555e9, 40 * 2**20, 156e12, 312e12,
+        'A100 40 GB', 80, 1555e9, 40 * 2**20, 156e12, 312e12, 108, 1.41e9,
         'NVIDIA A100 Tensor Core GPU Architecture (white paper)',
     ),
     Card(
-        'H100 SXM', 90, 3350e9, 50 * 2**20, 494.7e12, 989.4e12,
+        'H100 SXM', 90, 3350e9, 50 * 2**20, 494.7e12, 989.4e12, 132, 1.98e9,
         'NVIDIA H100 Tensor Core GPU Architecture (white paper)',
     ),
     Card(
-        'RTX 4090', 89, 1008e9, 72 * 2**20, 82.6e12, 165.2e12,
+        'RTX 4090', 89, 1008e9, 72 * 2**20, 82.6e12, 165.2e12, 128, 2.52e9,
         'NVIDIA Ada GPU Architecture (white paper)',
     ),
 )  # fmt: skip

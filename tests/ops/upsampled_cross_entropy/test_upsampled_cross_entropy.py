@@ -10,6 +10,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.nn import UpsampledCrossEntropy
 from mmseg_encnet.ops import cross_entropy_sums, upsampled_cross_entropy
 from mmseg_encnet.ops.upsampled_cross_entropy import BACKENDS, native
+from mmseg_encnet.ops.upsampled_cross_entropy.backends import AUTOMATIC
 
 IGNORED = 255
 built = pytest.mark.skipif(
@@ -162,6 +163,56 @@ def test_one_score(backend, smoothing):
         torch.testing.assert_close(ours, binary)
 
 
+def decisions(logits, label, pixel_weight=None, class_weight=None):
+    """Return the mean binary cross-entropy, with one decision for each class."""
+    resized = F.interpolate(logits, size=label.shape[1:], mode='bilinear')
+    labelled = label != IGNORED
+    present = torch.stack([label == c for c in range(logits.shape[1])], dim=1).to(logits)
+    if class_weight is not None:
+        class_weight = class_weight.to(logits)[:, None, None]
+    loss = F.binary_cross_entropy_with_logits(
+        resized, present, pos_weight=class_weight, reduction='none'
+    ).sum(dim=1)
+    if pixel_weight is not None:
+        loss = loss * pixel_weight
+    return loss[labelled].sum() / (labelled.sum() * logits.shape[1])
+
+
+@pytest.mark.parametrize('classes', [2, 6, 17])
+@pytest.mark.parametrize('magnitude', [1.0, 1e-3, 30.0])
+def test_several_scores(backend, classes, magnitude):
+    logits, label = problem(classes)
+    options = weights(label, class_weight=magnitude != 1, pixel_weight=magnitude < 1,
+                      classes=classes)  # fmt: skip
+    expected = value_and_gradient(decisions, logits * magnitude, label, torch.float64, **options)
+    ours = value_and_gradient(
+        upsampled_cross_entropy, logits * magnitude, label, use_sigmoid=True, backend=backend,
+        **options,
+    )  # fmt: skip
+    # Rounding of the interpolated logits counts in full.
+    assert all(error < 1e-6 * max(1, magnitude / 10) for error in errors(ours, expected))
+    sums = cross_entropy_sums(logits, label, use_sigmoid=True, backend=backend)
+    labelled = label != IGNORED
+    assert sums.labelled == labelled.sum() and sums.divisor == labelled.sum() * classes
+    resized = F.interpolate(logits, size=label.shape[1:], mode='bilinear')
+    assert sums.correct == ((resized.argmax(dim=1) == label) & labelled).sum()
+
+
+def test_confident_decisions_keep_their_digits(backend):
+    """The loss of a decision with logit 20 is 2e-9."""
+    if backend == 'reference':
+        pytest.skip('the function of PyTorch loses them')
+    label = torch.arange(3).reshape(1, 1, 3)
+    logits = 20.0 * (2 * torch.eye(3)[None, :, None] - 1)
+    logits = logits.repeat_interleave(2, dim=3)
+    label = label.repeat_interleave(4, dim=2)
+    expected = value_and_gradient(decisions, logits, label, torch.float64)
+    ours = value_and_gradient(
+        upsampled_cross_entropy, logits, label, use_sigmoid=True, backend=backend
+    )
+    assert all(error < 1e-5 for error in errors(ours, expected))
+
+
 def test_sums_and_accuracy(backend):
     logits, label = problem()
     options = weights(label, class_weight=True)
@@ -225,12 +276,15 @@ def test_labels_of_any_integer_type(backend, dtype):
     assert torch.equal(upsampled_cross_entropy(logits, label.to(dtype), backend=backend), expected)
 
 
+@pytest.mark.parametrize('use_sigmoid', [False, True])
 @pytest.mark.parametrize('name', ['native', 'strips'])
-def test_second_derivatives(name):
+def test_second_derivatives(name, use_sigmoid):
     logits, label = problem(3, 2, 3, 5, 6, batch=1)
     logits = logits.to(torch.float32 if name == 'native' else torch.float64).requires_grad_()
     found = []
-    for function in (lambda *t: upsampled_cross_entropy(*t, backend=name), literal):
+    options = dict(backend=name, use_sigmoid=use_sigmoid)
+    expected = decisions if use_sigmoid else literal
+    for function in (lambda *t: upsampled_cross_entropy(*t, **options), expected):
         (grad,) = torch.autograd.grad(function(logits, label), logits, create_graph=True)
         found.append(torch.autograd.grad(grad.square().sum(), logits)[0])
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
@@ -298,7 +352,10 @@ def test_compiles_and_traces():
         (dict(pixel_weight=torch.ones(2, 4, 4)), 'pass one weight per pixel'),
         (dict(pixel_weight=torch.ones(2, 40, 56, requires_grad=True)), 'with a gradient'),
         (dict(label_smoothing=1.5), r'label_smoothing must lie in \[0, 1\], got 1.5'),
-        (dict(use_sigmoid=True), 'got 6 scores with use_sigmoid, expected 1'),
+        (
+            dict(use_sigmoid=True, label_smoothing=0.1),
+            'got label_smoothing=0.1 with use_sigmoid and 6 scores, expected 0',
+        ),
         (dict(logits=torch.zeros(2, 6, 0, 3)), 'at least one position'),
         (dict(backend='fast'), "unknown backend 'fast'; choose one of auto, native, strips"),
     ],
@@ -328,8 +385,11 @@ def test_a_backend_that_cannot_run_says_why():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+@pytest.mark.parametrize('backend', ['strips', 'triton', 'auto'])
 @pytest.mark.parametrize('name', OPTIONS)
-def test_strips_on_a_gpu(name):
+def test_on_a_gpu(name, backend, tmp_path, monkeypatch):
+    # The choices of 'auto'.
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     logits, label = problem()
     options = weights(label, **OPTIONS[name])
     expected = value_and_gradient(literal, logits, label, torch.float64, **options)
@@ -337,7 +397,7 @@ def test_strips_on_a_gpu(name):
     torch.cuda.set_sync_debug_mode('error')
     try:
         ours = value_and_gradient(
-            upsampled_cross_entropy, logits.cuda(), label.cuda(), backend='strips', **options
+            upsampled_cross_entropy, logits.cuda(), label.cuda(), backend=backend, **options
         )
     finally:
         torch.cuda.set_sync_debug_mode('default')
@@ -346,8 +406,9 @@ def test_strips_on_a_gpu(name):
 
 def test_without_kernels_auto_takes_the_strips(monkeypatch):
     monkeypatch.setattr(native, 'INSTRUCTION_SETS', {})
-    logits, _ = problem()
-    assert BACKENDS.fastest(logits).name == 'strips'
+    logits, label = problem()
+    arguments = logits, label, None, None, False, IGNORED, 0.0, False
+    assert AUTOMATIC.run_for(*arguments) is BACKENDS['strips'].run
     with pytest.raises(UserError, match='were not built'):
         BACKENDS.check('native')
 

@@ -11,16 +11,15 @@ import torch
 
 from mmseg_encnet.ops.encode import BACKENDS
 from mmseg_encnet.ops.encode.triton.tiles import MOST_VARIANTS, variants
-from mmseg_encnet.workbench.kernels import report
-from mmseg_encnet.workbench.kernels.compiled import (
-    DTYPES,
+from mmseg_encnet.workbench.kernels import loss, report
+from mmseg_encnet.workbench.kernels.compiled import DTYPES, Compiled
+from mmseg_encnet.workbench.kernels.cost import Shape, predict
+from mmseg_encnet.workbench.kernels.encoding import (
     STREAMING,
-    Compiled,
     compile_kernel,
     distinct_kernels,
     launches,
 )
-from mmseg_encnet.workbench.kernels.cost import Shape, predict
 from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES, CARDS
 
 compiles = pytest.mark.skipif(
@@ -39,6 +38,43 @@ for i, architecture in enumerate(ARCHITECTURES):
     others = [case for case in distinct_kernels(codes, dtype) if case[1]]
     kernel, tiles = others[i % len(others)]
     CASES.append((kernel, architecture, dtype, codes, tiles))
+
+
+# All options, dtypes and tile sizes once.
+LOSS_CASES = [
+    ('differentiate', 86, 'float32', 'softmax, weights, smoothing', 0),
+    ('differentiate', 120, 'float16', 'sigmoid, weights', 2),
+    ('normalise', 90, 'bfloat16', 'softmax', 1),
+]
+
+
+@compiles
+@pytest.mark.parametrize(('kernel', 'architecture', 'dtype', 'options', 'tiles'), LOSS_CASES)
+def test_the_loss_compiles_to_fast_code(kernel, architecture, dtype, options, tiles):
+    compiled = loss.compile_kernel(kernel, architecture, dtype, options, tiles)
+    assert compiled.faults() == []
+
+
+def test_the_loss_has_no_tensor_of_the_size_of_the_resized_logits():
+    for options in loss.OPTIONS:
+        steps = loss.launches(loss.Shape(2, 150, 60), torch.float32, options)
+        assert [step.kernel for step in steps] == ['normalise', 'finish', 'differentiate']
+        tensors = [t for step in steps for t in step.arguments if isinstance(t, torch.Tensor)]
+        assert max(tensor.numel() for tensor in tensors) == 2 * 150 * 60 * 60
+
+
+@pytest.mark.parametrize('card', CARDS, ids=lambda card: card.name)
+def test_predicted_times_of_the_loss(card):
+    small, large = loss.Shape(2, 150, 60), loss.Shape(16, 150, 90)
+    for dtype in DTYPES:
+        costs = [loss.predict(shape, dtype, card) for shape in (small, large)]
+        for cost in costs:
+            assert max(cost.memory, cost.exponentials) < cost.seconds < cost.pytorch_seconds / 5
+        pixels = 2 * 480 * 480
+        assert costs[0].exponentials > 2 * 150 * pixels / card.exponentials
+        assert costs[0].peak_bytes < 2**20 * 10 < costs[0].num_bytes
+    # A published peak: two operations for each of 128 or 64 lanes.
+    assert card.exponentials == card.units * 16 * card.clock
 
 
 @compiles
@@ -99,7 +135,7 @@ GOOD = Compiled(
     kernel='assign',
     architecture=ARCHITECTURES[90],
     dtype='float32',
-    codes=32,
+    case='K 32',
     tiles=0,
     warps=4,
     stages=3,
@@ -131,6 +167,7 @@ def test_occupancy_is_limited_by_the_scarcest_resource():
         (dict(), None),
         (dict(spilled=48), '48 bytes of registers are spilled'),
         (dict(products={}), 'no tensor-core instruction'),
+        (dict(products={}, multiplies=False), None),
         (dict(shared=2**18), 'do not fit'),
         (dict(registers=255, warps=8, stages=1), 'holds 1 tiles at once'),
     ],
@@ -162,10 +199,14 @@ def test_predicted_times(card, dtype):
 
 def test_tables():
     rows = [GOOD, replace(GOOD, kernel='gather', registers=96)]
-    assert '| assign | sm_90 | float32 | 32 | 0 | 128 | 0 | 32 KiB | 12 HGMMA | 4 | 25% | 8 |' in (
-        report.compiled_table(rows)
+    assert (
+        '| assign | sm_90 | float32 | K 32 | 0 | 128 | 0 | 32 KiB | 12 HGMMA | 4 | 25% | 8 |'
+        in (report.compiled_table(rows))
     )
-    assert '| sm_90 | float32 | 96 to 128 | 0 |' in report.summary_table(rows)
+    assert '| encoding | sm_90 | float32 | 96 to 128 | 0 |' in report.summary_table(rows)
+    rows.append(replace(GOOD, kernel='normalise', case='sigmoid', multiplies=False, products={}))
+    assert '| loss | sm_90 | float32 | 128 | 0 |' in report.summary_table(rows)
     table = report.predicted_table(dtypes=['bfloat16'])
-    assert all(card.name in table for card in CARDS)
+    table_of_loss = report.predicted_loss_table(dtypes=['bfloat16'])
+    assert all(card.name in text for card in CARDS for text in (table, table_of_loss))
     assert '"tiles_in_flight": 8' in report.as_json(rows)

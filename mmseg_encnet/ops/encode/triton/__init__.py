@@ -20,18 +20,16 @@ other terms of the expanded squares and sums are shifted. For the equations see 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
-import importlib.util
 import math
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmseg_encnet.ops import triton as ops_triton
 from mmseg_encnet.ops.encode.operator import make_encode
 from mmseg_encnet.ops.encode.triton.tiles import (
     MOST_CODES,
@@ -42,6 +40,7 @@ from mmseg_encnet.ops.encode.triton.tiles import (
     variants,
 )
 from mmseg_encnet.ops.numerics import NEGLIGIBLE, result_dtype
+from mmseg_encnet.ops.triton import interpreted, on_its_device, units
 
 # Channels, shares and tiles that the small kernels process at a time.
 _ROW_BLOCK, _ADDED_BLOCK, _TILES_BLOCK = 128, 16, 256
@@ -51,26 +50,10 @@ _LONGEST_VECTOR = 16
 
 def refusal(*tensors: Tensor) -> str | None:
     """Return why the kernels cannot run on this machine, or why they do not take these tensors."""
-    if importlib.util.find_spec('triton') is None:
-        return 'the package triton is not installed; run `pip install triton`'
-    interpreted = _interpreted()
-    if not tensors:
-        if torch.cuda.is_available() or interpreted:
-            return None
-        return 'it runs on CUDA, and this machine has no CUDA GPU; use one with a GPU'
-    if any(tensor.dtype == torch.float64 for tensor in tensors):
-        dtypes = ', '.join(str(tensor.dtype) for tensor in tensors)
-        return f'it computes in single precision, got {dtypes}; convert x, codewords and scale'
-    if len(tensors) > 1 and len(tensors[1]) > MOST_CODES:
+    reason = ops_triton.refusal(tensors)
+    if reason is None and len(tensors) > 1 and len(tensors[1]) > MOST_CODES:
         return f'it takes up to {MOST_CODES} codewords, got {len(tensors[1])}; use fewer'
-    if not interpreted and any(not tensor.is_cuda for tensor in tensors):
-        return f'it runs on CUDA, got x on {tensors[0].device}; move it to a GPU'
-    return None
-
-
-def _interpreted() -> bool:
-    # The interpreter runs kernels on the CPU, slowly, to test their arithmetic.
-    return os.environ.get('TRITON_INTERPRET') == '1'
+    return reason
 
 
 def load_kernels() -> Any:
@@ -108,13 +91,6 @@ def _groups(x: Tensor, variant: Variant, tensors: int) -> Iterator[slice]:
         images = max(1, _cache_bytes(x.device) // (2 * tensors * x[0].nbytes))
     for first in range(0, batch, images):
         yield slice(first, first + images)
-
-
-@functools.cache
-def _units(device: torch.device) -> int:
-    if device.type != 'cuda':
-        return 4
-    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 class _Prepared(NamedTuple):
@@ -171,7 +147,7 @@ def _options(x: Tensor, codes: int, tiles: Tiles) -> dict[str, Any]:
         'LAST': last,
         'X_MULTIPLE': math.gcd(_LONGEST_VECTOR, row, *_strides(x, 1)),
         'N_MULTIPLE': math.gcd(_LONGEST_VECTOR, positions),
-        'INTERPRETED': _interpreted(),
+        'INTERPRETED': interpreted(),
         'BLOCK_K': padded_codes(codes),
         'BLOCK_N': tiles.positions,
         'BLOCK_C': tiles.channels,
@@ -200,7 +176,7 @@ class _Sums:
         self.tiles = tiles
         self.blocks = -(-channels // tiles.channels)
         # Enough programs for two on every multiprocessor, each with at least one tile.
-        wanted = 2 * _units(x.device) // (images * self.blocks)
+        wanted = 2 * units(x.device) // (images * self.blocks)
         shares = max(1, min(-(-positions // tiles.positions), wanted))
         self.share = -(-positions // (shares * tiles.positions)) * tiles.positions
         self.shares = -(-positions // self.share)
@@ -219,18 +195,7 @@ class _Sums:
         )  # fmt: skip
 
 
-def _on_its_device(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a function of tensors so that Triton launches on the GPU of the first one."""
-
-    @functools.wraps(function)
-    def guarded(first: Tensor, *others: Any) -> Any:
-        with torch.cuda.device(first.device) if first.is_cuda else contextlib.nullcontext():
-            return function(first, *others)
-
-    return guarded
-
-
-@_on_its_device
+@on_its_device
 def forward(
     x: Tensor, codewords: Tensor, scale: Tensor, keep: bool, variant: Variant
 ) -> tuple[Tensor, Tensor]:
@@ -264,7 +229,7 @@ def forward(
     return encoded, distances
 
 
-@_on_its_device
+@on_its_device
 def backward(
     grad: Tensor, x: Tensor, codewords: Tensor, scale: Tensor, distances: Tensor, variant: Variant
 ) -> tuple[Tensor, Tensor, Tensor]:

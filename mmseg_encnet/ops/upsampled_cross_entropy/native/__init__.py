@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class _Problem(ctypes.Structure):
             'column', 'column_weight', 'lower', 'upper', 'sums', 'scratch')),
         *((name, ctypes.c_int64) for name in (
             'batch', 'classes', 'padded', 'height', 'width', 'label_height', 'label_width',
-            'ignore_index', 'keep', 'threads')),
+            'ignore_index', 'keep', 'use_sigmoid', 'threads')),
         *((name, ctypes.c_float) for name in ('own_share', 'share_sum')),
     ]  # fmt: skip
 
@@ -42,13 +43,13 @@ _LIBRARY = load_kernels(
 INSTRUCTION_SETS = instruction_sets(_LIBRARY)
 
 
-def refusal(*tensors: Tensor) -> str | None:
-    """Return why the kernels are not available, or why they do not take these tensors."""
+def refusal(*arguments: Any) -> str | None:
+    """Return why the kernels are not available, or why they do not take these logits."""
     if not INSTRUCTION_SETS:
         return NOT_BUILT
-    if not tensors:
+    if not arguments:
         return None
-    logits = tensors[0]
+    logits = arguments[0]
     if logits.device.type == 'cpu' and logits.dtype != torch.float64:
         return None
     return (
@@ -65,6 +66,7 @@ def _forward(
     align_corners: bool,
     ignore_index: int,
     label_smoothing: float,
+    use_sigmoid: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, classes, height, width = logits.shape
@@ -77,9 +79,9 @@ def _forward(
     lower, upper = small.new_zeros(2, *small.shape) if keep else (small, small)
     partial = small.new_zeros((batch, max(1, height), _SUMS), dtype=torch.float64)
     if small.numel() and label.numel():
-        first_row, row_weight = neighbours(height, label.shape[1], align_corners)
-        column, column_weight = neighbours(width, label.shape[2], align_corners)
-        start = torch.searchsorted(first_row, torch.arange(height + 1, device='cpu'))
+        options = align_corners, torch.int64, logits.device
+        rows = neighbours(height, label.shape[1], *options)
+        columns = neighbours(width, label.shape[2], *options)
         share = None
         if label_smoothing:
             share = small.new_zeros(padded)
@@ -93,10 +95,10 @@ def _forward(
             class_weight=None if class_weight is None else class_weight.contiguous(),
             pixel_weight=None if pixel_weight is None else pixel_weight.contiguous(),
             share=share,
-            start=start,
-            row_weight=row_weight,
-            column=column,
-            column_weight=column_weight,
+            start=rows.start,
+            row_weight=rows.weights,
+            column=columns.first,
+            column_weight=columns.weights,
             lower=lower,
             upper=upper,
             sums=partial,
@@ -113,6 +115,7 @@ def _forward(
             label_width=label.shape[2],
             ignore_index=ignore_index,
             keep=keep,
+            use_sigmoid=use_sigmoid,
             threads=threads,
             own_share=1 - label_smoothing,
             share_sum=0.0 if share is None else share.sum().item(),

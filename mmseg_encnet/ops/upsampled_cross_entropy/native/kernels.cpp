@@ -23,7 +23,7 @@ struct Problem {
     double *sums;                // (B, h, SUMS): loss, weights, correct, labelled, invalid
     float *scratch;              // (threads, VECTORS, padded)
     int64_t batch, classes, padded, height, width, label_height, label_width;
-    int64_t ignore_index, keep, threads;
+    int64_t ignore_index, keep, use_sigmoid, threads;
     float own_share, share_sum;  // of the label in the smoothed label, and of all classes
 };
 

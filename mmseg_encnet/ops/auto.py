@@ -1,15 +1,16 @@
-"""What ``backend='auto'`` runs.
+"""What ``backend='auto'`` of an operator runs.
 
 On the CPU, the first backend of a fixed order that takes the tensors. On a GPU, the fastest of
 those that were timed on it (:mod:`mmseg_encnet.ops.autotune`). The environment variable
 ``MMSEG_ENCNET_BACKEND`` replaces ``'auto'`` with the name of a backend; ``untimed`` uses the fixed
-order on a GPU, too.
+order on a GPU, too, and so does an operator that has no backend of the name.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -17,18 +18,20 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.ops.autotune import Autotuner, Run, can_time
 
 SETTING = 'MMSEG_ENCNET_BACKEND'
+# Names of the backends of all operators, in order of appearance.
+_NAMES: dict[str, None] = {}
 
 
-def setting(names: Sequence[str]) -> str:
+def setting() -> str:
     """Return the value of the environment variable, ``'auto'`` if it is not set.
 
     Raises:
-        UserError: The value is neither a backend nor ``auto`` nor ``untimed``.
+        UserError: The value is neither a backend of an operator nor ``auto`` nor ``untimed``.
     """
     value = os.environ.get(SETTING) or 'auto'
-    if value not in ('auto', 'untimed', *names):
+    if value not in ('auto', 'untimed', *_NAMES):
         raise UserError(
-            f'got {SETTING}={value!r}, expected one of auto, untimed, {", ".join(names)}; '
+            f'got {SETTING}={value!r}, expected one of auto, untimed, {", ".join(_NAMES)}; '
             'correct or unset it.'
         )
     return value
@@ -55,34 +58,36 @@ class Automatic:
     ) -> None:
         self._backends, self._order, self._timed = backends, tuple(order), tuple(timed)
         self._tuner, self._devices = tuner, devices
+        _NAMES.update(dict.fromkeys(backends))
 
-    def run_for(self, *tensors: Tensor) -> Run:
-        """Return the function that computes the operator of these tensors.
+    def run_for(self, *arguments: Any) -> Run:
+        """Return the function that computes the operator of these arguments, a tensor first.
 
         Raises:
             UserError: The environment variable is not valid.
-            ValueError: The backend that it names does not take these tensors.
+            ValueError: The backend that it names does not take these arguments.
         """
-        chosen = setting(tuple(self._backends))
+        chosen = setting()
         if chosen in self._backends:
             backend = self._backends[chosen]
-            reason = backend.refusal() or backend.refusal(*tensors)
+            reason = backend.refusal() or backend.refusal(*arguments)
             if reason is not None:
                 raise ValueError(f'{SETTING}={chosen} cannot be used: {reason}, or unset it.')
             return backend.run
+        tensors = [value for value in arguments if isinstance(value, Tensor)]
         if chosen == 'auto' and can_time(tensors, self._devices):
-            return self._tuner.choose(lambda: self._candidates(tensors), *tensors)
+            return self._tuner.choose(lambda: self._candidates(arguments), *arguments)
         return next(
             self._backends[name].run
             for name in self._order
-            if self._backends[name].refusal(*tensors) is None
+            if self._backends[name].refusal(*arguments) is None
         )
 
-    def _candidates(self, tensors: Sequence[Tensor]) -> dict[str, Run]:
+    def _candidates(self, arguments: Sequence[Any]) -> dict[str, Run]:
         backends = [self._backends[name] for name in self._timed]
         return {
             name: run
             for backend in backends
-            if backend.refusal(*tensors) is None
-            for name, run in backend.candidates(*tensors).items()
+            if backend.refusal(*arguments) is None
+            for name, run in backend.candidates(*arguments).items()
         }
