@@ -49,15 +49,15 @@ SIZES = ((37, 50), (50, 37), (60, 60), (13, 90), (90, 41), (120, 160), (1, 5))
 
 
 @pytest.fixture(params=['kernels', 'Pillow'])
-def implementation(request, monkeypatch):
+def implementation(request):
     """Run a test with the compiled kernels, and with Pillow alone as without a compiler."""
     if request.param == 'Pillow':
-        monkeypatch.setattr(native, 'INSTRUCTION_SETS', {})
-    elif not native.INSTRUCTION_SETS:
+        with native.not_used():
+            yield
+    elif native.available():
+        yield
+    else:
         pytest.skip(native.NOT_BUILT)
-    native.available.cache_clear()
-    yield request.param
-    native.available.cache_clear()
 
 
 def sample(size, seed, *, channels=(3,), dtype=np.uint8, **others):

@@ -36,6 +36,11 @@ def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> Non
         default=torch.get_num_threads(),
         help='number of CPU threads (default: %(default)s)',
     )
+    add_result_arguments(parser, rounds)
+
+
+def add_result_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """Add arguments for the repetitions (by default ``rounds``) and the files."""
     parser.add_argument(
         '--rounds',
         type=int,
@@ -55,7 +60,7 @@ def write_results(
     markdown: Callable[[dict[str, Any]], str],
     plot: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Print the results as Markdown and write the files of :func:`add_benchmark_arguments`."""
+    """Print the results as Markdown and write the files of :func:`add_result_arguments`."""
     text = markdown(results)
     print(text)
     if args.json:

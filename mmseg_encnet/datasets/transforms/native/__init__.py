@@ -11,6 +11,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from PIL import Image, ImageFilter
 
 from mmseg_encnet.ops.native import NOT_BUILT, instruction_sets, load_kernels
 
-__all__ = ['INSTRUCTION_SETS', 'NOT_BUILT', 'available', 'blurred', 'resized_window']
+__all__ = ['INSTRUCTION_SETS', 'NOT_BUILT', 'available', 'blurred', 'not_used', 'resized_window']
 
 _POINTER, _INTEGER, _WEIGHT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
 _LIBRARY = load_kernels(
@@ -95,6 +97,19 @@ def available() -> bool:
         if not np.array_equal(_blurred(image, radius), expected):
             return False
     return True
+
+
+@contextmanager
+def not_used() -> Iterator[None]:
+    """Leave all work to Pillow, as without a compiler at installation."""
+    global INSTRUCTION_SETS
+    before, INSTRUCTION_SETS = INSTRUCTION_SETS, {}
+    available.cache_clear()
+    try:
+        yield
+    finally:
+        INSTRUCTION_SETS = before
+        available.cache_clear()
 
 
 def _resized_window(
