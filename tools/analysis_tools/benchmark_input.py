@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.benchmarks import input as benchmark
-from mmseg_encnet.workbench.benchmarks import input_report
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.benchmarks.command import add_result_arguments, write_results
 
 
-@exit_with_one_sentence
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_result_arguments(parser, rounds=15)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.workbench.benchmarks import input as benchmark
+    from mmseg_encnet.workbench.benchmarks import input_report
+
     results = benchmark.run(rounds=args.rounds)
     write_results(args, results, input_report.markdown, input_report.plot)
 

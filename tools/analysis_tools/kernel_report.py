@@ -8,18 +8,18 @@ tensor cores, does not fit, or leaves fewer than two tiles in flight on a multip
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import sys
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.benchmarks.command import output_file
-from mmseg_encnet.workbench.kernels import report
-from mmseg_encnet.workbench.kernels.compiled import DTYPES
+from mmseg_encnet.workbench.kernels import CODES, DTYPE_NAMES
 from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES
 
 
-@exit_with_one_sentence
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--architectures',
@@ -30,10 +30,14 @@ def main() -> None:
         help='compute capabilities without the point (default: all)',
     )
     parser.add_argument(
-        '--dtypes', nargs='+', choices=DTYPES, default=list(DTYPES), help='dtypes of the features'
+        '--dtypes',
+        nargs='+',
+        choices=DTYPE_NAMES,
+        default=list(DTYPE_NAMES),
+        help='dtypes of the features',
     )
     parser.add_argument(
-        '--codes', type=int, nargs='+', default=list(report.CODES), help='numbers of codewords'
+        '--codes', type=int, nargs='+', default=list(CODES), help='numbers of codewords'
     )
     parser.add_argument(
         '--only-defaults', action='store_true', help='compile the default tile sizes alone'
@@ -41,7 +45,13 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, default=1, help='processes that compile in parallel')
     parser.add_argument('--json', type=output_file, help='write the rows of the table to this file')
     parser.add_argument('--markdown', type=output_file, help='write the tables to this file')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.workbench.kernels import report
+
     rows = report.compile_all(
         args.architectures, args.dtypes, args.codes, args.jobs, not args.only_defaults
     )

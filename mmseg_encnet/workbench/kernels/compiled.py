@@ -18,6 +18,7 @@ import torch
 from mmseg_encnet.errors import UserError, first_line
 from mmseg_encnet.ops.encode import triton as backend
 from mmseg_encnet.ops.encode.triton.tiles import Variant, variants
+from mmseg_encnet.workbench.kernels import DTYPE_NAMES
 from mmseg_encnet.workbench.kernels.hardware import (
     ARCHITECTURES,
     REGISTER_UNIT,
@@ -27,7 +28,7 @@ from mmseg_encnet.workbench.kernels.hardware import (
 )
 
 STREAMING = ('assign', 'gather', 'differentiate')
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 _POINTERS = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16'}
 _OPTIONS = ('num_warps', 'num_stages')
 
