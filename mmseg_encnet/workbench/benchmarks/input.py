@@ -32,9 +32,10 @@ PLAIN = 'one after the other'
 PILLOW = 'ResizeAndCrop, Pillow'
 KERNELS = 'ResizeAndCrop, kernels'
 _CPU = torch.device('cpu')
-# Octaves of the drawn photographs, and how much weaker each is than the one before: natural images
-# have amplitudes in inverse proportion to the frequency.
+# Octaves of the drawn photographs, and their amplitude relative to the one before. The files then
+# have the size of photographs: about 90 kB at 500x375.
 _OCTAVES = 9
+_AMPLITUDE = 0.75
 _QUALITY = 95
 
 
@@ -134,8 +135,8 @@ def _one_thread() -> Iterator[None]:
 def _draw(folder: Path, case: Case, seed: int) -> tuple[str, str]:
     """Write a JPEG file and its label, and return their paths.
 
-    The photograph has the spectrum of natural images; the label has regions of 12 classes with
-    irregular borders.
+    The photograph has details of all sizes; the label has regions of 12 classes with irregular
+    borders.
     """
     rng = np.random.default_rng(seed)
     size = (case.width, case.height)
@@ -162,7 +163,7 @@ def _noise(
         for channel in range(channels):
             values = rng.standard_normal(grid, dtype=np.float32)
             finer = cv2.resize(values, size, interpolation=cv2.INTER_CUBIC)
-            total[..., channel] += finer / 2**octave
+            total[..., channel] += finer * _AMPLITUDE**octave
     return total
 
 
