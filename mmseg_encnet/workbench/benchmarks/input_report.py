@@ -57,9 +57,8 @@ def _steps(results: dict[str, Any]) -> str:
 
 def caption(results: dict[str, Any]) -> str:
     """Return the machine as one line."""
-    return (
-        f'Training pipelines of the shipped configs, one core; {machine_text(results["machine"])}'
-    )
+    machine = machine_text(results['machine'])
+    return f'Training pipelines of the shipped configs, processor time of one core; {machine}'
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
