@@ -5,3 +5,22 @@ label images by name, ``survey``, which finds out what label images contain, ``c
 of classes, ``splits`` for train, val and test, and ``problems``, which collects what is wrong with
 files. ``conversion`` puts them together, ``command`` is the command line.
 """
+
+import importlib
+from typing import Any
+
+# Imported on first use: the tools parse their arguments first.
+_MODULES = {
+    'Converted': 'conversion',
+    'Reading': 'options',
+    'Splitting': 'options',
+    'UnusableData': 'problems',
+    'convert_own': 'conversion',
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{_MODULES[name]}'), name)
