@@ -68,19 +68,23 @@ OPENMP = ['-Xpreprocessor', '-fopenmp'] if sys.platform == 'darwin' else ['-fope
 OPERATORS = Path('mmseg_encnet/ops')
 KERNELS = [
     Extension(
-        f'mmseg_encnet.ops.{operator}.native.kernels',
-        sources=[str(OPERATORS / operator / 'native' / 'kernels.cpp')],
-        include_dirs=[str(OPERATORS)],
+        f'{".".join(folder.parts)}.native.kernels',
+        sources=[str(folder / 'native' / 'kernels.cpp')],
+        include_dirs=[str(OPERATORS), str(folder)],
         depends=[
             str(file.relative_to(ROOT))
-            for folder in (OPERATORS / 'native', OPERATORS / operator / 'native')
-            for file in ROOT.glob(f'{folder}/*.inc')
+            for included in (OPERATORS / 'native', folder / 'native')
+            for file in ROOT.glob(f'{included}/*.inc')
         ],
         language='c++',
         extra_compile_args=[*COMPILE_OPTIONS, *OPENMP],
         optional=True,
     )
-    for operator in ('encode', 'upsampled_cross_entropy')
+    for folder in (
+        OPERATORS / 'encode',
+        OPERATORS / 'upsampled_cross_entropy',
+        Path('mmseg_encnet/datasets/transforms'),
+    )
 ]
 
 setup(

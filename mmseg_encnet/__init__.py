@@ -1,8 +1,10 @@
 """EncNet (Context Encoding for Semantic Segmentation, CVPR 2018) as a plugin of MMSegmentation.
 
 Importing the package registers its models, data sets, metrics, hooks and visualizer with the
-toolbox. Without the toolbox, :mod:`mmseg_encnet.ops` and :mod:`mmseg_encnet.nn` still work; every
-other part raises an ``ImportError`` with the command that installs the toolbox.
+toolbox; the programs in ``tools/`` do so after they have parsed their arguments, see
+:mod:`mmseg_encnet.program`. Without the toolbox, :mod:`mmseg_encnet.ops` and
+:mod:`mmseg_encnet.nn` still work; every other part raises an ``ImportError`` with the command that
+installs the toolbox.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from mmseg_encnet.configuration.recipe import (
     toolbox_recipe,
 )
 from mmseg_encnet.configuration.shipped import config_file
+from mmseg_encnet.registration import postponed, register
 from mmseg_encnet.toolbox import require_toolbox, toolbox_missing
 from mmseg_encnet.version import __version__
 
@@ -64,25 +67,8 @@ _NEEDS_TOOLBOX = (
     'visualization',
 )
 
-if not toolbox_missing():
-    require_toolbox()
-    from mmseg_encnet import (  # noqa: F401  (registers their parts)
-        datasets,
-        evaluation,
-        models,
-        resuming,
-        toolbox_changes,
-        visualization,
-    )
-    from mmseg_encnet.checkpoints import (  # noqa: F401  (schemes for checkpoints)
-        packages,
-        pytorch_encoding,
-        shipped_weights,
-        toolbox_hosts,
-    )
-    from mmseg_encnet.running import hooks, layer_decay  # noqa: F401
-
-    toolbox_changes.apply()
+if not toolbox_missing() and not postponed():
+    register()
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import mmengine.runner.checkpoint as toolbox_checkpoint
+from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from mmseg_encnet.checkpoints.plain_loading import (
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 SWITCH = 'MMSEG_ENCNET_TOOLBOX_CHANGES'
+# How many formatted configs are kept.
+_TEXTS = 8
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ CHANGES = (
         "the loader of local checkpoint files checks the archive's checksums first",
         'importing `mmseg_encnet`',
         'a damaged file is refused instead of read as other weights',
+    ),
+    Change(
+        '`Config.pretty_text` formats equal configs once',
+        'importing `mmseg_encnet`',
+        'a run logs and writes its config several times, and formatting takes longest',
     ),
     Change(
         f'`{FORCED}=1`, so that every `torch.load` reads plain data only',
@@ -137,7 +145,7 @@ def declined() -> bool:
 
 
 def apply() -> None:
-    """Guard the toolbox's loading of checkpoints, unless the environment declines it."""
+    """Guard the toolbox's loading of checkpoints, and format configs once, unless declined."""
     if _applied or declined():
         return
     load = CheckpointLoader.__dict__['load_checkpoint']
@@ -146,6 +154,9 @@ def apply() -> None:
     local = CheckpointLoader._schemes.get('')
     _applied['local'] = local, _checked(local)
     CheckpointLoader.register_scheme(prefixes='', loader=_applied['local'][1], force=True)
+    formatted = Config.__dict__['pretty_text']
+    _applied['pretty_text'] = formatted, _remembering(formatted)
+    Config.pretty_text = _applied['pretty_text'][1]
     if hasattr(toolbox_checkpoint, 'get_torch_safe_globals'):
         # The toolbox adds these names to those of plain_data(), among them the real getattr.
         _applied['safe_globals'] = toolbox_checkpoint.get_torch_safe_globals, list
@@ -162,6 +173,9 @@ def revert() -> None:
     before, ours = applied.get('local', nothing)
     if ours is not None and CheckpointLoader._schemes.get('') is ours:
         CheckpointLoader.register_scheme(prefixes='', loader=before, force=True)
+    before, ours = applied.get('pretty_text', nothing)
+    if ours is not None and Config.__dict__['pretty_text'] is ours:
+        Config.pretty_text = before
     before, ours = applied.get('safe_globals', nothing)
     if ours is not None and toolbox_checkpoint.get_torch_safe_globals is ours:
         toolbox_checkpoint.get_torch_safe_globals = before
@@ -207,6 +221,23 @@ def _checked(load: Callable) -> Callable:
         return load(filename, *args, **kwargs)
 
     return load_checked
+
+
+def _remembering(formatted: property) -> property:
+    """Return ``Config.pretty_text`` with a memory of the last configs."""
+    texts: dict[Any, str] = {}
+
+    def pretty_text(self: Config) -> str:
+        key = getattr(self, '_format_python_code', None), repr(self.to_dict())
+        if key not in texts:
+            text = formatted.__get__(self)
+            # A run has a few versions of its config.
+            if len(texts) >= _TEXTS:
+                texts.pop(next(iter(texts)))
+            texts[key] = text
+        return texts[key]
+
+    return property(pretty_text, doc=formatted.__doc__)
 
 
 def _guarded(load: Callable) -> Callable:

@@ -9,6 +9,8 @@ from mmseg_encnet.errors import UserError
 
 # The largest range in which every integer is a float.
 LARGEST = 2**53
+# Pillow's own limit of an image, up to which it does not warn either.
+MAX_PIXELS = 2**30 // 12
 _LONGEST = 40
 
 

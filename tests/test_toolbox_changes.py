@@ -11,6 +11,7 @@ from pathlib import Path
 import mmengine.runner.checkpoint as toolbox_checkpoint
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmseg.apis import init_model
 from mmseg.registry import MODELS
@@ -32,6 +33,7 @@ def state() -> tuple:
         list(CheckpointLoader._schemes.items()),
         getattr(toolbox_checkpoint, 'get_torch_safe_globals', None),
         set(torch.serialization.get_safe_globals()),
+        Config.__dict__['pretty_text'],
     )
 
 
@@ -42,6 +44,25 @@ def reverted() -> Iterator[None]:
     yield
     toolbox_changes.revert()
     toolbox_changes.apply()
+
+
+def test_configs_are_formatted_once(reverted, monkeypatch):
+    calls = []
+    formatted = Config.__dict__['pretty_text']
+
+    def counted(self):
+        calls.append(self)
+        return formatted.__get__(self)
+
+    monkeypatch.setattr(Config, 'pretty_text', property(counted))
+    toolbox_changes.apply()
+    configs = [Config(dict(a=[1, 2], b=dict(c='d'))) for _ in range(3)]
+    assert {cfg.pretty_text for cfg in configs} == {formatted.__get__(configs[0])}
+    assert len(calls) == 1
+    configs[0].a = 3
+    assert configs[0].pretty_text == formatted.__get__(configs[0])
+    assert len(calls) == 2
+    toolbox_changes.revert()
 
 
 def test_applied_once_and_undone_exactly(reverted, tmp_path):

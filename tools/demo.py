@@ -1,10 +1,11 @@
 """Train FCN and EncNet on the embedded data set and compare them."""
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.demo.demo import run_demo
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,9 +25,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.workbench.demo.demo import run_demo
+
     run_demo(args.seed, args.work_dir, args.rows, print)
 
 

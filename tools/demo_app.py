@@ -5,6 +5,8 @@ shows class and codeword of a pixel, and a presence threshold removes classes. T
 nothing from the internet and only accepts connections from this machine unless --host is given.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
@@ -13,9 +15,7 @@ from mmseg_encnet.configuration.command_line import (
     add_options_argument,
     add_pixel_limit,
 )
-from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.predicting import load_segmentor
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,9 +58,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.predicting import load_segmentor
+
     # Imported here because gradio is an optional dependency.
     from mmseg_encnet.workbench.demo_page.server import serve, until_stopped
 

@@ -5,13 +5,15 @@ example images/ and labels/ with class indices, masks, or LabelMe files. Twenty 
 are a start.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import sys
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_options_argument
 from mmseg_encnet.extras import require
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.converters.own.options import add_arguments, from_arguments
 
 
@@ -45,13 +47,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
     # The report at the end needs it.
     require('jinja2', 'analysis')
-    from mmseg_encnet.workbench.converters.own import Converted
     from mmseg_encnet.workbench.converters.own.command import print_warnings, problems_listed
+    from mmseg_encnet.workbench.converters.own.conversion import Converted
     from mmseg_encnet.workbench.finetuning import finetune
 
     def report(data: Converted) -> None:

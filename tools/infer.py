@@ -6,22 +6,20 @@ model predicts it, the probability that each class is present. A video becomes a
 per frame, and a video blended with the colours of the classes.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mmseg_encnet import predicting
 from mmseg_encnet.configuration.command_line import (
     CHECKPOINT_HELP,
     add_config_arguments,
     add_pixel_limit,
     positive_integer,
 )
-from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.datasets.image_sizes import MAX_PIXELS
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
+from mmseg_encnet.values import MAX_PIXELS
 
 # Images per second, also where tqdm would show seconds per image.
 PROGRESS = '{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]'
@@ -74,9 +72,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> int:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from mmseg_encnet import predicting
+    from mmseg_encnet.configuration.loading import load_config
+
     cfg = load_config(args.config, args.cfg_options)
     if args.presence_threshold is not None:
         predicting.suppress_absent_classes(cfg, args.presence_threshold)

@@ -4,16 +4,16 @@ The network is evaluated on the test set of the config for the card. Log in firs
 `hf auth login`, or set HF_TOKEN.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_config_arguments
-from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.extras import require
-from mmseg_encnet.hub import push_folder
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,9 +55,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.hub import push_folder
+
     require('safetensors', 'hub')
     if not args.folder_only:
         require('huggingface_hub', 'hub')

@@ -1,5 +1,7 @@
 """Evaluate a checkpoint: mIoU, pixel accuracy and the other metrics of the config."""
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 
 from mmseg_encnet.configuration.command_line import (
@@ -7,14 +9,7 @@ from mmseg_encnet.configuration.command_line import (
     add_config_arguments,
     add_run_arguments,
 )
-from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.configuration.switches import (
-    draw_predictions,
-    save_predictions,
-    use_test_time_augmentation,
-)
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.running.processes import run_test
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,9 +40,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.configuration.switches import (
+        draw_predictions,
+        save_predictions,
+        use_test_time_augmentation,
+    )
+    from mmseg_encnet.running.processes import run_test
+
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     if args.tta:
         use_test_time_augmentation(cfg)

@@ -6,16 +6,16 @@ whose outcome differs. Exit status 1 if there are any.
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import sys
 from pathlib import Path
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.toolbox_tests import compare_toolbox_tests, summary
+from mmseg_encnet.program import program
 
 
-@exit_with_one_sentence
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'source', type=Path, help='clone of MMSegmentation at the installed version'
@@ -23,7 +23,13 @@ def main() -> None:
     parser.add_argument(
         'arguments', nargs='*', help='arguments for pytest, after --; for example: -- -k backbones'
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.workbench.toolbox_tests import compare_toolbox_tests, summary
+
     comparison = compare_toolbox_tests(args.source, args.arguments)
     print(summary(comparison))
     for line in comparison.differences:

@@ -41,6 +41,10 @@ def main() -> int:
     if sys.argv[1:2] == [PROCESS]:
         run_process(*sys.argv[2:])
         return 0
+    if sys.argv[1:2] in (['-h'], ['--help']):
+        print(f'usage: {Path(__file__).name} [OPTIONS OF torchrun] SCRIPT [ARGUMENTS]\n\n{__doc__}')
+        print('python -m torch.distributed.run --help lists the options of torchrun.')
+        return 0
     folder = Path(tempfile.mkdtemp(prefix='mmseg_encnet-'))
     os.environ[FOLDER] = str(folder)
     os.environ[LAUNCHER] = str(os.getpid())

@@ -1,16 +1,13 @@
 """Train a config."""
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_config_arguments, add_run_arguments
-from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.configuration.switches import use_deterministic_algorithms, use_mixed_precision
-from mmseg_encnet.resuming.find import resume_training
-from mmseg_encnet.resuming.options import add_resume_arguments, change_run
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.running.hooks.stop_hook import limit_hours
-from mmseg_encnet.running.processes import run_training
+from mmseg_encnet.configuration.resume_options import add_resume_arguments
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,9 +37,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.configuration.switches import (
+        use_deterministic_algorithms,
+        use_mixed_precision,
+    )
+    from mmseg_encnet.resuming.find import resume_training
+    from mmseg_encnet.resuming.options import change_run
+    from mmseg_encnet.running.hooks.stop_hook import limit_hours
+    from mmseg_encnet.running.processes import run_training
+
     options = {**args.cfg_options, **args.override.entries}
     cfg = load_config(args.config, options, args.work_dir, args.launcher)
     if args.resume:

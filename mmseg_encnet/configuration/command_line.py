@@ -12,6 +12,8 @@ from mmseg_encnet.errors import UserError
 CHECKPOINT_HELP = (
     "checkpoint file, its address, or 'pretrained' for the network that ships for the config"
 )
+# The names of mmseg_encnet.exporting.formats, which needs PyTorch.
+EXPORT_FORMATS = ('onnx', 'openvino', 'torch', 'torchscript')
 
 
 class _OptionsAction(DictAction):

@@ -167,7 +167,7 @@ def published_recipe(
         dict(type='LoadAnnotations'),
         resize,
         # Black before normalisation. The toolbox pads after it, with the mean colour.
-        dict(type='Pad', size=crop_size, pad_val=dict(img=0, seg=padding_label)),
+        dict(type='Pad', size=crop_size[::-1], pad_val=dict(img=0, seg=padding_label)),
         dict(type='RandomCrop', crop_size=crop_size),
         *(blur if published.blur else []),
         dict(type='RandomFlip', prob=0.5),

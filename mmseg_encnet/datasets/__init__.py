@@ -13,6 +13,7 @@ from mmseg_encnet.datasets.transforms import (
     LoadImageFromTIFF,
     RandomGaussianBlur,
     RandomShortSideResize,
+    ResizeAndCrop,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     'MSRC21Dataset',
     'RandomGaussianBlur',
     'RandomShortSideResize',
+    'ResizeAndCrop',
 ]

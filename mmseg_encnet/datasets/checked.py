@@ -35,6 +35,7 @@ from mmseg_encnet.datasets.orientation import (
     says_orientation,
 )
 from mmseg_encnet.datasets.transforms.channelwise_resize import check_channels
+from mmseg_encnet.datasets.transforms.resize_and_crop import combined
 from mmseg_encnet.datasets.wrappers import leaf_datasets
 from mmseg_encnet.errors import UserError, first_line, listed, printable
 
@@ -77,6 +78,8 @@ class CheckedPipeline(Compose):
         orientation_stated: bool = True,
     ) -> None:
         super().__init__(dataset.pipeline.transforms if transforms is None else transforms)
+        # What runs: `transforms` stay those of the config, which other code looks up by type.
+        self.steps = combined(self.transforms)
         self.loaders = dataset.pipeline.transforms
         self.orientation_stated = orientation_stated
         self.dataset_name = type(dataset).__name__
@@ -100,7 +103,7 @@ class CheckedPipeline(Compose):
 
     def _apply(self, data: dict[str, Any], files: dict[str, str]) -> dict[str, Any] | None:
         loaded = False
-        for transform in self.transforms:
+        for transform in self.steps:
             try:
                 check_channels(transform, data)
                 data = transform(data)
@@ -110,7 +113,7 @@ class CheckedPipeline(Compose):
                 raise UserError(what_is_broken(files, error)) from error
             if data is None:
                 return None
-            if transform is self.transforms[0] and 'img' in data and 'img_path' in files:
+            if transform is self.steps[0] and 'img' in data and 'img_path' in files:
                 check_decoded(files['img_path'], data['img'], self.max_pixels, _RAISE_LIMIT)
                 warning = too_dark(files['img_path'], data['img'])
                 if warning:

@@ -18,10 +18,8 @@ from mmengine import fileio
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.values import brief
+from mmseg_encnet.values import MAX_PIXELS, brief
 
-# Pillow's own limit, up to which it does not warn either.
-MAX_PIXELS = 2**30 // 12
 # Pixels with more bytes than four channels of 16 bits count in proportion.
 _BYTES = 8
 _TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 8: 2, 9: 4, 16: 8}

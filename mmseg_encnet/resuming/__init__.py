@@ -9,7 +9,8 @@ Its parts, in the order in which they act:
    average of their :mod:`.running_statistics`.
 3. :mod:`.find` chooses the checkpoint that ``--resume`` continues from.
 4. :mod:`.run_record` describes what a run was, with its :mod:`.samples`; :mod:`.changes` and
-   :mod:`.training_state` find what differs from the checkpoint, by the names in :mod:`.kinds`.
+   :mod:`.training_state` find what differs from the checkpoint, by the names in
+   :mod:`mmseg_encnet.configuration.kinds`.
    :mod:`.adapting` refuses it or, where it can be done exactly or :mod:`.options` accept it,
    continues with it.
 5. The hook then restores the state of each process, continues the order of the samples and repeats

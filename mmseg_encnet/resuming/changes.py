@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mmseg_encnet.configuration.kinds import ENDS, EXTEND, LENGTH, OVERRIDE, kind_of
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.resuming.kinds import ENDS, EXTEND, LENGTH, OVERRIDE, kind_of
 from mmseg_encnet.resuming.run_record import RunRecord
 from mmseg_encnet.resuming.samples import difference
 
@@ -22,7 +22,7 @@ class Change(NamedTuple):
     """One difference between a run and its continuation.
 
     Attributes:
-        kind: Name of its kind, see :mod:`mmseg_encnet.resuming.kinds`, or ``'length'``.
+        kind: Name of its kind, see :mod:`mmseg_encnet.configuration.kinds`, or ``'length'``.
         text: What has changed, a main clause in the past tense.
     """
 

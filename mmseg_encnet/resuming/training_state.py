@@ -9,9 +9,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
+from mmseg_encnet.configuration.kinds import ENDS, LENGTH
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.resuming.changes import Change, shown
-from mmseg_encnet.resuming.kinds import ENDS, LENGTH
 from mmseg_encnet.resuming.options import schedulers_in
 
 _INCOMPLETE = 'to start a new run from its weights, set load_from without --resume'

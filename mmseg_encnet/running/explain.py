@@ -1,37 +1,27 @@
 """Turn exceptions that the user can fix into one sentence.
 
-The tools decorate their ``main`` with :func:`exit_with_one_sentence`. It prints recognised errors
-without a traceback and exits with status 2; anything else is a bug and keeps its traceback.
+:mod:`mmseg_encnet.program` prints recognised errors without a traceback and exits with status 2;
+anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
-import atexit
-import codecs
 import contextlib
-import functools
 import hashlib
-import io
 import json
 import os
 import re
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-from mmseg_encnet import toolbox_changes
 from mmseg_encnet.disk import explain_os_error, shared_memory_sentence
 from mmseg_encnet.errors import UserError, printable
-from mmseg_encnet.signals import Interrupted, interrupting
 
 # Folder in which tools/torchrun.py collects the sentences of its processes.
 ERRORS = 'MMSEG_ENCNET_ERRORS'
 # Its file that says how a run has stopped, as JSON: the line and the exit status.
 STOPPED = 'stopped'
 
-_ESCAPE = 'mmseg_encnet.escape'
 # Type and message of an exception of PyTorch or the toolbox, and the sentence for it.
 _SENTENCES = (
     (
@@ -72,56 +62,6 @@ _SHARED_MEMORY = re.compile(
 _WORKER_SENTENCE = re.compile(r'^\S*errors\.UserError: (.+)$', re.MULTILINE)
 
 
-def exit_with_one_sentence(main: Callable[..., int | None]) -> Callable[..., None]:
-    """Decorate a tool's ``main`` to report errors that the user can fix in one sentence."""
-
-    @functools.wraps(main)
-    def run(*args, **kwargs) -> None:
-        toolbox_changes.guard_process()
-        toolbox_changes.guard_imports()
-        _print_everything()
-        try:
-            with interrupting():
-                status = main(*args, **kwargs)
-        except KeyboardInterrupt as interrupt:
-            if not isinstance(interrupt, Interrupted):
-                interrupt = Interrupted(signal.SIGINT)
-            print(f'stopped by {interrupt.name}.', file=sys.stderr)
-            _leave_at_once(interrupt.status)
-        except Stopped as stopped:
-            _leave_at_once(report_stop(stopped.line, stopped.status))
-        except Exception as error:
-            sentence = explain(error)
-            if sentence is None:
-                raise
-            report(sentence)
-            status = 2
-        _leave(status)
-
-    return run
-
-
-def _print_everything() -> None:
-    """Escape the characters that the terminal's encoding lacks, instead of failing on them."""
-    codecs.register_error(_ESCAPE, _escaped)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            utf8 = sys.getfilesystemencoding() == 'utf-8'
-            stream.reconfigure(errors='backslashreplace' if utf8 else _ESCAPE)
-
-
-def _escaped(error: UnicodeError) -> tuple[bytes, int]:
-    """Encode undecoded bytes of file names as they are, and escape other characters."""
-    assert isinstance(error, UnicodeEncodeError)
-    characters = error.object[error.start : error.end]
-    return b''.join(
-        bytes([ord(character) - 0xDC00])
-        if '\udc80' <= character <= '\udcff'
-        else character.encode('ascii', 'backslashreplace')
-        for character in characters
-    ), error.end
-
-
 class Stopped(Exception):
     """A run has stopped on request, which is no error.
 
@@ -156,24 +96,6 @@ def report_stop(line: str, status: int) -> int:
             pass
     print(line, file=sys.stderr)
     return status
-
-
-def _leave(status: int | None) -> None:
-    """Exit. A process of torchrun runs its exit functions, but not the interpreter's teardown.
-
-    A thread of gloo that is still alive in the teardown can abort a process that has succeeded.
-    """
-    if 'TORCHELASTIC_RUN_ID' in os.environ:
-        _leave_at_once(status)
-    sys.exit(status)
-
-
-def _leave_at_once(status: int | None) -> NoReturn:
-    """Exit without the interpreter's teardown, in which data loaders wait for their processes."""
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status or 0)
 
 
 def report(sentence: str) -> None:

@@ -98,7 +98,7 @@ def run_training(
         weights: File for the weights of the best checkpoint, or of the last one if none is kept as
             the best; see :func:`~mmseg_encnet.checkpoints.publishing.publish_checkpoint`.
         accepted_changes: Kinds of changes with which a run resumes, see
-            :mod:`mmseg_encnet.resuming.kinds`.
+            :mod:`mmseg_encnet.configuration.kinds`.
 
     Raises:
         UserError: The work dir cannot be written to or another training uses it, weights were asked

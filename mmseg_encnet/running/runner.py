@@ -145,7 +145,7 @@ class EncNetRunner(Runner):
 
     Attributes:
         accepted_changes: Kinds of changes with which a run resumes, see
-            :mod:`mmseg_encnet.resuming.kinds`.
+            :mod:`mmseg_encnet.configuration.kinds`.
         resume_command: How to continue a training that was stopped, for the message.
     """
 

@@ -13,7 +13,7 @@ from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.datasets.loading import check_regular
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.predicting.inputs import find_inputs
-from mmseg_encnet.workbench.converters.own import convert_own
+from mmseg_encnet.workbench.converters.own.conversion import convert_own
 from mmseg_encnet.workbench.converters.photographs import read_photograph
 
 

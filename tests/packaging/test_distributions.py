@@ -57,7 +57,7 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
     kernels = {path for path in inside if path.name in ('kernels.so', 'kernels.dll')}
     expected = package | {PurePosixPath('mmseg_encnet/.mim') / file for file in for_mim}
     assert inside - kernels == expected
-    assert len(kernels) == (2 if shutil.which('c++') else 0)
+    assert len(kernels) == (3 if shutil.which('c++') else 0)
     scripts = [info for path, info in held.items() if path.suffix == '.sh']
     assert scripts
     assert all(script.external_attr >> 16 & 0o111 for script in scripts)
@@ -93,8 +93,8 @@ def test_a_wheel_without_a_compiler_lacks_the_kernels_alone(copy_project, tmp_pa
         env=dict(os.environ, CC='no-such-compiler', CXX='no-such-compiler'),
     )
     assert built.returncode == 0, built.stdout
-    for operator in ('encode', 'upsampled_cross_entropy'):
-        name = f'mmseg_encnet.ops.{operator}.native.kernels'
+    for part in ('ops.encode', 'ops.upsampled_cross_entropy', 'datasets.transforms'):
+        name = f'mmseg_encnet.{part}.native.kernels'
         assert f'building extension "{name}" failed' in built.stdout
     with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as archive:
         archive.extractall(tmp_path / 'installed')

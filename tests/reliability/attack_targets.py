@@ -45,11 +45,11 @@ from mmseg_encnet.exporting import read_description
 from mmseg_encnet.exporting.description import as_strings
 from mmseg_encnet.hub.pretrained import read_folder
 from mmseg_encnet.workbench.converters.matlab import read_mat
-from mmseg_encnet.workbench.converters.own import Reading
 from mmseg_encnet.workbench.converters.own.classes import read_table
 from mmseg_encnet.workbench.converters.own.conversion import _open
 from mmseg_encnet.workbench.converters.own.formats import read_source
 from mmseg_encnet.workbench.converters.own.images import read_header
+from mmseg_encnet.workbench.converters.own.options import Reading
 from mmseg_encnet.workbench.converters.own.problems import FileProblem
 from mmseg_encnet.workbench.converters.own.splits import by_lists, given_lists
 from mmseg_encnet.workbench.demo_page.gate import _UPLOAD_PATH, Gate

@@ -22,8 +22,9 @@ from tiny_scenes import CONFIG, TINY_SCENES
 from toolbox_state import clear_toolbox_state
 
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.configuration.resume_options import parse_overrides
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.resuming.options import change_run, parse_overrides
+from mmseg_encnet.resuming.options import change_run
 from mmseg_encnet.running.processes import run_training
 
 ITERATIONS = 12

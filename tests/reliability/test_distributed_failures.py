@@ -13,7 +13,7 @@ from tiny_setup import ROOT, SHRUNK
 from waiting import free_port
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import exit_with_one_sentence
 
 # The promise is 30 s, but the machine that runs the tests may be busy.
 SECONDS = 90

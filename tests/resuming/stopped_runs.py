@@ -13,7 +13,8 @@ from tiny_setup import MSRC21, SHRUNK, draw_photographs
 from toolbox_state import clear_toolbox_state
 
 from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.resuming.options import change_run, parse_overrides
+from mmseg_encnet.configuration.resume_options import parse_overrides
+from mmseg_encnet.resuming.options import change_run
 from mmseg_encnet.running.processes import run_training
 
 DONE, LENGTH = 2, 3

@@ -8,7 +8,7 @@ import pytest
 from stopped_runs import OPTIONS
 from tiny_setup import MSRC21
 
-from mmseg_encnet.resuming.kinds import KINDS
+from mmseg_encnet.configuration.kinds import KINDS
 
 NAMES = ', '.join(KINDS)
 # Options, and the message.

@@ -18,9 +18,10 @@ from tiny_setup import MSRC21, SHRUNK
 from torch.distributed import HashStore
 
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.configuration.resume_options import parse_overrides
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.folder_lock import FolderLock
-from mmseg_encnet.resuming.options import change_run, parse_overrides
+from mmseg_encnet.resuming.options import change_run
 from mmseg_encnet.running import stopping
 from mmseg_encnet.running.explain import Stopped
 from mmseg_encnet.running.hooks import StopHook

@@ -31,7 +31,7 @@ def work():
     pass
 
 if __name__ == '__main__':
-    from mmseg_encnet.running.explain import exit_with_one_sentence
+    from mmseg_encnet.program import exit_with_one_sentence
 
     @exit_with_one_sentence
     def main():

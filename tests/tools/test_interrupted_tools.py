@@ -11,7 +11,12 @@ import pytest
 from tiny_setup import ROOT
 
 # One for each order of imports.
-TOOLS = ('train', 'infer', 'dataset_converters/own', 'analysis_tools/benchmark_encode')
+TOOLS = {
+    'train': ['config'],
+    'infer': ['config', 'checkpoint', 'image'],
+    'dataset_converters/own': ['data', 'out'],
+    'analysis_tools/benchmark_encode': [],
+}
 INTERRUPTED = """
 import os, signal
 os.kill(os.getpid(), signal.{})
@@ -26,7 +31,7 @@ def test_while_the_package_is_imported(tool, environment, tmp_path):
     (tmp_path / 'torch.py').write_text(INTERRUPTED.format(name))
     environment['PYTHONPATH'] = f'{tmp_path}{os.pathsep}{ROOT}'
     ended = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), '--help'],
+        [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *TOOLS[tool]],
         env=environment,
         capture_output=True,
         text=True,

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 
-from mmseg_encnet.workbench.benchmarks import encode, encode_report
-from mmseg_encnet.workbench.benchmarks.command import add_benchmark_arguments, write_results
+from mmseg_encnet.program import program
+from mmseg_encnet.workbench.benchmarks.command import (
+    add_benchmark_arguments,
+    chosen_device,
+    write_results,
+)
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_benchmark_arguments(parser, rounds=15)
-    args = parser.parse_args()
-    # Importing it takes seconds, in which the package handles signals.
-    import torch
+    return parser.parse_args()
 
-    torch.set_num_threads(args.threads)
-    results = encode.run(torch.device(args.device), rounds=args.rounds)
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.workbench.benchmarks import encode, encode_report
+
+    results = encode.run(chosen_device(args), rounds=args.rounds)
     write_results(args, results, encode_report.markdown, encode_report.plot)
 
 

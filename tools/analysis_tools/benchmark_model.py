@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.benchmarks import model, model_report
-from mmseg_encnet.workbench.benchmarks.command import add_benchmark_arguments, write_results
-from mmseg_encnet.workbench.memory.plan import plan_contenders
+from mmseg_encnet.program import program
+from mmseg_encnet.workbench.benchmarks.command import (
+    add_benchmark_arguments,
+    chosen_device,
+    write_results,
+)
 
 
-@exit_with_one_sentence
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--config',
@@ -36,11 +39,22 @@ def main() -> None:
         '--amp', choices=('float16', 'bfloat16'), help='mixed precision (default: float32)'
     )
     add_benchmark_arguments(parser, rounds=5)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    import torch
+
+    from mmseg_encnet.workbench.benchmarks import model, model_report
+    from mmseg_encnet.workbench.memory.plan import plan_contenders
+
     size = tuple(args.size)
-    case = model.Case(*size, args.batch, args.threads, args.device, args.steps, args.amp)
+    device = chosen_device(args).type
+    threads = torch.get_num_threads()
+    case = model.Case(*size, args.batch, threads, device, args.steps, args.amp)
     results = model.run(args.config, case, args.rounds)
-    if args.device != 'cpu' and args.amp is None:
+    if device != 'cpu' and args.amp is None:
         results['planned'] = plan_contenders(args.config, args.batch, size)
     write_results(args, results, model_report.markdown, model_report.plot)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_config_arguments
-from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.inspection.label_grid import draw_samples
-from mmseg_encnet.workbench.inspection.split import InspectedSplit
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,9 +35,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.workbench.inspection.label_grid import draw_samples
+    from mmseg_encnet.workbench.inspection.split import InspectedSplit
+
     cfg = load_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.work_dir) / f'samples_{args.split}.png'
     samples = InspectedSplit(cfg, args.split).samples(args.count, args.seed)

@@ -6,17 +6,15 @@ deviation, range and percentiles of every channel, with a config file for the no
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import os
 import sys
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_config_arguments
-from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.inspection.channel_statistics import measure_channels
-from mmseg_encnet.workbench.inspection.split import InspectedSplit, occurrence
-from mmseg_encnet.workbench.inspection.statistics_plots import write_statistics
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,9 +42,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.workbench.inspection.channel_statistics import measure_channels
+    from mmseg_encnet.workbench.inspection.split import InspectedSplit, occurrence
+    from mmseg_encnet.workbench.inspection.statistics_plots import write_statistics
+
     cfg = load_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.work_dir) / f'statistics_{args.split}'
     if args.images:

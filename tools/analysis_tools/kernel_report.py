@@ -9,18 +9,18 @@ the encoding, uses no tensor cores.
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import sys
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.benchmarks.command import output_file
-from mmseg_encnet.workbench.kernels import report
-from mmseg_encnet.workbench.kernels.compiled import DTYPES
+from mmseg_encnet.workbench.kernels import CODES, DTYPE_NAMES
 from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES
 
 
-@exit_with_one_sentence
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--architectures',
@@ -33,15 +33,15 @@ def main() -> None:
     parser.add_argument(
         '--dtypes',
         nargs='+',
-        choices=DTYPES,
-        default=list(DTYPES),
+        choices=DTYPE_NAMES,
+        default=list(DTYPE_NAMES),
         help='dtypes of features and logits',
     )
     parser.add_argument(
         '--codes',
         type=int,
         nargs='+',
-        default=list(report.CODES),
+        default=list(CODES),
         help='numbers of codewords of the encoding',
     )
     parser.add_argument(
@@ -50,7 +50,13 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, default=1, help='processes that compile in parallel')
     parser.add_argument('--json', type=output_file, help='write the rows of the table to this file')
     parser.add_argument('--markdown', type=output_file, help='write the tables to this file')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.workbench.kernels import report
+
     rows = report.compile_all(
         args.architectures, args.dtypes, args.codes, args.jobs, not args.only_defaults
     )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.configuration.loading import load_config
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.memory.plan import HEADS, plan_memory, with_head
-from mmseg_encnet.workbench.memory.report import markdown, write_page
+from mmseg_encnet.program import program
+from mmseg_encnet.workbench.memory import HEADS
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'memory.md'
 
 
-@exit_with_one_sentence
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', nargs='?', help='name or path of a config')
     parser.add_argument('--batch', type=int, help="images on the GPU (default: the config's)")
@@ -35,11 +34,20 @@ def main() -> None:
         '--page', action='store_true', help='write docs/memory.md, the table of all shipped configs'
     )
     args = parser.parse_args()
+    if args.config is None and not args.page:
+        parser.error('the following arguments are required: config (or --page)')
+    return args
+
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.workbench.memory.plan import plan_memory, with_head
+    from mmseg_encnet.workbench.memory.report import markdown, write_page
+
     if args.page:
         PAGE.write_text(write_page(), encoding='utf-8')
         print(f'page: {PAGE}')
-    elif args.config is None:
-        parser.error('the following arguments are required: config (or --page)')
     else:
         cfg = with_head(load_config(args.config), args.head)
         print(markdown(plan_memory(cfg, args.batch, args.crop)))

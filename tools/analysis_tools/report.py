@@ -1,12 +1,13 @@
 """Write an HTML report of runs: curves, classes, confusion, presence, context sheets and speed."""
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import sys
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_options_argument
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.reporting import write_report
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,9 +33,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.workbench.reporting import write_report
+
     missing = write_report(
         args.runs, args.out, not args.no_evaluation, args.checkpoint, args.cfg_options
     )

@@ -1,16 +1,13 @@
 """Train the unfinished runs of a study, then write its page with a table and a figure."""
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 import os
 from pathlib import Path
 
 from mmseg_encnet.configuration.command_line import add_options_argument
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.studies.definition import load_study
-from mmseg_encnet.workbench.studies.page import write_page
-from mmseg_encnet.workbench.studies.results import ResultFolder
-from mmseg_encnet.workbench.studies.scheduling import run_missing
-from mmseg_encnet.workbench.studies.statistics import summarise
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,9 +44,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> int:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> int:
+    from mmseg_encnet.workbench.studies.definition import load_study
+    from mmseg_encnet.workbench.studies.page import write_page
+    from mmseg_encnet.workbench.studies.results import ResultFolder
+    from mmseg_encnet.workbench.studies.scheduling import run_missing
+    from mmseg_encnet.workbench.studies.statistics import summarise
+
     study = load_study(args.study, args.full_size)
     path = args.results or Path(args.study).parent / 'results' / study.name
     folder = ResultFolder(path)

@@ -1,12 +1,17 @@
 """Convert ADE20K."""
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+__mmseg_encnet_tool__ = True
+
+import argparse
+from functools import partial
+
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.converters import ade20k, command
 
 
-@exit_with_one_sentence
-def main() -> None:
-    command.run(ade20k.CONVERTER)
+@program(partial(command.parse_args, ade20k.CONVERTER))
+def main(args: argparse.Namespace) -> None:
+    command.convert(ade20k.CONVERTER, args)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,17 @@
 """Convert CamVid."""
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+__mmseg_encnet_tool__ = True
+
+import argparse
+from functools import partial
+
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.converters import camvid, command
 
 
-@exit_with_one_sentence
-def main() -> None:
-    command.run(camvid.CONVERTER)
+@program(partial(command.parse_args, camvid.CONVERTER))
+def main(args: argparse.Namespace) -> None:
+    command.convert(camvid.CONVERTER, args)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,17 @@
 """Convert Cityscapes."""
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+__mmseg_encnet_tool__ = True
+
+import argparse
+from functools import partial
+
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.converters import cityscapes, command
 
 
-@exit_with_one_sentence
-def main() -> None:
-    command.run(cityscapes.CONVERTER)
+@program(partial(command.parse_args, cityscapes.CONVERTER))
+def main(args: argparse.Namespace) -> None:
+    command.convert(cityscapes.CONVERTER, args)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,17 @@
 """Convert MSRC-21."""
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+__mmseg_encnet_tool__ = True
+
+import argparse
+from functools import partial
+
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.converters import command, msrc21
 
 
-@exit_with_one_sentence
-def main() -> None:
-    command.run(msrc21.CONVERTER)
+@program(partial(command.parse_args, msrc21.CONVERTER))
+def main(args: argparse.Namespace) -> None:
+    command.convert(msrc21.CONVERTER, args)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,16 @@
 """Convert images and labels of your own."""
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+__mmseg_encnet_tool__ = True
+
+import argparse
+
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.converters.own import command
 
 
-@exit_with_one_sentence
-def main() -> None:
-    command.run()
+@program(command.parse_args)
+def main(args: argparse.Namespace) -> None:
+    command.convert(args)
 
 
 if __name__ == '__main__':

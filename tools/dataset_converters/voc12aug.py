@@ -1,12 +1,17 @@
 """Convert Pascal VOC 2012 with the labels of SBD."""
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+__mmseg_encnet_tool__ = True
+
+import argparse
+from functools import partial
+
+from mmseg_encnet.program import program
 from mmseg_encnet.workbench.converters import command, voc12aug
 
 
-@exit_with_one_sentence
-def main() -> None:
-    command.run(voc12aug.CONVERTER)
+@program(partial(command.parse_args, voc12aug.CONVERTER))
+def main(args: argparse.Namespace) -> None:
+    command.convert(voc12aug.CONVERTER, args)
 
 
 if __name__ == '__main__':

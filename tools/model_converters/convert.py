@@ -3,12 +3,13 @@
 The framework is detected from the file. ImageNet backbones of PyTorch-Encoding are converted, too.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.checkpoints import convert_checkpoint
 from mmseg_encnet.disk import check_file
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,9 +24,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.checkpoints import convert_checkpoint
+
     check_file(args.dst)
     conversion = convert_checkpoint(args.src, args.dst)
     for line in conversion.report(args.verbose):

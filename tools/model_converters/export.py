@@ -5,20 +5,19 @@ program of torch.export) or .torchscript. The file accepts images of any size un
 given, and describes its input and outputs.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mmseg_encnet import predicting
-from mmseg_encnet.configuration.command_line import CHECKPOINT_HELP, add_config_arguments
-from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.configuration.command_line import (
+    CHECKPOINT_HELP,
+    EXPORT_FORMATS,
+    add_config_arguments,
+)
 from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.exporting import Agreement, FoldedEncNet, export, refusal
-from mmseg_encnet.exporting.description import SMALLEST
-from mmseg_encnet.exporting.formats import FORMATS, format_of
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,7 +27,9 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help=CHECKPOINT_HELP)
     parser.add_argument('out', type=Path, help='file to write')
-    parser.add_argument('--format', choices=FORMATS, help='format, if the suffix of OUT is another')
+    parser.add_argument(
+        '--format', choices=EXPORT_FORMATS, help='format, if the suffix of OUT is another'
+    )
     parser.add_argument(
         '--size',
         nargs=2,
@@ -40,9 +41,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> int:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from mmseg_encnet import predicting
+    from mmseg_encnet.configuration.loading import load_config
+    from mmseg_encnet.exporting import Agreement, FoldedEncNet, export, refusal
+    from mmseg_encnet.exporting.description import SMALLEST
+    from mmseg_encnet.exporting.formats import format_of
+
     size = tuple(args.size) if args.size else None
     if size and min(size) < SMALLEST:
         raise UserError(

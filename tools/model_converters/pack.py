@@ -4,18 +4,15 @@ The file contains the heads in half precision, and the differences of the backbo
 weights as eight-bit integers. mmseg_encnet/weights contains such files.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.checkpoints.files import read_checkpoint
-from mmseg_encnet.checkpoints.packages import SCHEME
-from mmseg_encnet.checkpoints.shipped_weights import write_packed
-from mmseg_encnet.checkpoints.tensor_files import SUFFIX
 from mmseg_encnet.configuration.command_line import add_config_arguments
-from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.disk import check_file
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,9 +25,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.checkpoints.files import read_checkpoint
+    from mmseg_encnet.checkpoints.packages import SCHEME
+    from mmseg_encnet.checkpoints.shipped_weights import write_packed
+    from mmseg_encnet.checkpoints.tensor_files import SUFFIX
+    from mmseg_encnet.configuration.loading import load_config
+
     if args.out.suffix != SUFFIX:
         raise UserError(f'got the file {args.out} to write, expected one that ends in {SUFFIX}.')
     check_file(args.out)

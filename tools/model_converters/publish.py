@@ -4,11 +4,12 @@ The file is smaller, contains no path of this machine, and cannot be resumed fro
 tools/infer.py, the export, load_from and init_cfg read it like any other checkpoint.
 """
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 from pathlib import Path
 
-from mmseg_encnet.checkpoints.publishing import publish_checkpoint
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,9 +21,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@exit_with_one_sentence
-def main() -> None:
-    args = parse_args()
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmseg_encnet.checkpoints.publishing import publish_checkpoint
+
     publish_checkpoint(args.checkpoint, args.out)
     print(f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB')
 

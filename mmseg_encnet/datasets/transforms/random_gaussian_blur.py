@@ -11,6 +11,7 @@ from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
 from PIL import ImageFilter
 
+from mmseg_encnet.datasets.transforms import native
 from mmseg_encnet.datasets.transforms.through_pillow import through_pillow
 from mmseg_encnet.errors import UserError
 
@@ -56,9 +57,13 @@ class RandomGaussianBlur(BaseTransform):
         radius = self._random_radius()
         if radius is None:
             return results
-        if results['img'].dtype == np.uint8:
-            results['img'] = through_pillow(
-                results['img'], lambda image: image.filter(ImageFilter.GaussianBlur(radius))
+        image = results['img']
+        if image.dtype == np.uint8:
+            blurred = native.blurred(image, radius) if image.shape[2:] in ((), (3,)) else None
+            results['img'] = (
+                through_pillow(image, lambda part: part.filter(ImageFilter.GaussianBlur(radius)))
+                if blurred is None
+                else blurred
             )
         elif radius > 0:
             results['img'] = cv2.GaussianBlur(results['img'], (0, 0), radius)

@@ -55,15 +55,16 @@ class RandomShortSideResize(BaseTransform):
         shortest, longest = self._bounds()
         return int(np.random.randint(shortest, longest + 1))
 
+    def draw_size(self, height: int, width: int) -> tuple[int, int]:
+        """Draw a random size, and return width and height, as the toolbox orders them."""
+        short = self._random_length()
+        if height > width:
+            return short, int(height * short / width)
+        return int(width * short / height), short
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Resize ``img`` (bilinear) and, if present, ``gt_seg_map`` (nearest)."""
-        height, width = results['img'].shape[:2]
-        short = self._random_length()
-        # Width and height, as the toolbox orders them.
-        if height > width:
-            self.resize.scale = (short, int(height * short / width))
-        else:
-            self.resize.scale = (int(width * short / height), short)
+        self.resize.scale = self.draw_size(*results['img'].shape[:2])
         return self.resize(results)
 
     def __repr__(self) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from mmseg_encnet.disk import check_file
 from mmseg_encnet.workbench.formatting import strict_json
+
+if TYPE_CHECKING:
+    import torch
 
 
 def output_file(name: str) -> Path:
@@ -25,17 +26,17 @@ def output_file(name: str) -> Path:
 
 def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
     """Add arguments for the device, the repetitions (by default ``rounds``) and the files."""
-    parser.add_argument(
-        '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='cpu or cuda (default: %(default)s)',
-    )
+    parser.add_argument('--device', help='cpu or cuda (default: cuda if available)')
     parser.add_argument(
         '--threads',
         type=int,
-        default=torch.get_num_threads(),
-        help='number of CPU threads (default: %(default)s)',
+        help='number of CPU threads (default: as many as PyTorch uses)',
     )
+    add_result_arguments(parser, rounds)
+
+
+def add_result_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """Add arguments for the repetitions (by default ``rounds``) and the files."""
     parser.add_argument(
         '--rounds',
         type=int,
@@ -49,13 +50,22 @@ def add_benchmark_arguments(parser: argparse.ArgumentParser, rounds: int) -> Non
     )
 
 
+def chosen_device(args: argparse.Namespace) -> torch.device:
+    """Set the number of threads, and return the device of :func:`add_benchmark_arguments`."""
+    import torch
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    return torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+
+
 def write_results(
     args: argparse.Namespace,
     results: dict[str, Any],
     markdown: Callable[[dict[str, Any]], str],
     plot: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Print the results as Markdown and write the files of :func:`add_benchmark_arguments`."""
+    """Print the results as Markdown and write the files of :func:`add_result_arguments`."""
     text = markdown(results)
     print(text)
     if args.json:

@@ -16,7 +16,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmseg_encnet.datasets.clothing import ClothingDataset
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
@@ -42,6 +41,8 @@ def class_indices(label_list: Path) -> np.ndarray:
     Raises:
         UserError: The list is missing, damaged or lacks a class.
     """
+    from mmseg_encnet.datasets.clothing import ClothingDataset
+
     with variables_of(label_list, _KIND) as content:
         tags = [str(tag.item()) for tag in content['label_list'].ravel()]
     names = ['background' if tag == 'null' else tag for tag in tags]

@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mmseg_encnet.datasets.image_sizes import MAX_PIXELS
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.extras import require
 from mmseg_encnet.plain_json import read_json
-from mmseg_encnet.values import brief
+from mmseg_encnet.values import MAX_PIXELS, brief
 from mmseg_encnet.workbench.converters import run_length
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.formatting import check_file_size

@@ -12,15 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 
-from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.configuration.command_line import add_jobs
-from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters import archives, labels
 from mmseg_encnet.workbench.converters.download import PublishedFile, check_accounts, fetch
-from mmseg_encnet.workbench.converters.photographs import write_photograph
-from mmseg_encnet.workbench.converters.verification import table, verify
 
 _UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
@@ -88,6 +86,8 @@ class Workspace:
             pairs: Name, image file and source of the label.
             width: Width of the written images in pixels; None keeps their sizes.
         """
+        from mmseg_encnet.workbench.converters.photographs import write_photograph
+
         photographs, tasks = {}, []
         for name, photograph, source in pairs:
             image = self.out / 'images' / f'{name}.jpg'
@@ -99,6 +99,8 @@ class Workspace:
 
     def write_list(self, path: str, names: Iterable[str]) -> None:
         """Write a list of image names, one per line, to a path under ``out``."""
+        from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
+
         target = self.out / path
         remove_leftovers(target.parent)
         write_whole(target, ''.join(f'{name}\n' for name in names).encode())
@@ -130,9 +132,17 @@ def run(converter: Converter, argv: Sequence[str] | None = None) -> None:
     Raises:
         UserError: An argument is invalid, or a file is missing or damaged.
     """
-    first = next(iter(converter.configs))
-    default = Path(load_config(first).data_root)
-    args = _parser(converter, default).parse_args(argv)
+    convert(converter, parse_args(converter, argv))
+
+
+def convert(converter: Converter, args: argparse.Namespace) -> None:
+    """Run a converter with the result of :func:`parse_args`.
+
+    Raises:
+        UserError: An argument is invalid, or a file is missing or damaged.
+    """
+    from mmseg_encnet.workbench.converters.verification import table, verify
+
     if args.jobs < 1:
         raise UserError(f'--jobs must be at least 1, got {args.jobs}.')
     if args.given is not None and not args.given.is_dir():
@@ -175,7 +185,10 @@ def _check_files(converter: Converter, workspace: Workspace) -> None:
         )
 
 
-def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:
+def parse_args(converter: Converter, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line of a converter."""
+    first = next(iter(converter.configs))
+    default = Path(Config.fromfile(config_file(first)).data_root)
     files = '\n'.join(
         f'  {file.name}  {" or ".join(file.urls)}{"  (needs an account)" if file.account else ""}'
         for file in converter.files
@@ -201,4 +214,4 @@ def _parser(converter: Converter, default: Path) -> argparse.ArgumentParser:
         help="folder with the publisher's files; nothing is downloaded",
     )
     add_jobs(parser)
-    return parser
+    return parser.parse_args(argv)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mmseg_encnet.checkpoints.downloads import failure
-from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.extras import require
 from mmseg_encnet.plain_json import parse_json
@@ -82,6 +80,9 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
         UserError: The file needs an account, no address serves it with the expected checksum, or
             requests is not installed.
     """
+    from mmseg_encnet.checkpoints.downloads import failure
+    from mmseg_encnet.checkpoints.whole_files import remove_leftovers
+
     target = folder / file.name
     path = folder / f'{file.name}.part'
     remove_leftovers(folder)
@@ -166,6 +167,8 @@ class _Part:
 
     def begin(self, response: requests.Response) -> None:
         """Restart with the file of a response."""
+        from mmseg_encnet.checkpoints.whole_files import write_whole
+
         self.path.unlink(missing_ok=True)
         headers = response.headers
         etag = headers.get('ETag', '')

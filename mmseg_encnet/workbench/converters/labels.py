@@ -23,9 +23,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mmseg_encnet.checkpoints.whole_files import remove_leftovers, write_whole
-from mmseg_encnet.datasets.image_sizes import open_image, stored_size
-from mmseg_encnet.datasets.loading import check_regular
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 
@@ -79,6 +76,8 @@ def write_missing(
         jobs: Number of processes.
         title: Title of the progress bar.
     """
+    from mmseg_encnet.checkpoints.whole_files import remove_leftovers
+
     folders = {path.parent for path in sources}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +140,8 @@ def read_label(path: Path) -> np.ndarray:
     Raises:
         UserError: The file is missing or damaged, or has more than one channel.
     """
+    from mmseg_encnet.datasets.image_sizes import open_image
+
     with explained(path):
         label = np.asarray(open_image(path, kind='label'))
     if label.ndim != 2:
@@ -186,6 +187,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: The file is missing or not an image.
     """
+    from mmseg_encnet.datasets.image_sizes import stored_size
+
     with explained(path):
         size = stored_size(path)
         if size is None:
@@ -197,6 +200,8 @@ def image_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn exceptions from reading an image file into a UserError."""
+    from mmseg_encnet.datasets.loading import check_regular
+
     check_regular(path)
     try:
         yield
@@ -228,6 +233,8 @@ def _write_label(draw: Callable[[Any], np.ndarray], item: tuple[Path, LabelTask]
 
 def write_image(path: Path, image: Image.Image, **options: Any) -> None:
     """Write an image atomically; the suffix of the path selects the format."""
+    from mmseg_encnet.checkpoints.whole_files import write_whole
+
     buffer = io.BytesIO()
     image.save(buffer, Image.registered_extensions()[path.suffix], **options)
     write_whole(path, buffer.getbuffer())

@@ -11,11 +11,11 @@ The split is this project's own: ``splits/msrc21_train.txt`` lists 318 images fo
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 
-from mmseg_encnet.datasets.msrc21 import MSRC21Dataset
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.converters.archives import START_OVER
 from mmseg_encnet.workbench.converters.command import Converter, Workspace
@@ -32,14 +32,19 @@ CLEANED = 'newsegmentations_mats'
 
 _IGNORE = 255
 _VOID, _HORSE, _MOUNTAIN = (0, 0, 0), (128, 0, 128), (64, 0, 0)
-_CLASS_OF_COLOUR = {
-    tuple(colour): index for index, colour in enumerate(MSRC21Dataset.METAINFO['palette'])
-}
-_CLASS_OF_COLOUR |= dict.fromkeys((_VOID, _HORSE, _MOUNTAIN), _IGNORE)
 # The cleaned-up labels number void 0, then the classes in their order with horse as the fifth and
 # mountain as the eighth.
 _CLASS_OF_NUMBER = np.array([_IGNORE, 0, 1, 2, 3, _IGNORE, 4, 5, _IGNORE, *range(6, 21)], np.uint8)
 _WANTED = r'(?:[^/]+/)?((?:Images|GroundTruth)/\d+_\d+_s(?:_GT)?\.bmp)'
+
+
+@functools.cache
+def _class_of_colour() -> dict[tuple[int, ...], int]:
+    from mmseg_encnet.datasets.msrc21 import MSRC21Dataset
+
+    palette = MSRC21Dataset.METAINFO['palette']
+    classes = {tuple(colour): index for index, colour in enumerate(palette)}
+    return classes | dict.fromkeys((_VOID, _HORSE, _MOUNTAIN), _IGNORE)
 
 
 def draw_label(source: Path) -> np.ndarray:
@@ -81,12 +86,12 @@ def _draw_colours(source: Path) -> np.ndarray:
     colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     classes = np.empty(len(colours), np.uint8)
     for index, colour in enumerate(map(tuple, colours.tolist())):
-        if colour not in _CLASS_OF_COLOUR:
+        if colour not in _class_of_colour():
             raise UserError(
                 f'{source} contains the colour {colour}, which is none of the '
-                f'{len(_CLASS_OF_COLOUR)} of the database; delete it, {START_OVER}'
+                f'{len(_class_of_colour())} of the database; delete it, {START_OVER}'
             )
-        classes[index] = _CLASS_OF_COLOUR[colour]
+        classes[index] = _class_of_colour()[colour]
     return classes[indices].reshape(pixels.shape[:2])
 
 

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmseg_encnet.datasets.image_sizes import open_image
 from mmseg_encnet.workbench.converters.labels import explained, write_image
 
 # Full colour resolution, and a quality with losses below camera noise.
@@ -38,6 +37,8 @@ def read_photograph(path: Path) -> Image.Image:
     Raises:
         UserError: The image is missing or damaged.
     """
+    from mmseg_encnet.datasets.image_sizes import open_image
+
     with explained(path), open_image(path) as image:
         return image.convert('RGB')
 

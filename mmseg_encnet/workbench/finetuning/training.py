@@ -32,7 +32,8 @@ from mmseg_encnet.predicting import (
 )
 from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
-from mmseg_encnet.workbench.converters.own import Converted, Reading, Splitting, convert_own
+from mmseg_encnet.workbench.converters.own.conversion import Converted, convert_own
+from mmseg_encnet.workbench.converters.own.options import Reading, Splitting
 from mmseg_encnet.workbench.finetuning.start import adapt_start, nearest_start
 from mmseg_encnet.workbench.reporting import write_report
 

@@ -17,6 +17,7 @@ from unittest import mock
 import torch
 
 from mmseg_encnet.errors import UserError, first_line
+from mmseg_encnet.workbench.kernels import DTYPE_NAMES
 from mmseg_encnet.workbench.kernels.hardware import (
     ARCHITECTURES,
     REGISTER_UNIT,
@@ -25,7 +26,7 @@ from mmseg_encnet.workbench.kernels.hardware import (
     Architecture,
 )
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 _POINTERS = {
     torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float16: '*fp16',
     torch.int32: '*i32', torch.int64: '*i64',

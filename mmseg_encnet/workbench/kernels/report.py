@@ -13,12 +13,11 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.ops.encode.triton.tiles import MOST_CODES
 from mmseg_encnet.ops.upsampled_cross_entropy.triton.tiles import VARIANTS
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
-from mmseg_encnet.workbench.kernels import encoding, loss
+from mmseg_encnet.workbench.kernels import CODES, encoding, loss
 from mmseg_encnet.workbench.kernels.compiled import DTYPES, Compiled
 from mmseg_encnet.workbench.kernels.cost import Shape, predict
 from mmseg_encnet.workbench.kernels.hardware import ARCHITECTURES, CARDS
 
-CODES = (16, 32, 64, 128)
 SHAPES = tuple(
     Shape(batch, 512, size, size, codes)
     for batch, size, codes in ((2, 60, 32), (4, 60, 32), (16, 90, 32), (16, 90, 128))

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.benchmarks import model as benchmark
+from mmseg_encnet.workbench.memory import HEADS
 from mmseg_encnet.workbench.memory.meter import Meter
 
-HEADS = {'own': 'EncodingHead', 'mmseg': 'mmseg EncHead'}
 _PARTS = {
     'backbone': 'backbone',
     'neck': 'neck',

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.program import exit_with_one_sentence
 from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.formatting import read_json_lines, strict_json

@@ -10,7 +10,8 @@ from multispectral_files import draw_fields, write_bands
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.datasets.checked import build_checked_dataset
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.converters.own import Reading, convert_own
+from mmseg_encnet.workbench.converters.own.conversion import convert_own
+from mmseg_encnet.workbench.converters.own.options import Reading
 
 
 @pytest.mark.parametrize('bands, planar', [(1, False), (3, False), (4, True), (6, False)])

@@ -21,13 +21,9 @@ from own_formats import (
 from PIL import Image
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.converters.own import (
-    Converted,
-    Reading,
-    Splitting,
-    UnusableData,
-    convert_own,
-)
+from mmseg_encnet.workbench.converters.own.conversion import Converted, convert_own
+from mmseg_encnet.workbench.converters.own.options import Reading, Splitting
+from mmseg_encnet.workbench.converters.own.problems import UnusableData
 
 
 def convert(tmp_path: Path, splitting: Splitting | None = None, **reading) -> Converted:

@@ -12,7 +12,8 @@ from tiny_setup import SHRUNK
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.workbench.converters.own import Converted, Reading, Splitting, convert_own
+from mmseg_encnet.workbench.converters.own.conversion import Converted, convert_own
+from mmseg_encnet.workbench.converters.own.options import Reading, Splitting
 from mmseg_encnet.workbench.converters.own.splits import draw_splits
 
 ONE_JOB = Reading(jobs=1)

@@ -6,8 +6,21 @@ of classes, ``splits`` for train, val and test, and ``problems``, which collects
 files. ``conversion`` puts them together, ``command`` is the command line.
 """
 
-from mmseg_encnet.workbench.converters.own.conversion import Converted, convert_own
-from mmseg_encnet.workbench.converters.own.options import Reading, Splitting
-from mmseg_encnet.workbench.converters.own.problems import UnusableData
+import importlib
+from typing import Any
 
-__all__ = ['Converted', 'Reading', 'Splitting', 'UnusableData', 'convert_own']
+# Imported on first use: the tools parse their arguments first.
+_MODULES = {
+    'Converted': 'conversion',
+    'Reading': 'options',
+    'Splitting': 'options',
+    'UnusableData': 'problems',
+    'convert_own': 'conversion',
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{_MODULES[name]}'), name)

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmseg_encnet.workbench.converters.own.conversion import convert_own
 from mmseg_encnet.workbench.converters.own.options import add_arguments, from_arguments
-from mmseg_encnet.workbench.converters.own.problems import UnusableData
 
 _DESCRIPTION = """\
 Convert images and labels of your own into images/{train,val,test} and labels/{train,val,test}, with
@@ -27,6 +25,11 @@ def run(argv: Sequence[str] | None = None) -> None:
     Raises:
         UserError: An argument or a file cannot be used.
     """
+    convert(parse_args(argv))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line of the conversion."""
     parser = argparse.ArgumentParser(
         description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +39,17 @@ def run(argv: Sequence[str] | None = None) -> None:
         '--copy', action='store_true', help='copy images instead of making hard links'
     )
     add_arguments(parser)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the conversion with the result of :func:`parse_args`.
+
+    Raises:
+        UserError: An argument or a file cannot be used.
+    """
+    from mmseg_encnet.workbench.converters.own.conversion import convert_own
+
     reading, splitting = from_arguments(args)
     with problems_listed():
         converted = convert_own(args.src, args.out, reading, splitting, args.copy)
@@ -50,7 +63,9 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def problems_listed() -> Iterator[None]:
-    """Print all problems of :class:`UnusableData` before it is raised."""
+    """Print all problems of ``UnusableData`` before it is raised."""
+    from mmseg_encnet.workbench.converters.own.problems import UnusableData
+
     try:
         yield
     except UnusableData as error:
