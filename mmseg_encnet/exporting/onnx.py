@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def write(
         require(module, 'onnx')
     # torch.onnx.export would fall back to the size of the example if it traced the model itself.
     program = trace(model, size)
-    with explaining(model, size):
+    with explaining(model, size), _without_notes():
         exported = torch.onnx.export(
             program,
             input_names=['image'],
@@ -48,6 +50,18 @@ def write(
     assert exported is not None
     exported.model.metadata_props.update(as_strings(description))
     exported.save(path, external_data=False)
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    # One for each operator of torchvision, if that is not installed.
+    logger = logging.getLogger('torch.onnx._internal.exporter._registration')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def run(path: Path) -> Callable[[Tensor], list[Tensor]]:

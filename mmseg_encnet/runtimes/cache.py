@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from mmseg_encnet.version import __version__
 _FORMAT = 1
 _WRITERS = ('onnx', 'onnxscript')
 _DIGITS = 16
+# Entries of a model's config that determine the exported network.
+_EXPORTED = ('type', 'backbone', 'neck', 'decode_head', 'auxiliary_head')
 
 
 class Cache:
@@ -31,14 +34,18 @@ class Cache:
 
     Args:
         model: The network.
-        config: What else determines the network, as text: its resolved config.
+        config: Config of the network.
         checkpoint: Checkpoint file whose folder the files are kept in; None for the user's cache
             folder. That one is also used if the folder is not writable.
     """
 
-    def __init__(self, model: nn.Module, config: str, checkpoint: Path | None) -> None:
-        versions = [module.__version__ for module in (torch, *(require(m, 'onnx') for m in _WRITERS))]
-        facts = [_FORMAT, __version__, *versions, config]
+    def __init__(
+        self, model: nn.Module, config: Mapping[str, Any], checkpoint: Path | None
+    ) -> None:
+        versions = [
+            module.__version__ for module in (torch, *(require(m, 'onnx') for m in _WRITERS))
+        ]
+        facts = [_FORMAT, __version__, *versions, _parts(config)]
         digest = hashlib.sha256('\n'.join(map(str, facts)).encode())
         for name, value in sorted(model.state_dict().items()):
             digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
@@ -72,6 +79,11 @@ class Cache:
 
     def _start(self, size: Size | None) -> str:
         return f'{self._name}.{self._key}' + (f'-{size[0]}x{size[1]}' if size else '')
+
+
+def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that are exported: how windows are placed and classes suppressed is not."""
+    return {key: config[key] for key in sorted(config) if key in _EXPORTED}
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -23,75 +23,29 @@ from mmseg_encnet.runtimes.exported import ExportedNetwork
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """What computes networks.
+class Choice:
+    """A runtime with a precision and a device that it supports, from :func:`choose_runtime`.
 
     Attributes:
-        refusal: Function of precision and device that returns why it cannot compute, or None.
-        prepare: Function that returns the network of an :class:`Execution`.
-    """
-
-    refusal: Callable[[str, torch.device], str | None]
-    prepare: Callable[[Execution], Network]
-
-
-class Execution:
-    """Computes a segmentor with a runtime, in place of its layers.
-
-    The network is prepared at the first call, and again after the weights have changed.
-
-    Args:
-        segmentor: The segmentor, which is not modified.
         runtime: One of :data:`RUNTIMES`.
         precision: One of :data:`PRECISIONS`.
         device: Device of the runtime.
-        checkpoint: Checkpoint of the weights; exported files are kept in its folder, or in the
-            user's cache folder if it is not a file, ships with this package or its folder is not
-            writable.
-        config: What determines the network beside its weights: the config of the model, as text.
     """
 
-    def __init__(
-        self,
-        segmentor: BaseSegmentor,
-        runtime: str,
-        precision: str,
-        device: torch.device,
-        checkpoint: str | Path | None = None,
-        config: str = '',
-    ) -> None:
-        self.segmentor, self.runtime, self.precision = segmentor, runtime, precision
-        self.device, self.config = device, config
-        shipped = str(checkpoint).startswith(SCHEME)
-        file = None if checkpoint is None or shipped else Path(checkpoint)
-        self.checkpoint = file if file is not None and file.is_file() else None
-        self._network: Network | None = None
-        self._prepared_for: list[tuple[int, int]] = []
+    runtime: str
+    precision: str
+    device: torch.device
 
-    def prepare(self) -> Network:
-        """Return the network for the present weights.
-
-        Raises:
-            UserError: The network cannot be exported.
-        """
-        weights = _weights(self.segmentor)
-        if self._network is None or weights != self._prepared_for:
-            self._network = None
-            self._network = _RUNTIMES[self.runtime].prepare(self)
-            self._prepared_for = weights
-        return self._network
-
-    def __call__(self, images: Tensor, maps: Sequence[int] = ()) -> Segmentation:
-        """Compute what :func:`mmseg_encnet.models.segmentors.context.segment` returns."""
-        return self.prepare()(images, maps)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies prepare their own: sessions of the runtimes cannot be copied.
-        return dict(self.__dict__, _network=None)
+    @property
+    def model_device(self) -> torch.device:
+        """Device of the segmentor, with which the other runtimes exchange arrays on the CPU."""
+        return self.device if self.runtime == 'torch' else torch.device('cpu')
 
 
-def choose_device(runtime: str, precision: str, device: str | None = None) -> torch.device:
-    """Return the device on which a runtime computes.
+def choose_runtime(
+    runtime: str = 'torch', precision: str = 'float32', device: str | None = None
+) -> Choice:
+    """Check that a runtime can compute networks here.
 
     Args:
         runtime: One of :data:`RUNTIMES`.
@@ -114,19 +68,65 @@ def choose_device(runtime: str, precision: str, device: str | None = None) -> to
     chosen = torch.device(device)
     reason = _RUNTIMES[runtime].refusal(precision, chosen)
     if reason:
-        raise UserError(
-            f'got --runtime {runtime} with --precision {precision} on {chosen}, but {reason}.'
-        )
-    return chosen
+        raise UserError(f'got --runtime {runtime} with --precision {precision}, but {reason}.')
+    return Choice(runtime, precision, chosen)
+
+
+class Execution:
+    """Computes a segmentor with a runtime, in place of its layers.
+
+    The network is prepared at the first call, and again after the weights have changed.
+
+    Args:
+        segmentor: The segmentor, which is not modified.
+        choice: The runtime.
+        checkpoint: Checkpoint of the weights. Exported files are kept in its folder; in the user's
+            cache folder if it is not a file, ships with this package or its folder is not writable.
+        config: Config of the model, which determines the network together with the weights.
+    """
+
+    def __init__(
+        self,
+        segmentor: BaseSegmentor,
+        choice: Choice,
+        checkpoint: str | Path | None,
+        config: Mapping[str, Any],
+    ) -> None:
+        self.segmentor, self.choice, self.config = segmentor, choice, config
+        shipped = str(checkpoint).startswith(SCHEME)
+        file = None if checkpoint is None or shipped else Path(checkpoint)
+        self.checkpoint = file if file is not None and file.is_file() else None
+        self._network: Network | None = None
+        self._prepared_for: list[tuple[int, int]] = []
+
+    def prepare(self) -> Network:
+        """Return the network for the present weights.
+
+        Raises:
+            UserError: The network cannot be exported.
+        """
+        weights = _weights(self.segmentor)
+        if self._network is None or weights != self._prepared_for:
+            # Freed before the next one is prepared.
+            self._network = None
+            self._network = _RUNTIMES[self.choice.runtime].prepare(self)
+            self._prepared_for = weights
+        return self._network
+
+    def __call__(self, images: Tensor, maps: Sequence[int] = ()) -> Segmentation:
+        """Compute what :func:`mmseg_encnet.models.segmentors.context.segment` returns."""
+        return self.prepare()(images, maps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Sessions of the runtimes cannot be copied; a copy prepares another one.
+        return dict(self.__dict__, _network=None)
 
 
 def set_runtime(
     segmentor: BaseSegmentor,
-    runtime: str,
-    precision: str,
-    device: torch.device,
-    checkpoint: str | Path | None = None,
-    config: str = '',
+    choice: Choice,
+    checkpoint: str | Path | None,
+    config: Mapping[str, Any],
 ) -> None:
     """Let a runtime compute the predictions of a segmentor.
 
@@ -134,30 +134,59 @@ def set_runtime(
     :class:`ContextEncoderDecoder` always computes its layers.
 
     Args:
-        segmentor: The segmentor.
-        runtime: As of :class:`Execution`, like the others.
-        precision: See there.
-        device: See there.
-        checkpoint: See there.
-        config: See there.
+        segmentor: The segmentor, on ``choice.model_device``.
+        choice: The runtime.
+        checkpoint: As of :class:`Execution`.
+        config: As of :class:`Execution`.
 
     Raises:
         UserError: The segmentor supports neither another runtime nor another precision, or cannot
             be exported.
     """
     if not isinstance(segmentor, ContextEncoderDecoder):
-        if (runtime, precision) == ('torch', 'float32'):
+        if (choice.runtime, choice.precision) == ('torch', 'float32'):
             return
         raise UserError(
-            f'got --runtime {runtime} with --precision {precision} for a model of type '
-            f'{type(segmentor).__name__}, which predicts with torch in float32 only; set '
+            f'got --runtime {choice.runtime} with --precision {choice.precision} for a model of '
+            f'type {type(segmentor).__name__}, which predicts with torch in float32 only; set '
             'model.type=ContextEncoderDecoder.'
         )
-    execution = Execution(segmentor, runtime, precision, device, checkpoint, config)
-    if runtime != 'torch':
-        # An error belongs to the network, not to the first image.
+    execution = Execution(segmentor, choice, checkpoint, config)
+    if choice.runtime != 'torch':
+        # Its errors concern the network, not the first image.
         execution.prepare()
     segmentor.network = execution
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    """What computes networks.
+
+    Attributes:
+        refusal: Function of precision and device that returns why it cannot compute, or None.
+        prepare: Function that returns the network of an :class:`Execution`.
+    """
+
+    refusal: Callable[[str, torch.device], str | None]
+    prepare: Callable[[Execution], Network]
+
+
+def _with_pytorch(execution: Execution) -> Network:
+    return pytorch.TorchNetwork(execution.segmentor, execution.choice.precision)
+
+
+def _with_onnx_runtime(execution: Execution) -> Network:
+    load = partial(onnx_runtime.load, device=execution.choice.device)
+    return ExportedNetwork(execution.segmentor, load, _cache(execution))
+
+
+def _with_openvino(execution: Execution) -> Network:
+    load = partial(openvino.load, precision=execution.choice.precision)
+    return ExportedNetwork(execution.segmentor, load, _cache(execution))
+
+
+def _cache(execution: Execution) -> Cache:
+    return Cache(execution.segmentor, execution.config, execution.checkpoint)
 
 
 def _weights(segmentor: BaseSegmentor) -> list[tuple[int, int]]:
@@ -166,26 +195,8 @@ def _weights(segmentor: BaseSegmentor) -> list[tuple[int, int]]:
     return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
 
 
-def _with_pytorch(execution: Execution) -> Network:
-    return pytorch.TorchNetwork(execution.segmentor, execution.precision, execution.device)
-
-
-def _with_onnx_runtime(execution: Execution) -> Network:
-    return _exported(execution, partial(onnx_runtime.load, device=execution.device))
-
-
-def _with_openvino(execution: Execution) -> Network:
-    return _exported(execution, partial(openvino.load, precision=execution.precision))
-
-
-def _exported(execution: Execution, load: Any) -> Network:
-    segmentor = execution.segmentor
-    cache = Cache(segmentor, execution.config, execution.checkpoint)
-    return ExportedNetwork(segmentor, load, cache)
-
-
-_RUNTIMES: Mapping[str, Runtime] = dict(
-    torch=Runtime(pytorch.refusal, _with_pytorch),
-    onnxruntime=Runtime(onnx_runtime.refusal, _with_onnx_runtime),
-    openvino=Runtime(openvino.refusal, _with_openvino),
+_RUNTIMES: Mapping[str, _Runtime] = dict(
+    torch=_Runtime(pytorch.refusal, _with_pytorch),
+    onnxruntime=_Runtime(onnx_runtime.refusal, _with_onnx_runtime),
+    openvino=_Runtime(openvino.refusal, _with_openvino),
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from mmseg.models import BaseSegmentor
 from torch import Tensor, nn
 
@@ -99,6 +100,7 @@ class ExportedNetwork:
         if key not in self._runs:
             content = self.cache.read(size)
             if content is None:
+                print_log('exporting the network; the file is kept for the next time', 'current')
                 model = TraceableSegmentor(self.segmentor)
                 content = _exported(model, size)
                 _check(model, self.load(content, model.output_names), size)

@@ -19,8 +19,8 @@ def refusal(precision: str, device: torch.device) -> str | None:
     openvino.check_installed()
     if device.type != 'cpu':
         return f'OpenVINO is supported on the CPU, got {device}; use --device cpu'
-    capabilities = require('openvino', 'openvino').Core().get_property(
-        'CPU', 'OPTIMIZATION_CAPABILITIES'
+    capabilities = (
+        require('openvino', 'openvino').Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     )
     if precision == 'bfloat16' and 'BF16' not in capabilities:
         return 'this CPU has no instructions for bfloat16; use --precision float32'

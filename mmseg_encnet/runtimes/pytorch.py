@@ -1,9 +1,9 @@
 """PyTorch, with everything that makes a network faster and leaves its labels the same.
 
-Batch norms are folded into the preceding convolutions. On the CPU the memory layout is channels last,
-in which oneDNN does not reorder features between convolutions. In bfloat16 the convolutions and the
-linear layers of the backbone run in bfloat16, with weights that are converted once; the encoding, the
-gate, the classifier and the SE branch run in single precision.
+Batch norms are folded into the preceding convolutions. On the CPU the memory layout is channels
+last, in which oneDNN does not reorder features between convolutions. In bfloat16 the convolutions
+and the linear layers of the backbone run in bfloat16, with weights that are converted once; the
+encoding, the gate, the classifier and the SE branch run in single precision.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def has_bfloat16_instructions() -> bool:
 
 
 def fold(segmentor: BaseSegmentor) -> BaseSegmentor:
-    """Return a copy of a segmentor without its auxiliary training heads and with folded batch norms.
+    """Return a copy of a segmentor with folded batch norms, without heads that only train.
 
     Where folding changes the scores, as for convolutions that follow their norm, the copy is not
     folded.
@@ -79,25 +79,24 @@ class TorchNetwork:
     Args:
         segmentor: The segmentor, which is not modified.
         precision: ``float32`` or ``bfloat16``.
-        device: Device of the segmentor.
     """
 
-    def __init__(self, segmentor: BaseSegmentor, precision: str, device: torch.device) -> None:
+    def __init__(self, segmentor: BaseSegmentor, precision: str) -> None:
         self.model = fold(segmentor)
-        self.device = device
         self.bfloat16 = precision == 'bfloat16'
         if self.bfloat16:
             _to_bfloat16(self.model)
-        if device.type == 'cpu':
+        self.device = next(self.model.parameters()).device.type
+        if self.device == 'cpu':
             self.model.to(memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor, maps: Sequence[int] = ()) -> Segmentation:
         """Compute what :func:`mmseg_encnet.models.segmentors.context.segment` returns."""
-        if self.device.type == 'cpu':
+        if self.device == 'cpu':
             images = images.contiguous(memory_format=torch.channels_last)
         if not self.bfloat16:
             return compute(self.model, images, maps)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16):
             found = compute(self.model, images, maps)
         return Segmentation(
             found.logits.float(),
