@@ -35,17 +35,18 @@ class Cache:
     Args:
         model: The network.
         config: Config of the network.
+        precision: Precision of the weights, ``float32`` or ``bfloat16``.
         checkpoint: Checkpoint file whose folder the files are kept in; None for the user's cache
             folder. That one is also used if the folder is not writable.
     """
 
     def __init__(
-        self, model: nn.Module, config: Mapping[str, Any], checkpoint: Path | None
+        self, model: nn.Module, config: Mapping[str, Any], precision: str, checkpoint: Path | None
     ) -> None:
         versions = [
             module.__version__ for module in (torch, *(require(m, 'onnx') for m in _WRITERS))
         ]
-        facts = [_FORMAT, __version__, *versions, _parts(config)]
+        facts = [_FORMAT, __version__, *versions, _parts(config), precision]
         digest = hashlib.sha256('\n'.join(map(str, facts)).encode())
         for name, value in sorted(model.state_dict().items()):
             digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())

@@ -19,7 +19,7 @@ from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 from mmseg_encnet.models.segmentors.context import Network, Segmentation
 from mmseg_encnet.runtimes import onnx_runtime, openvino, pytorch
 from mmseg_encnet.runtimes.cache import Cache
-from mmseg_encnet.runtimes.exported import ExportedNetwork
+from mmseg_encnet.runtimes.exported import ExportedNetwork, Load
 
 
 @dataclass(frozen=True)
@@ -176,17 +176,17 @@ def _with_pytorch(execution: Execution) -> Network:
 
 
 def _with_onnx_runtime(execution: Execution) -> Network:
-    load = partial(onnx_runtime.load, device=execution.choice.device)
-    return ExportedNetwork(execution.segmentor, load, _cache(execution))
+    return _exported(execution, partial(onnx_runtime.load, device=execution.choice.device))
 
 
 def _with_openvino(execution: Execution) -> Network:
-    load = partial(openvino.load, precision=execution.choice.precision)
-    return ExportedNetwork(execution.segmentor, load, _cache(execution))
+    return _exported(execution, partial(openvino.load, precision=execution.choice.precision))
 
 
-def _cache(execution: Execution) -> Cache:
-    return Cache(execution.segmentor, execution.config, execution.checkpoint)
+def _exported(execution: Execution, load: Load) -> Network:
+    segmentor, precision = execution.segmentor, execution.choice.precision
+    cache = Cache(segmentor, execution.config, precision, execution.checkpoint)
+    return ExportedNetwork(segmentor, precision, load, cache)
 
 
 def _weights(segmentor: BaseSegmentor) -> list[tuple[int, int]]:

@@ -18,12 +18,12 @@ from mmseg_encnet.exporting.tracing import SMALLEST, example_image, has_fixed_si
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.segmentors.context import Segmentation, compute
 from mmseg_encnet.runtimes.cache import Cache
-from mmseg_encnet.runtimes.pytorch import fold
+from mmseg_encnet.runtimes.pytorch import fold, round_weights
 
 # Outputs that only context maps need.
 MAPS = ('features', 'assignments')
 # Largest difference from PyTorch, relative to the largest value of an output.
-_TOLERANCE = 1e-3
+_TOLERANCE = dict(float32=1e-3, bfloat16=0.1)
 
 # From an image (1, channels, H, W) to the outputs by name.
 Run = Callable[[Tensor], dict[str, Tensor]]
@@ -36,11 +36,14 @@ class TraceableSegmentor(nn.Module):
 
     Args:
         segmentor: The segmentor, which is not modified.
+        precision: ``float32``, or ``bfloat16`` for weights that it can represent.
     """
 
-    def __init__(self, segmentor: BaseSegmentor) -> None:
+    def __init__(self, segmentor: BaseSegmentor, precision: str) -> None:
         super().__init__()
         self.segmentor = fold(segmentor)
+        if precision == 'bfloat16':
+            round_weights(self.segmentor)
         self.in_channels = input_channels(segmentor.backbone)
         with torch.no_grad():
             self.output_names = tuple(self.outputs(example_image(self)))
@@ -70,12 +73,14 @@ class ExportedNetwork:
 
     Args:
         segmentor: The segmentor, which is not modified.
+        precision: ``float32`` or ``bfloat16``.
         load: Loads the file.
         cache: Where files are kept.
     """
 
-    def __init__(self, segmentor: BaseSegmentor, load: Load, cache: Cache) -> None:
-        self.segmentor, self.load, self.cache = segmentor, load, cache
+    def __init__(self, segmentor: BaseSegmentor, precision: str, load: Load, cache: Cache) -> None:
+        self.segmentor, self.precision = segmentor, precision
+        self.load, self.cache = load, cache
         self.any_size = not has_fixed_size(segmentor.backbone)
         self._runs: dict[tuple[Size | None, bool], Run] = {}
         if self.any_size:
@@ -101,9 +106,11 @@ class ExportedNetwork:
             content = self.cache.read(size)
             if content is None:
                 print_log('exporting the network; the file is kept for the next time', 'current')
-                model = TraceableSegmentor(self.segmentor)
+                model = TraceableSegmentor(self.segmentor, self.precision)
                 content = _exported(model, size)
-                _check(model, self.load(content, model.output_names), size)
+                _check(
+                    model, self.load(content, model.output_names), size, _TOLERANCE[self.precision]
+                )
                 self.cache.write(size, content)
             names = onnx.output_names(content)
             if not with_maps:
@@ -120,14 +127,14 @@ def _exported(model: TraceableSegmentor, size: Size | None) -> bytes:
 
 
 @torch.no_grad()
-def _check(model: TraceableSegmentor, run: Run, size: Size | None) -> None:
+def _check(model: TraceableSegmentor, run: Run, size: Size | None, tolerance: float) -> None:
     """Raise a `UserError` if the runtime computes other outputs than PyTorch."""
     image = example_image(model, size)
     expected, found = model.outputs(image), run(image)
     for name, value in expected.items():
         difference = float((found[name] - value).abs().max() / value.abs().max())
         # NaN must not pass as agreement.
-        if not difference <= _TOLERANCE:
+        if not difference <= tolerance:
             raise UserError(
                 f'the exported network differs from PyTorch by {difference:.1e} ({name}); use '
                 '--runtime torch.'

@@ -2,15 +2,15 @@
 
 Batch norms are folded into the preceding convolutions. On the CPU the memory layout is channels
 last, in which oneDNN does not reorder features between convolutions. In bfloat16 the convolutions
-and the linear layers of the backbone run in bfloat16, with weights that are converted once; the
-encoding, the gate, the classifier and the SE branch run in single precision.
+and the linear layers of the backbone run in bfloat16, with weights that are converted once, see
+:func:`rounded`; the encoding, the gate, the classifier and the SE branch run in single precision.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
@@ -24,6 +24,8 @@ from mmseg_encnet.models.segmentors.heads import presence_head
 # Side of the image on which a folded network is compared with the plain one, and the largest
 # difference of its scores, relative to the largest score.
 _SIDE, _TOLERANCE = 64, 1e-3
+# Number of values over which errors of rounding are passed on.
+_DIFFUSED = 64
 
 
 def refusal(precision: str, device: torch.device) -> str | None:
@@ -71,6 +73,33 @@ def fold(segmentor: BaseSegmentor) -> BaseSegmentor:
         # Norms without parameters, or images of another size only.
         return plain
     return folded if same else plain
+
+
+def rounded(weight: Tensor) -> Tensor:
+    """Return weights ``(outputs, ...)`` with values that bfloat16 can represent.
+
+    The error of each value is added to the next one before that is rounded (error diffusion), so
+    that errors cancel in sums over similar inputs. Rounding every value to the nearest shifts the
+    mean of a channel, which all later layers see. With it, twice as many pixels of the photographs
+    of MSRC-21 get another label.
+    """
+    rows = weight.detach().float().flatten(1)
+    width = min(rows.shape[1], _DIFFUSED)
+    # Groups of values are processed in parallel, all rows together.
+    groups = nn.functional.pad(rows, (0, -rows.shape[1] % width)).view(-1, width).T.contiguous()
+    carry = torch.zeros_like(groups[0])
+    for index, values in enumerate(groups):
+        values = values + carry
+        groups[index] = values.bfloat16()
+        carry = values - groups[index]
+    return groups.T.reshape(len(rows), -1)[:, : rows.shape[1]].reshape(weight.shape).to(weight)
+
+
+def round_weights(model: nn.Module, keep: Collection[nn.Module] = ()) -> None:
+    """Round the weights of convolutions and linear layers for bfloat16, in place, but some."""
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer not in keep:
+            layer.weight.data = rounded(layer.weight)
 
 
 class TorchNetwork:
@@ -124,6 +153,7 @@ def _to_bfloat16(model: BaseSegmentor) -> None:
     for parent, name, layer in list(_layers_in_single_precision(model)):
         precise.add(layer)
         setattr(parent, name, _SinglePrecision(layer))
+    round_weights(model, precise)
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer not in precise:
             layer.to(torch.bfloat16)

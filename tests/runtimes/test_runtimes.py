@@ -49,8 +49,8 @@ def skip_without(runtime: str, precision: str) -> None:
 
 
 @pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory) -> Path:
-    """Return a checkpoint with random norm statistics; its network is exported once."""
+def exported(tmp_path_factory) -> tuple[Path, Path]:
+    """Return a checkpoint with random norm statistics, and the file that is exported for it."""
     from toolbox_state import clear_toolbox_state
 
     clear_toolbox_state()
@@ -63,7 +63,14 @@ def checkpoint(tmp_path_factory) -> Path:
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)
     path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
     torch.save(model.state_dict(), path)
-    return path
+    load(path, 'onnxruntime', 'float32')
+    (file,) = path.parent.glob('tiny.*.onnx')
+    return path, file
+
+
+@pytest.fixture
+def checkpoint(exported) -> Path:
+    return exported[0]
 
 
 @pytest.fixture
@@ -135,8 +142,8 @@ def test_batches_small_images_and_views(checkpoint, runtime, precision):
     assert close(context['presence'], expected_context['presence'], precision)
 
 
-def test_exported_file_is_used_again(checkpoint, no_export, monkeypatch, tmp_path):
-    (file,) = checkpoint.parent.glob('tiny.*.onnx')
+def test_exported_file_is_used_again(exported, no_export):
+    checkpoint, file = exported
     content = file.read_bytes()
     for runtime in ('onnxruntime', 'openvino'):
         # Windows and suppression are not part of the file.
@@ -161,8 +168,8 @@ def test_exported_file_is_used_again(checkpoint, no_export, monkeypatch, tmp_pat
         load(other, 'onnxruntime', 'float32')
 
 
-def test_a_folder_that_is_not_writable(checkpoint, monkeypatch, tmp_path):
-    (file,) = checkpoint.parent.glob('tiny.*.onnx')
+def test_a_folder_that_is_not_writable(exported, monkeypatch, tmp_path):
+    checkpoint, file = exported
     content = file.read_bytes()
 
     def write(model, path, description, size) -> None:
@@ -237,8 +244,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize('case', REFUSED)
-def test_refuses_what_a_runtime_cannot_do(case, run_tool, checkpoint, tiny_options):
+def test_refuses_what_a_runtime_cannot_do(case, run_tool, checkpoint, tiny_options, tmp_path):
     options, reason = REFUSED[case]
+    Image.fromarray(IMAGE).save(tmp_path / 'a.png')
     result = run_tool('infer', MSRC21, checkpoint, 'a.png', *options, options=tiny_options)
     assert reason in result.sentence
 
@@ -275,3 +283,17 @@ def test_tools_take_a_runtime(runtime, run_tool, checkpoint, tiny_options, tiny_
     evaluated = run_tool('test', *arguments, options=tiny_options)
     assert evaluated.status == 0, evaluated.err
     assert 'mIoU' in evaluated.out
+
+
+@pytest.mark.parametrize('shape', [(4, 8, 3, 3), (6, 1, 5, 5), (3, 200, 1, 1), (2, 5)])
+def test_errors_of_rounded_weights_cancel(shape):
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 0.2
+    found = pytorch.rounded(weight)
+    assert found.shape == weight.shape
+    assert torch.equal(found.bfloat16().float(), found)
+    assert ((found - weight).abs() <= 2**-7 * weight.abs().amax()).all()
+
+    def shift(values: torch.Tensor) -> float:
+        return float((values - weight).flatten(1).sum(1).abs().max())
+
+    assert shift(found) < 0.5 * max(shift(weight.bfloat16().float()), 2**-7)
