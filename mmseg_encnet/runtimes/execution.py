@@ -180,7 +180,7 @@ def _with_onnx_runtime(execution: Execution) -> Network:
 
 
 def _with_openvino(execution: Execution) -> Network:
-    return _exported(execution, partial(openvino.load, precision=execution.choice.precision))
+    return _exported(execution, openvino.load)
 
 
 def _exported(execution: Execution, load: Load) -> Network:

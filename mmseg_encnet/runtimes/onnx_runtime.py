@@ -33,8 +33,8 @@ def refusal(precision: str, device: torch.device) -> str | None:
     return None
 
 
-def load(content: bytes, names: Sequence[str], device: torch.device) -> Run:
-    """Return a function from an image to the outputs of these names."""
+def load(content: bytes, names: Sequence[str], precision: str, device: torch.device) -> Run:
+    """Return a function from an image to the outputs of these names, in single precision."""
     onnxruntime = require('onnxruntime', 'onnx')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
