@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
@@ -123,12 +124,11 @@ class TorchNetwork:
         """Compute what :func:`mmseg_encnet.models.segmentors.context.segment` returns."""
         if self.device == 'cpu':
             images = images.contiguous(memory_format=torch.channels_last)
-        if not self.bfloat16:
-            return compute(self.model, images, maps)
-        with torch.autocast(self.device, torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16) if self.bfloat16 else nullcontext():
             found = compute(self.model, images, maps)
         return Segmentation(
-            found.logits.float(),
+            # In the layout in which upsampling is tested.
+            found.logits.float().contiguous(),
             {key: value.float() for key, value in found.context.items()},
             *(None if part is None else part.float() for part in found[2:]),
         )
