@@ -54,8 +54,8 @@ def choose_runtime(
             the runtime is PyTorch.
 
     Raises:
-        UserError: Runtime or precision is unknown, a package is not installed, or the runtime
-            cannot compute in the precision on the device.
+        UserError: Runtime, precision or device is unknown, a package is not installed, or the
+            runtime cannot compute in the precision on the device.
     """
     for kind, value, known in (
         ('runtime', runtime, RUNTIMES),
@@ -65,10 +65,15 @@ def choose_runtime(
             raise UserError(f'unknown {kind} {value!r}; choose one of {", ".join(known)}.')
     if device is None:
         device = 'cuda' if runtime == 'torch' and torch.cuda.is_available() else 'cpu'
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f'unknown device {device!r}; choose e.g. cpu or cuda:0.') from error
     reason = _RUNTIMES[runtime].refusal(precision, chosen)
     if reason:
-        raise UserError(f'got --runtime {runtime} with --precision {precision}, but {reason}.')
+        raise UserError(
+            f'got --runtime {runtime} with --precision {precision} on {chosen}, but {reason}.'
+        )
     return Choice(runtime, precision, chosen)
 
 

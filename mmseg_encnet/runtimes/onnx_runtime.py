@@ -23,12 +23,12 @@ def refusal(precision: str, device: torch.device) -> str | None:
             '--runtime openvino'
         )
     if device.type not in _PROVIDERS:
-        return f'ONNX Runtime is supported on cpu and cuda, got {device}; use --device cpu'
+        return 'ONNX Runtime is supported on cpu and cuda only; use --device cpu'
     provider = _PROVIDERS[device.type]
     if provider not in require('onnxruntime', 'onnx').get_available_providers():
         return (
-            f'the installed ONNX Runtime has no {provider} for {device}; install onnxruntime-gpu, '
-            'or use --device cpu'
+            f'the installed ONNX Runtime has no {provider}; install onnxruntime-gpu, or '
+            'use --device cpu'
         )
     return None
 

@@ -18,7 +18,7 @@ def refusal(precision: str, device: torch.device) -> str | None:
     """Return why OpenVINO cannot compute in a precision on a device, or None if it can."""
     openvino.check_installed()
     if device.type != 'cpu':
-        return f'OpenVINO is supported on the CPU, got {device}; use --device cpu'
+        return 'OpenVINO is supported on the CPU only; use --device cpu'
     capabilities = (
         require('openvino', 'openvino').Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     )

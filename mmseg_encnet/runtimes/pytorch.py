@@ -34,6 +34,9 @@ def refusal(precision: str, device: torch.device) -> str | None:
 
     Warns if the precision is slower than single precision.
     """
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        return f'PyTorch finds {count or "no"} GPU{"s" * (count > 1)}; choose another device'
     if precision == 'float32':
         return None
     if device.type == 'cuda' and not torch.cuda.is_bf16_supported():

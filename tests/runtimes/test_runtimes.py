@@ -240,6 +240,8 @@ REFUSED = {
         'computes convolutions in float32 only; use --precision float32',
     ),
     'no GPU': (['--runtime', 'openvino', '--device', 'cuda:0'], 'use --device cpu'),
+    'unknown device': (['--device', 'gpu'], "unknown device 'gpu'; choose e.g. cpu or cuda:0."),
+    'missing GPU': (['--device', 'cuda:99'], 'on cuda:99, but PyTorch finds '),
 }
 
 
