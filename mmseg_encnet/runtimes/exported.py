@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -82,6 +83,8 @@ class ExportedNetwork:
         self.segmentor, self.precision = segmentor, precision
         self.load, self.cache = load, cache
         self.any_size = not has_fixed_size(segmentor.backbone)
+        # A runtime has threads of its own, and one set of buffers for its results.
+        self._lock = threading.Lock()
         self._runs: dict[tuple[Size | None, bool], Run] = {}
         if self.any_size:
             self._run(None, False)
@@ -93,12 +96,14 @@ class ExportedNetwork:
             return compute(self.segmentor, images, maps)
         outputs: dict[str, list[Tensor]] = {}
         for index, image in enumerate(images.cpu()):
-            run = self._run(None if self.any_size else size, index in maps)
-            for name, value in run(image[None]).items():
+            with self._lock:
+                run = self._run(None if self.any_size else size, index in maps)
+                found = run(image[None])
+            for name, value in found.items():
                 outputs.setdefault(name, []).append(value)
-        found = {name: torch.cat(values).to(images.device) for name, values in outputs.items()}
-        parts = [found.pop(name, None) for name in ('logits', *MAPS)]
-        return Segmentation(parts[0], found, *parts[1:])
+        merged = {name: torch.cat(values).to(images.device) for name, values in outputs.items()}
+        parts = [merged.pop(name, None) for name in ('logits', *MAPS)]
+        return Segmentation(parts[0], merged, *parts[1:])
 
     def _run(self, size: Size | None, with_maps: bool) -> Run:
         key = (size, with_maps)
