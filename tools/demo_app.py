@@ -14,6 +14,7 @@ from mmseg_encnet.configuration.command_line import (
     CHECKPOINT_HELP,
     add_options_argument,
     add_pixel_limit,
+    add_runtime_arguments,
 )
 from mmseg_encnet.program import program
 
@@ -52,6 +53,7 @@ def parse_args() -> argparse.Namespace:
         'be repeated',
     )
     add_pixel_limit(parser, 2**26)
+    add_runtime_arguments(parser)
     parser.add_argument(
         '--device', help='device such as cpu or cuda:0 (default: a GPU if available)'
     )
@@ -67,7 +69,9 @@ def main(args: argparse.Namespace) -> None:
     from mmseg_encnet.workbench.demo_page.server import serve, until_stopped
 
     cfg = load_config(args.config, args.cfg_options)
-    segmentor = load_segmentor(cfg, args.checkpoint, args.device, args.max_pixels)
+    segmentor = load_segmentor(
+        cfg, args.checkpoint, args.device, args.max_pixels, args.runtime, args.precision
+    )
     title = Path(args.config).stem
     with (
         until_stopped() as stopped,

@@ -16,6 +16,7 @@ from mmseg_encnet.configuration.command_line import (
     CHECKPOINT_HELP,
     add_config_arguments,
     add_pixel_limit,
+    add_runtime_arguments,
     positive_integer,
 )
 from mmseg_encnet.program import program
@@ -66,6 +67,7 @@ def parse_args() -> argparse.Namespace:
         help='predict up to N images of equal size together (default: 1 on the CPU, 8 on a GPU)',
     )
     add_pixel_limit(parser, MAX_PIXELS)
+    add_runtime_arguments(parser)
     parser.add_argument(
         '--device', help='device such as cpu or cuda:0 (default: a GPU if available)'
     )
@@ -84,7 +86,9 @@ def main(args: argparse.Namespace) -> int:
         predicting.suppress_absent_classes(cfg, args.presence_threshold)
     suffixes = predicting.image_suffixes(cfg)
     entries = predicting.find_inputs(args.inputs, args.out_dir, suffixes, args.max_pixels)
-    segmentor = predicting.load_segmentor(cfg, args.checkpoint, args.device, args.max_pixels)
+    segmentor = predicting.load_segmentor(
+        cfg, args.checkpoint, args.device, args.max_pixels, args.runtime, args.precision
+    )
     total = sum(entry.num_images for entry in entries)
     with (
         predicting.PredictionWriter(args.out_dir, segmentor, args.overlays, args.sheets) as writer,

@@ -8,6 +8,7 @@ from mmseg_encnet.configuration.command_line import (
     CHECKPOINT_HELP,
     add_config_arguments,
     add_run_arguments,
+    add_runtime_arguments,
 )
 from mmseg_encnet.program import program
 
@@ -36,6 +37,7 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='draw ground truth and prediction over every image, into this folder',
     )
+    add_runtime_arguments(parser)
     add_run_arguments(parser)
     return parser.parse_args()
 
@@ -59,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
         save_predictions(cfg, args.out)
     if args.show_dir:
         draw_predictions(cfg, args.show_dir)
-    run_test(cfg, args.checkpoint)
+    run_test(cfg, args.checkpoint, args.runtime, args.precision)
 
 
 if __name__ == '__main__':

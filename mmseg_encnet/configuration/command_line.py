@@ -7,6 +7,7 @@ import os
 
 from mmengine.config import DictAction
 
+from mmseg_encnet.configuration.runtimes import PRECISIONS, RUNTIMES
 from mmseg_encnet.errors import UserError
 
 CHECKPOINT_HELP = (
@@ -53,6 +54,24 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override entries of the config, e.g. data_root=DIR train_cfg.max_iters=100; '
         'write lists as key="[a,b]", without white space',
+    )
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what computes the network."""
+    parser.add_argument(
+        '--runtime',
+        choices=RUNTIMES,
+        default=RUNTIMES[0],
+        help='what computes the network: PyTorch or, from a file that is exported at the first use '
+        'and kept beside the checkpoint, ONNX Runtime or OpenVINO (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help='precision of the convolutions; bfloat16 is faster on processors that have it and '
+        'changes the labels of a few pixels (default: %(default)s)',
     )
 
 

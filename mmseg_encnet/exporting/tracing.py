@@ -5,21 +5,38 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from mmseg.models.necks import jpu
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError, type_and_first_line
 from mmseg_encnet.exporting.description import Size
-from mmseg_encnet.exporting.fold import FoldedEncNet
 
 # torch compares sizes with 1 to find broadcasts: at 32 a map of stride 32 has one pixel.
 SMALLEST = 33
 _EXAMPLE_SIZE = (96, 128)
 # Backbones that torch.export can only trace for the size of the example.
 _FIXED_SIZE = ('HFBackbone', 'MixVisionTransformer', 'SwinTransformer')
+
+
+class Traceable(Protocol):
+    """A network from an image ``(1, in_channels, H, W)`` to a tuple of tensors.
+
+    Attributes:
+        backbone: Its backbone.
+        in_channels: Channels of the image.
+        output_names: Names of the outputs.
+    """
+
+    @property
+    def backbone(self) -> nn.Module: ...
+
+    in_channels: int
+    output_names: tuple[str, ...]
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, ...]: ...
 
 
 def refusal(model: Mapping[str, Any], size: Size | None = None) -> str | None:
@@ -43,13 +60,18 @@ def refusal(model: Mapping[str, Any], size: Size | None = None) -> str | None:
     return None
 
 
-def example_image(model: FoldedEncNet, size: Size | None = None) -> Tensor:
+def has_fixed_size(backbone: nn.Module) -> bool:
+    """Return whether a backbone can only be exported for one size of images."""
+    return type(backbone).__name__ in _FIXED_SIZE
+
+
+def example_image(model: Traceable, size: Size | None = None) -> Tensor:
     """Return an image of random pixels, by default of a size for tracing."""
     generator = torch.Generator().manual_seed(0)
     return 255 * torch.rand(1, model.in_channels, *(size or _EXAMPLE_SIZE), generator=generator)
 
 
-def trace(model: FoldedEncNet, size: Size | None = None) -> torch.export.ExportedProgram:
+def trace(model: Traceable, size: Size | None = None) -> torch.export.ExportedProgram:
     """Return a model as a program for images of any size, or of one.
 
     Raises:
@@ -70,7 +92,7 @@ def trace(model: FoldedEncNet, size: Size | None = None) -> torch.export.Exporte
 
 
 @contextmanager
-def explaining(model: FoldedEncNet, size: Size | None) -> Iterator[None]:
+def explaining(model: Traceable, size: Size | None) -> Iterator[None]:
     """Turn errors of an exporter into a sentence about the network."""
     try:
         yield

@@ -44,6 +44,8 @@ def from_pretrained(
     endpoint: str | None = None,
     cache_dir: str | Path | None = None,
     device: str | None = None,
+    runtime: str = 'torch',
+    precision: str = 'float32',
 ) -> Segmentor:
     """Load a trained network from the hub or a folder, without running anything in it.
 
@@ -57,6 +59,8 @@ def from_pretrained(
         cache_dir: Folder of downloads. Default: that of ``huggingface_hub``. What it has can be
             loaded offline.
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
+        runtime: As of :func:`mmseg_encnet.predicting.load_segmentor`.
+        precision: See there.
 
     Returns:
         The network ready to predict; ``segmentor.predict('photo.jpg')`` segments an image.
@@ -66,7 +70,9 @@ def from_pretrained(
             missing or damaged, or it contains anything but plain data.
     """
     found = pretrained_folder(source, revision, token, endpoint, cache_dir)
-    return load_segmentor(found.cfg, str(found.weights), device)
+    return load_segmentor(
+        found.cfg, str(found.weights), device, runtime=runtime, precision=precision
+    )
 
 
 def pretrained_folder(

@@ -45,6 +45,7 @@ from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 from mmseg_encnet.predicting.inputs import RAISE_LIMIT
 from mmseg_encnet.predicting.memory import available_bytes, is_large, prediction_bytes
+from mmseg_encnet.runtimes import choose_runtime, set_runtime
 
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
@@ -289,7 +290,12 @@ class Segmentor:
 
 
 def load_segmentor(
-    cfg: Config, checkpoint: str, device: str | None = None, max_pixels: int = MAX_PIXELS
+    cfg: Config,
+    checkpoint: str,
+    device: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    runtime: str = 'torch',
+    precision: str = 'float32',
 ) -> Segmentor:
     """Build a config's model and load a checkpoint into it.
 
@@ -299,13 +305,17 @@ def load_segmentor(
             for the config.
         device: Device such as ``cpu`` or ``cuda:0``; by default a GPU if one is available.
         max_pixels: Number of pixels above which an image is refused before it is decoded.
+        runtime: What computes the network: ``'torch'``, ``'onnxruntime'`` or ``'openvino'``, see
+            :mod:`mmseg_encnet.runtimes`. ``segmentor.model`` keeps its layers and weights.
+        precision: ``'float32'`` or ``'bfloat16'``.
 
     Raises:
         UserError: The checkpoint cannot be downloaded or read, does not fit the model or was
-            trained on other classes than those of the config.
+            trained on other classes than those of the config; or the runtime cannot compute in
+            the precision on the device, is not installed or cannot compute the network.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    choice = choose_runtime(runtime, precision, device)
     checkpoint = local_file(checkpoint_name(checkpoint, cfg.filename))
     if not (checkpoint.startswith(SCHEME) or Path(checkpoint).is_file()):
         raise UserError(f'checkpoint {checkpoint} does not exist; check the path.')
@@ -325,7 +335,9 @@ def load_segmentor(
     pipeline = Compose([step for step in dataset_cfg.pipeline if step.type != 'LoadAnnotations'])
     # As the toolbox's init_model does, for whatever saves or evaluates the model afterwards.
     model.cfg, model.dataset_meta = cfg, dict(classes=classes, palette=palette)
-    return Segmentor(model.to(device).eval(), pipeline, classes, palette, max_pixels)
+    model = model.to(choice.model_device).eval()
+    set_runtime(model, choice, checkpoint, cfg.model)
+    return Segmentor(model, pipeline, classes, palette, max_pixels)
 
 
 def _with_labels_by_parts(model_cfg: Mapping[str, Any]) -> Mapping[str, Any]:

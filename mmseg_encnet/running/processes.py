@@ -23,6 +23,7 @@ from mmseg_encnet.disk import check_folder
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.folder_lock import FolderLock
 from mmseg_encnet.running.explain import Stopped, report
+from mmseg_encnet.running.hooks.runtime_hook import RuntimeHook
 from mmseg_encnet.running.parent import end_with_parent
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.running.stopping import Agreement, current, stopping_on_signals
@@ -138,13 +139,29 @@ def _final_checkpoint(runner: EncNetRunner) -> str:
     )
 
 
-def run_test(cfg: Config, checkpoint: str) -> dict[str, float]:
-    """Evaluate a checkpoint on a config's test set and return the metrics."""
+def run_test(
+    cfg: Config, checkpoint: str, runtime: str = 'torch', precision: str = 'float32'
+) -> dict[str, float]:
+    """Evaluate a checkpoint on a config's test set and return the metrics.
+
+    Args:
+        cfg: The config.
+        checkpoint: Checkpoint file, its address, or ``'pretrained'``.
+        runtime: What computes the network, see :mod:`mmseg_encnet.runtimes`.
+        precision: ``'float32'`` or ``'bfloat16'``.
+
+    Raises:
+        UserError: The runtime cannot compute in the precision, a package is not installed, or as
+            :class:`EncNetRunner` describes.
+    """
+    hook = RuntimeHook(runtime, precision)
     cfg.load_from = checkpoint_name(checkpoint, cfg.filename)
     cfg.resume = False
     check_folder(cfg.work_dir, 'work dir')
     with stopping_on_signals(), _process_group(cfg):
-        return EncNetRunner.from_cfg(cfg).test()
+        runner = EncNetRunner.from_cfg(cfg)
+        runner.register_hook(hook)
+        return runner.test()
 
 
 @contextmanager

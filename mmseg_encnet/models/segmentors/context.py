@@ -11,7 +11,7 @@ The rule of all predictions:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -48,8 +48,26 @@ class Segmentation(NamedTuple):
     assignments: Tensor | None = None
 
 
+class Network(Protocol):
+    """What computes a segmentor instead of its layers, see :mod:`mmseg_encnet.runtimes`."""
+
+    def __call__(self, images: Tensor, maps: Sequence[int] = ()) -> Segmentation: ...
+
+
 def segment(segmentor: BaseSegmentor, images: Tensor, maps: Sequence[int] = ()) -> Segmentation:
-    """Run a segmentor on images ``(B, channels, H, W)``.
+    """Run a segmentor, or the network in its place, on images ``(B, channels, H, W)``.
+
+    Args:
+        segmentor: The segmentor.
+        images: The images.
+        maps: Indices of the images for which to return features and assignments.
+    """
+    network: Network | None = getattr(segmentor, 'network', None)
+    return compute(segmentor, images, maps) if network is None else network(images, maps)
+
+
+def compute(segmentor: BaseSegmentor, images: Tensor, maps: Sequence[int] = ()) -> Segmentation:
+    """Run the layers of a segmentor on images ``(B, channels, H, W)``.
 
     Args:
         segmentor: The segmentor.

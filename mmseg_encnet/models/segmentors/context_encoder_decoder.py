@@ -17,7 +17,7 @@ from torch import Tensor
 from mmseg_encnet.models.decode_heads.encoding_head import EncodingHead
 from mmseg_encnet.models.decode_heads.presence_head import PresenceHead
 from mmseg_encnet.models.labels import set_integer_labels
-from mmseg_encnet.models.segmentors.context import merge_windows, segment
+from mmseg_encnet.models.segmentors.context import Network, merge_windows, segment
 from mmseg_encnet.models.segmentors.heads import check_heads, labelling_head, presence_head
 from mmseg_encnet.models.segmentors.score_map import ScoreMap, wants_scores
 from mmseg_encnet.models.segmentors.suppression import (
@@ -75,6 +75,10 @@ class ContextEncoderDecoder(EncoderDecoder):
     the probability of class 1, as in the toolbox, and the metainfo ``score_threshold`` the value
     above which a pixel has this class.
 
+    Attributes:
+        network: What computes predictions instead of the layers, see :mod:`mmseg_encnet.runtimes`;
+            None for the layers themselves.
+
     ``pred_sem_seg`` holds int64. Apart from that, with other heads its predictions are those of
     ``EncoderDecoder``.
 
@@ -84,6 +88,8 @@ class ContextEncoderDecoder(EncoderDecoder):
             :class:`PresenceHead` has another number of classes than the decode head; or a head
             takes an output that the backbone or neck does not have.
     """
+
+    network: Network | None = None
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -100,7 +106,7 @@ class ContextEncoderDecoder(EncoderDecoder):
         """Predict a batch of images ``(B, 3, H, W)``; the class lists the added fields."""
         metas = _metas(inputs, data_samples)
         with_scores = [wants_scores(self, meta) for meta in metas]
-        if not self._has_context and all(with_scores):
+        if self.network is None and not self._has_context and all(with_scores):
             return super().predict(inputs, data_samples)
         data_samples = self.predict_score_maps(inputs, data_samples)
         requested = self._with_maps(metas)

@@ -130,7 +130,7 @@ def _run(model_cfg: dict, case: Case, task: str) -> tuple[list[float], int, int 
     torch.manual_seed(0)
     init_default_scope('mmseg')
     model = MODELS.build(ConfigDict(model_cfg)).to(case.device)
-    step = _training_step(model, case) if task == 'training step' else _inference(model, case)
+    step = training_step(model, case)[0] if task == 'training step' else _inference(model, case)
     device = torch.device(case.device)
     step()
     if device.type == 'cuda':
@@ -159,7 +159,10 @@ def _autocast(case: Case) -> torch.autocast:
     return torch.autocast(case.device, dtype, enabled=case.amp is not None)
 
 
-def _training_step(model: torch.nn.Module, case: Case) -> Callable[[], None]:
+def training_step(
+    model: torch.nn.Module, case: Case
+) -> tuple[Callable[[], None], list[SegDataSample]]:
+    """Return a function that trains a model for one step, and the labels it trains on."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     scaler = torch.amp.GradScaler(case.device, enabled=case.amp == 'float16')
     size = (case.height, case.width)
@@ -181,7 +184,7 @@ def _training_step(model: torch.nn.Module, case: Case) -> Callable[[], None]:
         scaler.step(optimizer)
         scaler.update()
 
-    return step
+    return step, samples
 
 
 def _inference(model: torch.nn.Module, case: Case) -> Callable[[], None]:
