@@ -9,6 +9,7 @@ hooks of modules are called once, and the batch statistics are those of the forw
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -31,11 +32,13 @@ class _Recipe:
         self.run, self.inputs = run, inputs
         self.versions = [t._version if isinstance(t, Tensor) else 0 for t in inputs]
         device = next(t.device.type for t in inputs if isinstance(t, Tensor))
-        self.autocast = dict(
-            device_type=device,
-            dtype=torch.get_autocast_dtype(device),
-            enabled=torch.is_autocast_enabled(device),
-        )
+        self.autocast: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if torch.amp.is_autocast_available(device):
+            self.autocast = torch.autocast(
+                device,
+                dtype=torch.get_autocast_dtype(device),
+                enabled=torch.is_autocast_enabled(device),
+            )
         self.value: Tensor | None = None
 
     def compute(self) -> Tensor:
@@ -48,7 +51,7 @@ class _Recipe:
                         "backbone with recompute='none'."
                     )
             values = [t.compute() if isinstance(t, _Recipe) else t for t in self.inputs]
-            with torch.no_grad(), torch.autocast(**self.autocast):
+            with torch.no_grad(), self.autocast:
                 self.value = self.run(*values)
         return self.value
 
