@@ -80,7 +80,7 @@ if not toolbox_missing():
         shipped_weights,
         toolbox_hosts,
     )
-    from mmseg_encnet.running import hooks, layer_decay  # noqa: F401
+    from mmseg_encnet.running import hooks, layer_decay, mixed_precision  # noqa: F401
 
     toolbox_changes.apply()
 
