@@ -28,10 +28,11 @@ class _Recipe:
     The value is kept from its first use until autograd has run, and so freed, its last user.
     """
 
-    def __init__(self, run: Callable[..., Tensor], inputs: list[Tensor | _Recipe | None]) -> None:
+    def __init__(
+        self, run: Callable[..., Tensor], inputs: list[Tensor | _Recipe | None], device: str
+    ) -> None:
         self.run, self.inputs = run, inputs
         self.versions = [t._version if isinstance(t, Tensor) else 0 for t in inputs]
-        device = next(t.device.type for t in inputs if isinstance(t, Tensor))
         self.autocast: contextlib.AbstractContextManager = contextlib.nullcontext()
         if torch.amp.is_autocast_available(device):
             self.autocast = torch.autocast(
@@ -60,7 +61,8 @@ class Recomputation:
     """Context in which autograd recomputes activations that it would keep.
 
     Args:
-        convolutions: Whether to recompute the outputs of 1x1 convolutions too.
+        products: Convolutions with at most so many products per output value are recomputed as
+            well as norms. A 1x1 convolution of C channels has C, a 3x3 convolution 9 C.
 
     Gradients are those of the plain layers: to the bit where PyTorch's batch norm rounds a product
     and sum once (processors with FMA) or on a GPU, otherwise to rounding. Layers that cannot be
@@ -69,8 +71,8 @@ class Recomputation:
     ``torch.compile``, export, tracing and ``torch.func``.
     """
 
-    def __init__(self, convolutions: bool = False) -> None:
-        self.convolutions = convolutions
+    def __init__(self, products: int = 0) -> None:
+        self.products = products
         self._recipes: dict[int, tuple[weakref.ref[Tensor], _Recipe]] = {}
         self._hooks: saved_tensors_hooks | None = None
 
@@ -91,9 +93,8 @@ class Recomputation:
         out = conv(x)
         if (
             self._hooks is not None
-            and self.convolutions
             and type(conv) is nn.Conv2d
-            and conv.kernel_size == (1, 1)
+            and conv.weight[0].numel() <= self.products
             and not _has_hooks(conv)
         ):
             self._recompute(out, conv._conv_forward, x, conv.weight, conv.bias)
@@ -122,7 +123,10 @@ class Recomputation:
     ) -> None:
         """Recompute a tensor where it, including its in-place changes from here, is needed."""
         sources = [t if t is None else self._recipe(t) or t.detach() for t in inputs]
-        self._recipes[_address(tensor)] = weakref.ref(tensor), _Recipe(run, sources)
+        self._recipes[_address(tensor)] = (
+            weakref.ref(tensor),
+            _Recipe(run, sources, tensor.device.type),
+        )
 
     def _recipe(self, tensor: Tensor) -> _Recipe | None:
         reference, recipe = self._recipes.get(_address(tensor), (None, None))
@@ -147,10 +151,10 @@ def _address(tensor: Tensor) -> int:
 
 def _autograd_keeps_tensors() -> bool:
     return (
-        torch.is_grad_enabled()
-        and torch._C._autograd._saved_tensors_hooks_is_enabled()
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
+        and torch.is_grad_enabled()
+        and torch._C._autograd._saved_tensors_hooks_is_enabled()
     )
 
 
@@ -179,7 +183,6 @@ def _normalisation(norm: nn.Module, x: Tensor, node: Any) -> tuple | None:
         return None
     weight, bias, eps = norm.weight, norm.bias, norm.eps
     if not norm.training and norm.running_mean is not None:
-        # F.batch_norm would update a detached tensor in training only.
         return (
             lambda x, weight, bias, mean, var: F.batch_norm(x, mean, var, weight, bias, eps=eps),
             weight, bias, norm.running_mean, norm.running_var,
@@ -195,12 +198,15 @@ def _normalisation(norm: nn.Module, x: Tensor, node: Any) -> tuple | None:
     if node.name() == 'NativeBatchNormBackward0' and x.dtype in (torch.float32, torch.float64):
         # One pass instead of the two or three of statistics and normalisation.
         return _scale_and_shift, weight, bias, node._saved_result1, node._saved_result2
-    return (
-        lambda x, weight, bias: F.batch_norm(
-            x, None, None, weight, bias, training=True, momentum=0.0, eps=eps
-        ),
-        weight, bias,
-    )  # fmt: skip
+    statistics = norm.running_mean
+
+    def normalise(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        # Running statistics in single precision decide how PyTorch normalises half precision.
+        mean = None if statistics is None else torch.zeros_like(statistics)
+        var = None if statistics is None else torch.ones_like(statistics)
+        return F.batch_norm(x, mean, var, weight, bias, training=True, momentum=0.0, eps=eps)
+
+    return normalise, weight, bias
 
 
 def _scale_and_shift(

@@ -10,17 +10,21 @@ from torch import Tensor, nn
 
 from mmseg_encnet.nn.recomputation import Recomputation
 
+# Convolutions that are recomputed, by their products per output value: in a ResNet-50 the first one
+# and the last of each block of the first two stages, or all but the 3x3 convolutions of the last two.
+RECOMPUTE = {'none': None, 'cheap': 128, 'most': 2048}
+
 
 class LeanBasicBlock(BasicBlock):
     """Two 3x3 convolutions with norms."""
 
-    # What to recompute, as `ResNetV1s` sets it.
-    recompute = 'norms'
+    # A value of RECOMPUTE, set by the backbone.
+    recompute: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp or self.recompute == 'none':
+        if self.with_cp or self.recompute is None:
             return super().forward(x)
-        with Recomputation(self.recompute == 'convs') as lean:
+        with Recomputation(self.recompute) as lean:
             out = lean.activate(lean.convolve(x, self.conv1), self.norm1, self.relu)
             out = self.norm2(lean.convolve(out, self.conv2))
             out += _shortcut(x, self.downsample, lean)
@@ -30,12 +34,12 @@ class LeanBasicBlock(BasicBlock):
 class LeanBottleneck(Bottleneck):
     """A 3x3 convolution between two 1x1 convolutions, with norms."""
 
-    recompute = 'norms'
+    recompute: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp or self.with_plugins or self.recompute == 'none':
+        if self.with_cp or self.with_plugins or self.recompute is None:
             return super().forward(x)
-        with Recomputation(self.recompute == 'convs') as lean:
+        with Recomputation(self.recompute) as lean:
             out = lean.activate(lean.convolve(x, self.conv1), self.norm1, self.relu)
             out = lean.activate(lean.convolve(out, self.conv2), self.norm2, self.relu)
             out = self.norm3(lean.convolve(out, self.conv3))

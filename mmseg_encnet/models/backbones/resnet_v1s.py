@@ -16,10 +16,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.backbones.lean_blocks import LeanBasicBlock, LeanBottleneck
+from mmseg_encnet.models.backbones.lean_blocks import RECOMPUTE, LeanBasicBlock, LeanBottleneck
 from mmseg_encnet.nn.recomputation import Recomputation
-
-RECOMPUTE = ('none', 'norms', 'convs')
 
 
 @MODELS.register_module()
@@ -36,9 +34,10 @@ class ResNetV1s(ResNet):
             previous stage, as in the original (no multi-grid).
         zero_init_residual: Whether to initialise the last norm of a residual block with zero. The
             original uses one.
-        recompute: What the backward pass computes again instead of keeping it: ``'norms'``, the
-            outputs of batch norm with ReLU; ``'convs'``, those of 1x1 convolutions too, which
-            needs less memory and more time; or ``'none'``. The gradients are the same.
+        recompute: What the backward pass computes again instead of keeping it: ``'cheap'``, batch
+            norms with ReLU and the convolutions with the fewest products per value; ``'most'``,
+            all but the 3x3 convolutions of the last two stages, which needs less memory and more
+            time; or ``'none'``. The gradients are the same.
         **kwargs: Other arguments of :class:`mmseg.models.ResNet`.
 
     Raises:
@@ -60,7 +59,7 @@ class ResNetV1s(ResNet):
         dilations: Sequence[int] = (1, 1, 2, 4),
         contract_dilation: bool = True,
         zero_init_residual: bool = False,
-        recompute: str = 'norms',
+        recompute: str = 'cheap',
         **kwargs,
     ) -> None:
         if depth not in self.arch_settings:
@@ -83,16 +82,16 @@ class ResNetV1s(ResNet):
             zero_init_residual=zero_init_residual,
             **kwargs,
         )
-        self.recompute = recompute
+        self.recompute = RECOMPUTE[recompute]
         for block in self.modules():
             if isinstance(block, (LeanBasicBlock, LeanBottleneck)):
-                block.recompute = recompute
+                block.recompute = self.recompute
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the feature maps of the stages ``out_indices``."""
-        if self.recompute == 'none':
+        if self.recompute is None:
             return super().forward(x)
-        with Recomputation(self.recompute == 'convs') as lean:
+        with Recomputation(self.recompute) as lean:
             layers = list(self.stem)
             while layers:
                 if len(layers) > 1 and isinstance(layers[1], nn.ReLU):
