@@ -20,8 +20,7 @@ class Layers(nn.Module):
     def __init__(self, norm=nn.BatchNorm2d, act=None) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            nn.Conv2d(CHANNELS, CHANNELS, size, padding=size // 2, bias=False)
-            for size in (3, 1, 3)
+            nn.Conv2d(CHANNELS, CHANNELS, size, padding=size // 2, bias=False) for size in (3, 1, 3)
         )
         self.norms = nn.ModuleList(norm(CHANNELS) for _ in self.convs)
         self.act = nn.ReLU(inplace=True) if act is None else act

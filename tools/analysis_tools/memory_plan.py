@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.memory import kept
 from mmseg_encnet.workbench.memory.plan import HEADS, plan_memory, with_head
 from mmseg_encnet.workbench.memory.report import markdown, write_page
 
@@ -32,6 +33,12 @@ def main() -> None:
         help="EncodingHead, or the toolbox's EncHead in its place (default: %(default)s)",
     )
     parser.add_argument(
+        '--kept',
+        action='store_true',
+        help='print what a training step keeps for its backward pass, by part and operation, with '
+        "the toolbox's head and with each value of the backbone's option recompute",
+    )
+    parser.add_argument(
         '--page', action='store_true', help='write docs/memory.md, the table of all shipped configs'
     )
     args = parser.parse_args()
@@ -40,6 +47,8 @@ def main() -> None:
         print(f'page: {PAGE}')
     elif args.config is None:
         parser.error('the following arguments are required: config (or --page)')
+    elif args.kept:
+        print(kept.markdown(load_config(args.config), args.batch, args.crop))
     else:
         cfg = with_head(load_config(args.config), args.head)
         print(markdown(plan_memory(cfg, args.batch, args.crop)))
