@@ -1,10 +1,10 @@
 """Recompute activations in the backward pass instead of keeping them.
 
-Autograd keeps both sides of a batch norm with ReLU: the norm its input, the ReLU (and the layer after
-it) its output. The output follows from the input by one multiplication and one addition per
-element, so one of the two is enough. Unlike :func:`torch.utils.checkpoint.checkpoint`, this neither
-repeats the layers that are expensive nor runs a module twice: running statistics are updated once,
-hooks of modules are called once, and the batch statistics are those of the forward pass.
+Autograd keeps both sides of a batch norm with ReLU: the norm its input, the ReLU (and the layer
+after it) its output. The output follows from the input by one multiplication and one addition per
+element, so one of the two is enough. Unlike :func:`torch.utils.checkpoint.checkpoint`, this runs no
+module twice: running statistics are updated once, hooks of modules are called once, the batch
+statistics are those of the forward pass, and expensive layers need not be repeated.
 """
 
 from __future__ import annotations

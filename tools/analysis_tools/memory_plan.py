@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.running.explain import exit_with_one_sentence
+from mmseg_encnet.workbench.benchmarks.model import with_classes
 from mmseg_encnet.workbench.memory import kept
 from mmseg_encnet.workbench.memory.plan import HEADS, plan_memory, with_head
 from mmseg_encnet.workbench.memory.report import markdown, write_page
@@ -26,6 +27,7 @@ def main() -> None:
         metavar=('HEIGHT', 'WIDTH'),
         help="size of the images in pixels (default: the config's)",
     )
+    parser.add_argument('--classes', type=int, help="number of classes (default: the config's)")
     parser.add_argument(
         '--head',
         choices=tuple(HEADS),
@@ -45,12 +47,16 @@ def main() -> None:
     if args.page:
         PAGE.write_text(write_page(), encoding='utf-8')
         print(f'page: {PAGE}')
-    elif args.config is None:
+        return
+    if args.config is None:
         parser.error('the following arguments are required: config (or --page)')
-    elif args.kept:
-        print(kept.markdown(load_config(args.config), args.batch, args.crop))
+    cfg = load_config(args.config)
+    if args.classes is not None:
+        cfg.model = with_classes(cfg.model, args.classes)
+    if args.kept:
+        print(kept.markdown(cfg, args.batch, args.crop))
     else:
-        cfg = with_head(load_config(args.config), args.head)
+        cfg = with_head(cfg, args.head)
         print(markdown(plan_memory(cfg, args.batch, args.crop)))
 
 

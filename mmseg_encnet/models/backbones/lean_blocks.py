@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mmseg_encnet.nn.recomputation import Recomputation
 
 # Convolutions that are recomputed, by their products per output value: in a ResNet-50 the first one
-# and the last of each block of the first two stages, or all but the 3x3 convolutions of the last two.
-RECOMPUTE = {'none': None, 'cheap': 128, 'most': 2048}
+# and the 1x1 convolutions with up to 128 input channels, or all of them.
+RECOMPUTE = {'none': None, 'cheap': 128, 'most': 9 * 512}
 
 
 class LeanBasicBlock(BasicBlock):
@@ -55,3 +55,6 @@ def _shortcut(x: Tensor, downsample: nn.Module | None, lean: Recomputation) -> T
     for layer in downsample:
         x = lean.convolve(x, layer)
     return x
+
+
+LEAN_BLOCKS = {BasicBlock: LeanBasicBlock, Bottleneck: LeanBottleneck}

@@ -16,7 +16,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.backbones.lean_blocks import RECOMPUTE, LeanBasicBlock, LeanBottleneck
+from mmseg_encnet.models.backbones.lean_blocks import LEAN_BLOCKS, RECOMPUTE
 from mmseg_encnet.nn.recomputation import Recomputation
 
 
@@ -36,7 +36,7 @@ class ResNetV1s(ResNet):
             original uses one.
         recompute: What the backward pass computes again instead of keeping it: ``'cheap'``, batch
             norms with ReLU and the convolutions with the fewest products per value; ``'most'``,
-            all but the 3x3 convolutions of the last two stages, which needs less memory and more
+            everything between the outputs of residual blocks, which needs less memory and more
             time; or ``'none'``. The gradients are the same.
         **kwargs: Other arguments of :class:`mmseg.models.ResNet`.
 
@@ -45,11 +45,6 @@ class ResNetV1s(ResNet):
 
     The output is a tuple of feature maps ``(B, C_i, H_i, W_i)``, one for each of ``out_indices``.
     """
-
-    arch_settings = {
-        depth: (LeanBottleneck if depth >= 50 else LeanBasicBlock, blocks)
-        for depth, (_, blocks) in ResNet.arch_settings.items()
-    }
 
     def __init__(
         self,
@@ -84,8 +79,12 @@ class ResNetV1s(ResNet):
         )
         self.recompute = RECOMPUTE[recompute]
         for block in self.modules():
-            if isinstance(block, (LeanBasicBlock, LeanBottleneck)):
+            if isinstance(block, tuple(LEAN_BLOCKS.values())):
                 block.recompute = self.recompute
+
+    def make_res_layer(self, **kwargs) -> nn.Module:
+        """Build a stage."""
+        return super().make_res_layer(**dict(kwargs, block=LEAN_BLOCKS[kwargs['block']]))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the feature maps of the stages ``out_indices``."""

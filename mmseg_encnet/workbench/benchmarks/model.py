@@ -119,10 +119,7 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
     """
     model_cfg = load_config(config).model
     if case.classes is not None:
-        model_cfg = with_parts(
-            model_cfg,
-            {part: dict(num_classes=case.classes) for part in ('decode_head', 'auxiliary_head')},
-        )
+        model_cfg = with_classes(model_cfg, case.classes)
     spawn = multiprocessing.get_context('spawn')
     measurements = []
     contenders = {task: _contenders(model_cfg, case, task) for task in TASKS}
@@ -164,6 +161,12 @@ def with_parts(model_cfg: dict, changes: dict[str, dict]) -> dict:
             # `update` of the toolbox's dictionaries would merge the configs of the losses.
             model_cfg[part] = {**model_cfg[part], **options}
     return model_cfg
+
+
+def with_classes(model_cfg: dict, classes: int) -> dict:
+    """Return a copy of a model's config with another number of classes."""
+    heads = [part for part in ('decode_head', 'auxiliary_head') if part in model_cfg]
+    return with_parts(model_cfg, {head: dict(num_classes=classes) for head in heads})
 
 
 def _contenders(model_cfg: dict, case: Case, task: str) -> dict[str, Contender]:

@@ -260,7 +260,11 @@ def labels_of_parts(network: nn.Module, meter: Meter, stages: bool = False) -> I
         undo.append((owner, method))
 
     undo: list[tuple[Any, str]] = []
+    layers = getattr(network.backbone, 'res_layers', ()) if stages else ()
     for part, name in _PARTS.items():
+        if part == 'backbone' and layers:
+            # What no stage creates.
+            name = 'stem'
         modules = getattr(network, part, None)
         for module in modules if isinstance(modules, nn.ModuleList) else [modules]:
             if module is None:
@@ -268,15 +272,10 @@ def labels_of_parts(network: nn.Module, meter: Meter, stages: bool = False) -> I
             label(module, 'loss' if part.endswith('head') else 'forward', name)
             if hasattr(module, 'loss_by_feat'):
                 label(module, 'loss_by_feat', LOSSES)
-    if stages:
-        layers = getattr(network.backbone, 'res_layers', ())
-        if layers:
-            # What no stage creates.
-            label(network.backbone, 'forward', 'stem')
-        for index, name in enumerate(layers):
-            label(getattr(network.backbone, name), 'forward', f'stage {index + 1}')
+    for index, name in enumerate(layers):
+        label(getattr(network.backbone, name), 'forward', f'stage {index + 1}')
     try:
         yield
     finally:
         for owner, method in undo:
-            owner.__dict__.pop(method, None)
+            del owner.__dict__[method]
