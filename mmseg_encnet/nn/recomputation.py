@@ -154,7 +154,7 @@ def _autograd_keeps_tensors() -> bool:
         not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and torch.is_grad_enabled()
-        and torch._C._autograd._saved_tensors_hooks_is_enabled()
+        and torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
     )
 
 

@@ -16,7 +16,12 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.backbones.lean_blocks import LEAN_BLOCKS, RECOMPUTE
+from mmseg_encnet.models.backbones.lean_blocks import (
+    LEAN_BLOCKS,
+    RECOMPUTE,
+    LeanBasicBlock,
+    LeanBottleneck,
+)
 from mmseg_encnet.nn.recomputation import Recomputation
 
 
@@ -79,7 +84,7 @@ class ResNetV1s(ResNet):
         )
         self.recompute = RECOMPUTE[recompute]
         for block in self.modules():
-            if isinstance(block, tuple(LEAN_BLOCKS.values())):
+            if isinstance(block, (LeanBasicBlock, LeanBottleneck)):
                 block.recompute = self.recompute
 
     def make_res_layer(self, **kwargs) -> nn.Module:
