@@ -31,7 +31,7 @@ def register() -> None:
         shipped_weights,
         toolbox_hosts,
     )
-    from mmseg_encnet.running import hooks, layer_decay  # noqa: F401
+    from mmseg_encnet.running import hooks, layer_decay, mixed_precision  # noqa: F401
 
     toolbox_changes.apply()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from mmseg.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
+
+from mmseg_encnet.errors import UserError
 
 UNDILATED = dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
 
@@ -76,3 +78,41 @@ def test_last_norm_of_a_block_starts_at(zero_init, weight):
     backbone = build(50, base_channels=4, stem_channels=8, zero_init_residual=zero_init)
     backbone.init_weights()
     assert (backbone.layer2[1].norm3.weight == weight).all()
+
+
+def step(depth: int, recompute: str, **options) -> list[Tensor]:
+    """Return outputs, gradients and running statistics of a small network."""
+    torch.manual_seed(0)
+    backbone = build(depth, base_channels=8, stem_channels=16, recompute=recompute, **options)
+    backbone.train()
+    outputs = backbone(torch.randn(2, 3, 32, 48))
+    sum((output**2).mean() for output in outputs).backward()
+    grads = [parameter.grad for parameter in backbone.parameters() if parameter.requires_grad]
+    return [*outputs, *grads, *backbone.buffers()]
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('recompute', ['cheap', 'most'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(norm_eval=True),
+        dict(frozen_stages=1),
+        dict(with_cp=True),
+        dict(norm_cfg=dict(type='GN', num_groups=2)),
+    ],
+)
+def test_recomputation_changes_no_gradient(depth, recompute, options):
+    for found, expected in zip(step(depth, recompute, **options), step(depth, 'none', **options)):
+        # On processors with FMA they are equal.
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_recomputation_keeps_the_state_dict():
+    assert build(18).state_dict().keys() == build(18, recompute='none').state_dict().keys()
+
+
+def test_unknown_recomputation():
+    with pytest.raises(UserError, match="unknown recompute 'all'; choose one of none, cheap, most"):
+        build(18, recompute='all')

@@ -79,6 +79,10 @@ SETTINGS = {
         },
         (3,),
     ),
+    'mixed precision on the CPU': (
+        {'optim_wrapper.type': 'BFloat16OptimWrapper', 'randomness.seed': 3},
+        (2,),
+    ),
 }
 
 

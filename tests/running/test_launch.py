@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from PIL import Image
 
+from mmseg_encnet.configuration import switches
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.switches import (
     draw_predictions,
@@ -133,15 +134,65 @@ def test_training_starts_from_weights_of_a_network_without_auxiliary_head(tiny_c
     run_test(tiny_config(work_dir='test'), str(tmp_path / 'weights.pth'))
 
 
-def test_mixed_precision_needs_a_gpu(tiny_config, monkeypatch):
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that a GPU or instructions for bfloat16 are available."""
+
+    def pretend(gpu: bool, bfloat16: bool) -> None:
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+        monkeypatch.setattr(switches, 'computes_in_bfloat16', lambda: bfloat16)
+
+    return pretend
+
+
+def test_mixed_precision_on_a_gpu(tiny_config, machine):
     cfg = tiny_config()
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(UserError, match=r'--amp.*GPU'):
-        use_mixed_precision(cfg)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    machine(gpu=True, bfloat16=False)
     use_mixed_precision(cfg)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
+
+
+@pytest.mark.parametrize('dtype', [None, 'bfloat16', torch.bfloat16])
+def test_mixed_precision_on_the_cpu(tiny_config, machine, dtype):
+    machine(gpu=False, bfloat16=True)
+    cfg = tiny_config()
+    cfg.optim_wrapper.update(loss_scale='dynamic')
+    if dtype is not None:
+        cfg.optim_wrapper.dtype = dtype
+    use_mixed_precision(cfg)
+    assert cfg.optim_wrapper.type == 'mmengine.BFloat16OptimWrapper'
+    assert not {'dtype', 'loss_scale'} & cfg.optim_wrapper.keys()
+
+
+@pytest.mark.parametrize(
+    'bfloat16, dtype, message',
+    [(False, 'bfloat16', r'--amp.*bfloat16.*GPU'), (True, 'float16', r"dtype='float16'.*GPU")],
+)
+def test_mixed_precision_is_refused(tiny_config, machine, bfloat16, dtype, message):
+    machine(gpu=False, bfloat16=bfloat16)
+    cfg = tiny_config()
+    cfg.optim_wrapper.dtype = dtype
+    with pytest.raises(UserError, match=message):
+        use_mixed_precision(cfg)
+
+
+def test_training_in_bfloat16(tiny_config, machine):
+    """Weights stay in single precision and are close to those of single precision."""
+    machine(gpu=False, bfloat16=True)
+    weights = []
+    for name in ('single', 'bfloat16'):
+        cfg = tiny_config({'randomness.seed': 0}, work_dir=name)
+        if name == 'bfloat16':
+            use_mixed_precision(cfg)
+        run_training(cfg)
+        content = CheckpointLoader.load_checkpoint(str(Path(cfg.work_dir) / 'iter_2.pth'))
+        weights.append(content['state_dict'])
+    single, half = weights
+    assert all(half[key].dtype == value.dtype for key, value in single.items())
+    assert any(not torch.equal(half[key], value) for key, value in single.items())
+    for key, value in single.items():
+        torch.testing.assert_close(half[key], value, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+__mmseg_encnet_tool__ = True
+
 import argparse
 
-from mmseg_encnet.errors import UserError
-from mmseg_encnet.running.explain import exit_with_one_sentence
-from mmseg_encnet.workbench.benchmarks import inference, inference_report
-from mmseg_encnet.workbench.benchmarks.command import add_benchmark_arguments, write_results
+from mmseg_encnet.program import program
+from mmseg_encnet.workbench.benchmarks.command import (
+    add_benchmark_arguments,
+    chosen_device,
+    write_results,
+)
 
 
-@exit_with_one_sentence
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--config',
@@ -39,12 +42,21 @@ def main() -> None:
     )
     add_benchmark_arguments(parser, rounds=5)
     parser.set_defaults(device='cpu')
-    args = parser.parse_args()
-    if args.device != 'cpu':
+    return parser.parse_args()
+
+
+@program(parse_args)
+def main(args: argparse.Namespace) -> None:
+    import torch
+
+    from mmseg_encnet.errors import UserError
+    from mmseg_encnet.workbench.benchmarks import inference, inference_report
+
+    if chosen_device(args).type != 'cpu':
         raise UserError(f'got --device {args.device}, expected cpu, on which all runtimes compute.')
-    case = inference.Case(*args.size, args.threads, args.steps)
+    case = inference.Case(*args.size, torch.get_num_threads(), args.steps)
     if args.quick:
-        case, args.rounds = inference.Case(128, 128, args.threads, steps=1), 1
+        case, args.rounds = inference.Case(128, 128, torch.get_num_threads(), steps=1), 1
     configs = dict(zip(inference.NETWORKS, (args.config, args.jpu_config)))
     results = inference.run(configs, case, args.rounds)
     write_results(args, results, inference_report.markdown, inference_report.plot)

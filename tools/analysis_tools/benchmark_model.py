@@ -33,12 +33,13 @@ def parse_args() -> argparse.Namespace:
         '--batch', type=int, default=2, help='images in a training step (default: %(default)s)'
     )
     parser.add_argument(
-        '--steps', type=int, default=1, help='timed steps of every process (default: %(default)s)'
+        '--steps', type=int, default=3, help='timed steps of every process (default: %(default)s)'
     )
+    parser.add_argument('--classes', type=int, help="number of classes (default: the config's)")
     parser.add_argument(
         '--amp', choices=('float16', 'bfloat16'), help='mixed precision (default: float32)'
     )
-    add_benchmark_arguments(parser, rounds=5)
+    add_benchmark_arguments(parser, rounds=3)
     return parser.parse_args()
 
 
@@ -52,9 +53,9 @@ def main(args: argparse.Namespace) -> None:
     size = tuple(args.size)
     device = chosen_device(args).type
     threads = torch.get_num_threads()
-    case = model.Case(*size, args.batch, threads, device, args.steps, args.amp)
+    case = model.Case(*size, args.batch, threads, device, args.steps, args.amp, args.classes)
     results = model.run(args.config, case, args.rounds)
-    if device != 'cpu' and args.amp is None:
+    if device != 'cpu' and args.amp is None and args.classes is None:
         results['planned'] = plan_contenders(args.config, args.batch, size)
     write_results(args, results, model_report.markdown, model_report.plot)
 

@@ -13,8 +13,16 @@ from collections.abc import Sequence
 
 from mmseg.models.backbones import ResNet
 from mmseg.registry import MODELS
+from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.backbones.lean_blocks import (
+    LEAN_BLOCKS,
+    RECOMPUTE,
+    LeanBasicBlock,
+    LeanBottleneck,
+)
+from mmseg_encnet.nn.recomputation import Recomputation
 
 
 @MODELS.register_module()
@@ -31,10 +39,14 @@ class ResNetV1s(ResNet):
             previous stage, as in the original (no multi-grid).
         zero_init_residual: Whether to initialise the last norm of a residual block with zero. The
             original uses one.
+        recompute: What the backward pass computes again instead of keeping it: ``'cheap'``, batch
+            norms with ReLU and the convolutions with the fewest products per value; ``'most'``,
+            everything between the outputs of residual blocks, which needs less memory and more
+            time; or ``'none'``. The gradients are the same.
         **kwargs: Other arguments of :class:`mmseg.models.ResNet`.
 
     Raises:
-        UserError: The depth is not supported.
+        UserError: The depth or ``recompute`` is unknown.
 
     The output is a tuple of feature maps ``(B, C_i, H_i, W_i)``, one for each of ``out_indices``.
     """
@@ -47,12 +59,17 @@ class ResNetV1s(ResNet):
         dilations: Sequence[int] = (1, 1, 2, 4),
         contract_dilation: bool = True,
         zero_init_residual: bool = False,
+        recompute: str = 'cheap',
         **kwargs,
     ) -> None:
         if depth not in self.arch_settings:
             raise UserError(
                 f'depth of ResNetV1s must be one of {", ".join(map(str, self.arch_settings))}, '
                 f'got {depth}.'
+            )
+        if recompute not in RECOMPUTE:
+            raise UserError(
+                f'unknown recompute {recompute!r}; choose one of {", ".join(RECOMPUTE)}.'
             )
         super().__init__(
             depth,
@@ -65,3 +82,31 @@ class ResNetV1s(ResNet):
             zero_init_residual=zero_init_residual,
             **kwargs,
         )
+        self.recompute = RECOMPUTE[recompute]
+        for block in self.modules():
+            if isinstance(block, (LeanBasicBlock, LeanBottleneck)):
+                block.recompute = self.recompute
+
+    def make_res_layer(self, **kwargs) -> nn.Module:
+        """Build a stage."""
+        return super().make_res_layer(**dict(kwargs, block=LEAN_BLOCKS[kwargs['block']]))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the feature maps of the stages ``out_indices``."""
+        if self.recompute is None:
+            return super().forward(x)
+        with Recomputation(self.recompute) as lean:
+            layers = list(self.stem)
+            while layers:
+                if len(layers) > 1 and isinstance(layers[1], nn.ReLU):
+                    x = lean.activate(x, layers[0], layers[1])
+                    del layers[:2]
+                else:
+                    x = lean.convolve(x, layers.pop(0))
+            x = self.maxpool(x)
+        outs = []
+        for index, name in enumerate(self.res_layers):
+            x = getattr(self, name)(x)
+            if index in self.out_indices:
+                outs.append(x)
+        return tuple(outs)

@@ -1,7 +1,10 @@
 """Benchmark of a whole EncNet against the same network with mmseg's head.
 
 Every measurement runs in a fresh process, whose peak memory belongs to one contender alone. The
-contenders take turns, so drift of the machine affects all of them equally.
+contenders take turns, so drift of the machine affects all of them equally. A process repeats the
+step as a training does: the heap of a process still grows in its second step, so timing that step
+alone counts page faults that a training does not have, and most against the head that allocates
+most.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import statistics
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -24,29 +27,55 @@ from mmseg.structures import SegDataSample
 from tqdm import tqdm
 
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.configuration.switches import computes_in_bfloat16
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.workbench.benchmarks.measure import seconds
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 
-# Changes to the config's heads.
-CONTENDERS: dict[str, dict[str, dict]] = {
-    'mmseg EncHead': dict(
-        decode_head=dict(
-            type='EncHead',
-            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
-            loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.2),
-        ),
-        auxiliary_head=dict(
-            type='FCNHead',
-            channels=256,
-            num_convs=1,
-            concat_input=False,
-            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.2),
-        ),
-    ),
-    'EncodingHead': dict(decode_head=dict(type='EncodingHead')),
-}
 TASKS = ('training step', 'inference')
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network to measure.
+
+    Attributes:
+        changes: Options of the config's parts, by part.
+        amp: Mixed precision of this contender; by default that of the case.
+        tasks: What it is measured at.
+    """
+
+    changes: dict[str, dict]
+    amp: str | None = None
+    tasks: tuple[str, ...] = TASKS
+
+
+_OWN = dict(decode_head=dict(type='EncodingHead'))
+CONTENDERS: dict[str, Contender] = {
+    'mmseg EncHead': Contender(
+        dict(
+            # The toolbox's backbone keeps everything.
+            backbone=dict(recompute='none'),
+            decode_head=dict(
+                type='EncHead',
+                loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+                loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.2),
+            ),
+            auxiliary_head=dict(
+                type='FCNHead',
+                channels=256,
+                num_convs=1,
+                concat_input=False,
+                loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.2),
+            ),
+        )
+    ),
+    'EncodingHead': Contender(_OWN),
+    "EncodingHead, recompute='most'": Contender(
+        dict(_OWN, backbone=dict(recompute='most')), tasks=TASKS[:1]
+    ),
+    'EncodingHead, --amp': Contender(_OWN, amp='bfloat16', tasks=TASKS[:1]),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +87,8 @@ class Case:
         batch: Images in a training step; inference takes one.
         threads: CPU threads.
         device: ``cpu`` or ``cuda``.
-        steps: Timed steps of every process.
+        steps: Timed steps of every process, after one that is not timed.
+        classes: Classes of the network; by default those of the config.
         amp: ``float16`` (with a loss scale) or ``bfloat16``; by default single precision.
     """
 
@@ -67,8 +97,9 @@ class Case:
     batch: int = 2
     threads: int = 2
     device: str = 'cpu'
-    steps: int = 1
+    steps: int = 3
     amp: str | None = None
+    classes: int | None = None
 
 
 def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
@@ -87,18 +118,22 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
         often a step waits for the GPU (None on the CPU).
     """
     model_cfg = load_config(config).model
+    if case.classes is not None:
+        model_cfg = with_classes(model_cfg, case.classes)
     spawn = multiprocessing.get_context('spawn')
     measurements = []
-    bar = tqdm(total=len(TASKS) * len(CONTENDERS) * rounds, unit='process')
+    contenders = {task: _contenders(model_cfg, case, task) for task in TASKS}
+    bar = tqdm(total=sum(map(len, contenders.values())) * rounds, unit='process')
     for task in TASKS:
         measured: dict[str, list[tuple[list[float], int, int | None]]] = {
-            name: [] for name in CONTENDERS
+            name: [] for name in contenders[task]
         }
         for _ in range(rounds):
-            for name, changes in CONTENDERS.items():
-                cfg = with_heads(model_cfg, changes)
+            for name, contender in contenders[task].items():
+                cfg = with_parts(model_cfg, contender.changes)
+                own = replace(case, amp=contender.amp or case.amp)
                 with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                    measured[name].append(process.submit(_run, cfg, case, task).result())
+                    measured[name].append(process.submit(_run, cfg, own, task).result())
                 bar.update()
         for name, runs in measured.items():
             times = [time for timed, _, _ in runs for time in timed]
@@ -115,13 +150,40 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
     )
 
 
-def with_heads(model_cfg: dict, changes: dict[str, dict]) -> dict:
-    """Return a copy of a model's config with other options of its heads."""
+def with_parts(model_cfg: dict, changes: dict[str, dict]) -> dict:
+    """Return a copy of a model's config with other options of its parts.
+
+    Backbones other than ``ResNetV1s`` stay as they are.
+    """
     model_cfg = copy.deepcopy(model_cfg)
-    for head, options in changes.items():
-        # `update` of the toolbox's dictionaries would merge the configs of the losses.
-        model_cfg[head] = {**model_cfg[head], **options}
+    for part, options in changes.items():
+        if part != 'backbone' or model_cfg['backbone']['type'] == 'ResNetV1s':
+            # `update` of the toolbox's dictionaries would merge the configs of the losses.
+            model_cfg[part] = {**model_cfg[part], **options}
     return model_cfg
+
+
+def with_classes(model_cfg: dict, classes: int) -> dict:
+    """Return a copy of a model's config with another number of classes."""
+    heads = [part for part in ('decode_head', 'auxiliary_head') if part in model_cfg]
+    return with_parts(model_cfg, {head: dict(num_classes=classes) for head in heads})
+
+
+def _contenders(model_cfg: dict, case: Case, task: str) -> dict[str, Contender]:
+    """Return the contenders that differ from each other in this case."""
+    own = with_parts(model_cfg, CONTENDERS['EncodingHead'].changes)
+
+    def differs(contender: Contender) -> bool:
+        if contender.amp is not None:
+            return case.device == 'cpu' and case.amp is None and computes_in_bfloat16()
+        plain = contender is CONTENDERS['EncodingHead']
+        return plain or with_parts(model_cfg, contender.changes) != own
+
+    return {
+        name: contender
+        for name, contender in CONTENDERS.items()
+        if task in contender.tasks and differs(contender)
+    }
 
 
 def _run(model_cfg: dict, case: Case, task: str) -> tuple[list[float], int, int | None]:
@@ -179,10 +241,11 @@ def training_step(
     def step() -> None:
         with _autocast(case):
             loss, _ = model.parse_losses(model.loss(images, samples))
-        optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
+        # As the toolbox's trainer does: no gradients exist during the forward pass.
+        optimizer.zero_grad()
 
     return step, samples
 

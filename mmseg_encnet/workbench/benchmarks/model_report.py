@@ -34,8 +34,9 @@ def markdown(results: dict[str, Any]) -> str:
     shown = [i for i in range(len(COLUMNS)) if any(row[i] for row in rows)]
     columns, rows = [COLUMNS[i] for i in shown], [[row[i] for i in shown] for row in rows]
     case = results['case']
+    classes = '' if case['classes'] is None else f' with {case["classes"]} classes'
     caption = (
-        f'{results["config"]}, {case["height"]}x{case["width"]}, batch {case["batch"]} in '
+        f'{results["config"]}{classes}, {case["height"]}x{case["width"]}, batch {case["batch"]} in '
         f'training and 1 at inference, {case["amp"] or "float32"}; '
         f'{machine_text(results["machine"])}'
     )
@@ -44,14 +45,18 @@ def markdown(results: dict[str, Any]) -> str:
 
 def plot(results: dict[str, Any], path: Path) -> None:
     """Draw median times and peak memory as bars."""
-    figure = style.new_figure(9, 3.6)
+    figure = style.new_figure(9, 4)
     by_task = _by_task(results)
     panels = (('Median time (s)', 'median', 1), ('Peak memory (GiB)', 'peak_bytes', 2**30))
+    colours = (style.PALETTE[6], style.BLUE, *style.PALETTE[2:6])
+    names = [name for name in CONTENDERS if any(name in rows for rows in by_task.values())]
+    width = 0.8 / len(names)
     for axes, (title, key, unit) in zip(figure.subplots(1, 2), panels):
-        for index, (name, colour) in enumerate(zip(CONTENDERS, (style.PALETTE[6], style.BLUE))):
-            values = [by_task[task][name][key] / unit for task in TASKS]
-            positions = [place + 0.36 * (index - 0.5) for place in range(len(TASKS))]
-            bars = axes.bar(positions, values, width=0.34, label=name, color=colour)
+        for index, (name, colour) in enumerate(zip(names, colours)):
+            shown = [place for place, task in enumerate(TASKS) if name in by_task[task]]
+            values = [by_task[TASKS[place]][name][key] / unit for place in shown]
+            positions = [place + width * (index - (len(names) - 1) / 2) for place in shown]
+            bars = axes.bar(positions, values, width=0.9 * width, label=name, color=colour)
             axes.bar_label(bars, fmt='%.2f', padding=2, fontsize=style.SMALL)
         axes.set_xticks(range(len(TASKS)), TASKS)
         axes.set_title(title)

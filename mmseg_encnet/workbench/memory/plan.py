@@ -75,7 +75,7 @@ def with_head(cfg: Config, head: str) -> Config:
             "'EncodingHead' to replace it with mmseg's EncHead; omit --head."
         )
     cfg = copy.deepcopy(cfg)
-    cfg.model = benchmark.with_heads(cfg.model, benchmark.CONTENDERS[HEADS[head]])
+    cfg.model = benchmark.with_parts(cfg.model, benchmark.CONTENDERS[HEADS[head]].changes)
     return cfg
 
 
@@ -92,14 +92,7 @@ def plan_memory(
     Raises:
         UserError: A number is not positive, or the network cannot train with such a batch.
     """
-    batch = cfg.train_dataloader.batch_size if batch is None else batch
-    height, width = cfg.model.data_preprocessor.size if crop is None else crop
-    if min(batch, height, width) < 1:
-        raise UserError(
-            f'batch and crop must be positive, got a batch of {batch} and a crop of '
-            f'{height} x {width}.'
-        )
-    size = (int(height), int(width))
+    batch, size = batch_and_crop(cfg, batch, crop)
     init_default_scope('mmseg')
     network = build(cfg, 'meta')
     meter = Meter()
@@ -108,7 +101,7 @@ def plan_memory(
             meter.add(tensor)
     optimizer = build_optimizer(network, cfg)
     kept: dict[str, int] = {}
-    with meter, _labels(network, meter), warnings.catch_warnings():
+    with meter, labels_of_parts(network, meter), warnings.catch_warnings():
         # The toolbox warns of sizes at which it resizes.
         warnings.filterwarnings('ignore', module='mmseg')
         with meter.labelled('inputs'):
@@ -143,10 +136,32 @@ def plan_memory(
     )
 
 
+def batch_and_crop(
+    cfg: Config, batch: int | None, crop: tuple[int, int] | None
+) -> tuple[int, tuple[int, int]]:
+    """Return batch and crop, by default those of the config.
+
+    Raises:
+        UserError: A number is not positive.
+    """
+    batch = cfg.train_dataloader.batch_size if batch is None else batch
+    height, width = cfg.model.data_preprocessor.size if crop is None else crop
+    if min(batch, height, width) < 1:
+        raise UserError(
+            f'batch and crop must be positive, got a batch of {batch} and a crop of '
+            f'{height} x {width}.'
+        )
+    return batch, (int(height), int(width))
+
+
 def plan_contenders(config: str, batch: int, crop: tuple[int, int]) -> dict[str, dict[str, int]]:
     """Return the planned peaks of `benchmarks.model`, in bytes, by task and contender."""
     cfg = load_config(config)
     plans = {HEADS[head]: plan_memory(with_head(cfg, head), batch, crop) for head in HEADS}
+    most = "EncodingHead, recompute='most'"
+    changed = copy.deepcopy(cfg)
+    changed.model = benchmark.with_parts(cfg.model, benchmark.CONTENDERS[most].changes)
+    plans[most] = plan_memory(changed, batch, crop)
     step, inference = benchmark.TASKS
     return {
         step: {name: plan.training_peak for name, plan in plans.items()},
@@ -224,8 +239,14 @@ def _try(network: nn.Module, *args: Any) -> None:
 
 
 @contextlib.contextmanager
-def _labels(network: nn.Module, meter: Meter) -> Iterator[None]:
-    """Label what the parts of a network create with their names."""
+def labels_of_parts(network: nn.Module, meter: Meter, stages: bool = False) -> Iterator[None]:
+    """Label what the parts of a network create with their names.
+
+    Args:
+        network: The network.
+        meter: Meter that counts.
+        stages: Whether the stages of a ResNet are parts.
+    """
 
     def label(owner: Any, method: str, name: str) -> None:
         run = getattr(owner, method)
@@ -239,7 +260,11 @@ def _labels(network: nn.Module, meter: Meter) -> Iterator[None]:
         undo.append((owner, method))
 
     undo: list[tuple[Any, str]] = []
+    layers = getattr(network.backbone, 'res_layers', ()) if stages else ()
     for part, name in _PARTS.items():
+        if part == 'backbone' and layers:
+            # What no stage creates.
+            name = 'stem'
         modules = getattr(network, part, None)
         for module in modules if isinstance(modules, nn.ModuleList) else [modules]:
             if module is None:
@@ -247,6 +272,8 @@ def _labels(network: nn.Module, meter: Meter) -> Iterator[None]:
             label(module, 'loss' if part.endswith('head') else 'forward', name)
             if hasattr(module, 'loss_by_feat'):
                 label(module, 'loss_by_feat', LOSSES)
+    for index, name in enumerate(layers):
+        label(getattr(network.backbone, name), 'forward', f'stage {index + 1}')
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from torch import nn
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.ops import encode
 from mmseg_encnet.ops.upsampled_cross_entropy import BACKENDS, strips
+from mmseg_encnet.workbench.memory import kept
 from mmseg_encnet.workbench.memory import plan as plans
 from mmseg_encnet.workbench.memory.meter import Meter
 from mmseg_encnet.workbench.memory.plan import plan_memory, with_head
@@ -143,6 +144,19 @@ def test_the_parts_of_a_plan():
     assert expanding.activations['decode head'] > 2 * plan.activations['decode head']
 
 
+def test_what_is_kept_for_backward():
+    """Bounds on the backbone of a ResNet-50, whose activations are most of a training step."""
+    cfg = load_config('encnet_r50_ade20k')
+    sums = {
+        name: sum(kept.kept_bytes(one, 2, (96, 96)).values())
+        for name, one in kept.contenders(cfg).items()
+    }
+    plain = sums["recompute='none'"]
+    assert next(iter(sums)) == 'mmseg EncHead' and sums['mmseg EncHead'] > 1.6 * plain
+    assert sums["recompute='cheap'"] < 0.73 * plain
+    assert sums["recompute='most'"] < 0.39 * plain
+
+
 def test_the_meter_counts_what_is_alive():
     with Meter() as meter:
         a = torch.empty(1000, device='meta')
@@ -212,6 +226,20 @@ def test_the_tool_prints_a_plan(run_tool):
     assert 'images (4 x 3 x 64 x 96)' in result.out
     assert '**peak of a training step**' in result.out
     assert 'training fits on 8 GB' in result.out
+
+
+def test_the_tool_prints_what_is_kept(run_tool):
+    result = run_tool(
+        'analysis_tools/memory_plan', 'encnet_r18_narrow_msrc21', '--kept', '--crop', 64, 96
+    )
+    assert result.status == 0
+    head, _, *rows = result.out.strip().splitlines()
+    assert head == (
+        "| Kept (MiB) | mmseg EncHead | recompute='none' | recompute='cheap' | recompute='most' |"
+    )
+    names = [row.split(' | ')[0].strip('| ') for row in rows if row.startswith('|')]
+    assert names[:5] == ['stem', 'stage 1', 'stage 2', 'stage 3', 'stage 4']
+    assert 'outputs of convolutions' in names and names[-1] == '**in all**'
 
 
 def test_the_smallest_card():
