@@ -83,6 +83,7 @@ KERNELS = [
     for folder in (
         OPERATORS / 'encode',
         OPERATORS / 'upsampled_cross_entropy',
+        OPERATORS / 'upsampled_labels',
         Path('mmseg_encnet/datasets/transforms'),
     )
 ]

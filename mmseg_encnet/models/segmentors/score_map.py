@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mmseg_encnet.models.labels import label_pixels
 from mmseg_encnet.models.segmentors.windows import Window, average_maps
+from mmseg_encnet.ops.upsampled_labels import Resizing, upsampled_labels
 
 # Number of scores to hold at a time.
 PART_BYTES = 2**27
@@ -144,12 +145,40 @@ class ScoreMap:
         """Return the labels ``(1, H, W)``, int64; see :func:`label_by_parts`."""
         if self.num_classes == 1:
             return label_pixels(self.scores().sigmoid(), self.threshold, absent)
-        return label_by_parts(self.scores, self.num_classes, self.size, absent)
+        labels = self._fused_labels(absent)
+        return (
+            labels
+            if labels is not None
+            else label_by_parts(self.scores, self.num_classes, self.size, absent)
+        )
+
+    def _fused_labels(self, absent: Tensor | None) -> Tensor | None:
+        """Return the labels without the scores; None if they cannot be computed that way."""
+        if len(self.windows) != 1 or self.windows[0].size != tuple(self.input_size):
+            return None
+        size = self.windows[0].size
+        resizings = [Resizing(size)]
+        if self.meta is not None:
+            left, right, top, bottom = _padding(self.meta)
+            direction = self.meta['flip_direction'] if self.meta.get('flip') else None
+            resizings = [
+                Resizing(
+                    size,
+                    slice(top, size[0] - bottom),
+                    slice(left, size[1] - right),
+                    direction not in (None, 'horizontal'),
+                    direction == 'horizontal',
+                ),
+                Resizing(tuple(self.meta['ori_shape'][:2])),
+            ]
+        labels = upsampled_labels(
+            self.logits[0][0], resizings, align_corners=self.align_corners, absent=absent
+        )
+        return None if labels is None else labels[None]
 
     def _restored(self, maps: Tensor, meta: Mapping[str, Any]) -> Tensor:
         # BaseSegmentor.postprocess_result also takes the argmax, which takes most of its time.
-        padding = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
-        left, right, top, bottom = padding
+        left, right, top, bottom = _padding(meta)
         height, width = maps.shape[2:]
         maps = maps[:, :, top : height - bottom, left : width - right]
         if meta.get('flip'):
@@ -160,6 +189,10 @@ class ScoreMap:
         return resize(
             maps, size=size, mode='bilinear', align_corners=self.align_corners, warning=False
         )
+
+
+def _padding(meta: Mapping[str, Any]) -> Sequence[int]:
+    return meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
 
 
 class MergedScoreMap:

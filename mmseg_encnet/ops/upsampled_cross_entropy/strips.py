@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmseg_encnet.ops.upsampled_cross_entropy.interpolation import matrix, sources
+from mmseg_encnet.ops.interpolation import matrix, sources
 from mmseg_encnet.ops.upsampled_cross_entropy.operator import make_cross_entropy
 
 # Elements of a strip: few enough for the cache of a CPU, many enough to fill a GPU.

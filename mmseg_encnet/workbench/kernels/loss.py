@@ -8,8 +8,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from mmseg_encnet.ops.interpolation import neighbours
 from mmseg_encnet.ops.upsampled_cross_entropy import triton as backend
-from mmseg_encnet.ops.upsampled_cross_entropy.interpolation import neighbours
 from mmseg_encnet.ops.upsampled_cross_entropy.triton.tiles import VARIANTS
 from mmseg_encnet.workbench.kernels.compiled import (
     DTYPES,

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmseg_encnet.ops.interpolation import neighbours
 from mmseg_encnet.ops.native import NOT_BUILT, instruction_sets, load_kernels
-from mmseg_encnet.ops.upsampled_cross_entropy.interpolation import neighbours
 from mmseg_encnet.ops.upsampled_cross_entropy.operator import make_cross_entropy
 
 # Classes are padded to the longest vector of any instruction set, in floats.

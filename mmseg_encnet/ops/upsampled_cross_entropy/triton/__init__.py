@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from mmseg_encnet.ops import triton as ops_triton
+from mmseg_encnet.ops.interpolation import neighbours
 from mmseg_encnet.ops.triton import on_its_device, units
-from mmseg_encnet.ops.upsampled_cross_entropy.interpolation import neighbours
 from mmseg_encnet.ops.upsampled_cross_entropy.operator import make_cross_entropy
 from mmseg_encnet.ops.upsampled_cross_entropy.triton.tiles import (
     TAPS,

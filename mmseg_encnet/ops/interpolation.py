@@ -68,3 +68,52 @@ def neighbours(
     other = weights.gather(1, last[:, None]) * (last > first)[:, None]
     start = torch.searchsorted(first, torch.arange(source + 1, device=device))
     return Neighbours(first.to(dtype), torch.cat([own, other], dim=1), start.to(dtype))
+
+
+class AxisWeights(NamedTuple):
+    """Between which entries each output lies, with the weights that torch computes.
+
+    Unlike :class:`Neighbours`, outputs beyond the last entry have two weights, both of that entry:
+    torch multiplies and adds them, which rounds.
+
+    Attributes:
+        first: Index of the first of the two entries, ``(target,)``, int64. The next one of the last
+            entry is the last entry.
+        weights: Weights of the two, ``(target, 2)`` float32.
+    """
+
+    first: Tensor
+    weights: Tensor
+
+
+@functools.lru_cache(maxsize=64)
+def axis_weights(source: int, target: int, align_corners: bool) -> AxisWeights | None:
+    """Return the neighbours of all outputs on the CPU; None if torch's weights are others."""
+    last = source - 1
+    output = torch.arange(target, dtype=torch.float32)
+    if align_corners:
+        scale = torch.tensor(last, dtype=torch.float32) / max(target - 1, 1)
+        positions = [output * scale]
+    else:
+        scale = torch.tensor(source, dtype=torch.float32) / target
+        centre = output + 0.5
+        # With and without a fused multiplication and addition, depending on torch's build.
+        positions = [centre * scale - 0.5, (centre.double() * scale.double() - 0.5).float()]
+    parity = torch.arange(source) % 2
+    expected = F.interpolate(
+        torch.stack([parity == 0, parity == 1]).float()[None],
+        size=target,
+        mode='linear',
+        align_corners=align_corners,
+    )[0]
+    for position in positions:
+        position = position.clamp(min=0)
+        first = position.long().clamp(max=last)
+        other = (position - first).clamp(0, 1)
+        weights = torch.stack([1 - other, other], dim=1)
+        found = torch.zeros_like(expected)
+        found.scatter_add_(0, parity[first][None], weights[None, :, 0])
+        found.scatter_add_(0, parity[(first + 1).clamp(max=last)][None], weights[None, :, 1])
+        if torch.equal(found, expected):
+            return AxisWeights(first, weights)
+    return None
