@@ -93,7 +93,12 @@ def test_a_wheel_without_a_compiler_lacks_the_kernels_alone(copy_project, tmp_pa
         env=dict(os.environ, CC='no-such-compiler', CXX='no-such-compiler'),
     )
     assert built.returncode == 0, built.stdout
-    for part in ('ops.encode', 'ops.upsampled_cross_entropy', 'datasets.transforms'):
+    for part in (
+        'ops.encode',
+        'ops.upsampled_cross_entropy',
+        'ops.upsampled_labels',
+        'datasets.transforms',
+    ):
         name = f'mmseg_encnet.{part}.native.kernels'
         assert f'building extension "{name}" failed' in built.stdout
     with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as archive:

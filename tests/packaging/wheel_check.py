@@ -11,6 +11,7 @@ import torch
 
 from mmseg_encnet.ops import encode, upsampled_cross_entropy
 from mmseg_encnet.ops.encode import BACKENDS
+from mmseg_encnet.ops.upsampled_labels import Resizing, upsampled_labels
 
 
 def main() -> int:
@@ -32,6 +33,11 @@ def main() -> int:
         upsampled_cross_entropy(logits.to(dtype), label) for dtype in (torch.float32, torch.float64)
     ]
     torch.testing.assert_close(losses[0], losses[1].float())
+    scores = torch.nn.functional.interpolate(logits, (90, 80), mode='bilinear')
+    labels = upsampled_labels(logits[0], [Resizing((90, 80))])
+    if labels is None or not torch.equal(labels, scores[0].argmax(dim=0)):
+        print('the kernels of the labels do not compute what this version of PyTorch computes')
+        return 1
     print(f'Python {sys.version.split()[0]}, PyTorch {torch.__version__}: kernels work')
     return 0
 
