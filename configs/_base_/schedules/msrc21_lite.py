@@ -1,6 +1,6 @@
 _base_ = './msrc21.py'
 
-epochs = 14
+epochs = 16
 max_iters = epochs * (_base_.num_images // _base_.batch_size)
 
 # auto_scale_lr halves the rates for a batch of 8.
