@@ -5,8 +5,8 @@ _base_ = './clothing_480.py'
 # Height and width; Pad takes width and height.
 view_size = (480, 320)
 
-# Proportional to 1 / cbrt(share of the labelled pixels of the training images); the weighted mean of
-# all pixels is 1. Most garments are in fewer than a tenth of the photographs.
+# Proportional to share ** (-1 / 3), with the share of the labelled pixels of the training images;
+# the mean over these pixels is 1. Most garments are in fewer than a tenth of the photographs.
 # fmt: off
 class_weight = [
     0.59, 1.8, 2.3, 2.7, 2.6, 1.8, 6.4, 1.9,
