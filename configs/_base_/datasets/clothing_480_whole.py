@@ -35,5 +35,8 @@ train_dataloader = dict(
         ]
     )
 )
-# The backbone must be frozen.
-custom_hooks = [dict(type='FeatureCacheHook')]
+# The backbone must be frozen. The average of the weights is validated and saved.
+custom_hooks = [
+    dict(type='FeatureCacheHook'),
+    dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.01, gamma=10),
+]
