@@ -78,11 +78,11 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# Random crops, and the last stages of the backbone are tuned.
+# Random crops, the last stages of the backbone are tuned, and all classes weigh the same.
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(frozen_stages=2),
-    decode_head=dict(num_classes=num_classes),
+    decode_head=dict(num_classes=num_classes, loss_decode=dict(class_weight=None)),
     auxiliary_head=dict(num_classes=num_classes),
 )
 custom_hooks = []
