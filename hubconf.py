@@ -45,6 +45,11 @@ def encnet_lite0_msrc21(pretrained: bool = True, **kwargs: Any) -> Any:
     return encnet('msrc21', 'lite0', pretrained, **kwargs)
 
 
+def encnet_lite0_clothing(pretrained: bool = True, **kwargs: Any) -> Any:
+    """Build the EncNet on EfficientNet-Lite0 for garments whose weights ship with the package."""
+    return encnet('clothing', 'lite0', pretrained, **kwargs)
+
+
 def encnet_from_hub(source: str, **kwargs: Any) -> Any:
     """Load an EncNet from the Hugging Face Hub or a folder; see `EncNet.from_pretrained`."""
     from mmseg_encnet import EncNet

@@ -1,12 +1,13 @@
 _base_ = [
     './_base_/models/pspnet_lite0.py',
-    './_base_/datasets/msrc21_416.py',
+    './_base_/datasets/msrc21_480_whole.py',
     './_base_/schedules/msrc21_lite.py',
     './_base_/default_runtime.py',
 ]
 
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size),
+    data_preprocessor=dict(size=_base_.view_size),
+    backbone=dict(frozen_stages=4),
     decode_head=dict(num_classes=_base_.num_classes),
     auxiliary_head=dict(num_classes=_base_.num_classes),
 )

@@ -100,8 +100,10 @@ class Architecture:
             num_codes=self.num_codes,
             add_lateral=self.lateral,
             use_se_loss=self.se_loss,
-            bottleneck_kernel_size=self.bottleneck_kernel_size,
         )
+        # That of a Lite network with lateral connections is in its base.
+        if self.backbone != 'EfficientNetLite' or not self.lateral:
+            model.decode_head.bottleneck_kernel_size = self.bottleneck_kernel_size
         if self.aux:
             model.auxiliary_head.num_classes = self.num_classes
         else:

@@ -74,8 +74,8 @@ _PUBLISHED = {
 _CONFIG_BASES = {
     ('ade20k', 'resnet101s'): 'ade20k_576',
     **{
-        (dataset, backbone): f'{dataset}_416'
-        for dataset in ('msrc21', 'clothing', 'camvid')
+        (dataset, backbone): f'{dataset}_{size}'
+        for dataset, size in (('msrc21', 480), ('clothing', 480), ('camvid', 416))
         for backbone in ('lite0', 'lite1', 'lite2')
     },
 }

@@ -20,7 +20,7 @@ from mmseg_encnet.checkpoints.shipped_weights import (
     shipped_networks,
     write_packed,
 )
-from mmseg_encnet.datasets import MSRC21Dataset
+from mmseg_encnet.datasets import ClothingDataset, MSRC21Dataset
 from mmseg_encnet.errors import UserError
 
 pytest.importorskip('safetensors')
@@ -86,19 +86,29 @@ def test_shipped_networks_are_small_and_documented(name):
         assert heading in card
 
 
-def test_load_from_and_two_names_give_the_same_network():
-    model = get_encnet('msrc21', 'lite0', pretrained=True)
+# Data set and classes of each network that ships.
+SHIPPED = {
+    'encnet_lite0_msrc21': ('msrc21', MSRC21Dataset.METAINFO['classes']),
+    'encnet_lite0_clothing': ('clothing', ClothingDataset.METAINFO['classes']),
+}
+
+
+@pytest.mark.parametrize('name', shipped_networks())
+def test_load_from_and_two_names_give_the_same_network(name):
+    dataset, classes = SHIPPED[name]
+    model = get_encnet(dataset, 'lite0', pretrained=True)
     assert not model.training
-    content = CheckpointLoader.load_checkpoint('shipped://encnet_lite0_msrc21', 'cpu')
-    assert content['meta']['dataset_meta']['classes'] == list(META['classes'])
+    content = CheckpointLoader.load_checkpoint(f'shipped://{name}', 'cpu')
+    assert content['meta']['dataset_meta']['classes'] == list(classes)
     for key, value in model.state_dict().items():
         assert torch.equal(value, content['state_dict'][key]), key
 
 
-def test_infer_with_the_shipped_network(run_tool, tmp_path):
+@pytest.mark.parametrize('name', shipped_networks())
+def test_infer_with_the_shipped_network(name, run_tool, tmp_path):
     (tmp_path / 'photos').mkdir()
     Image.new('RGB', (90, 60), (80, 140, 60)).save(tmp_path / 'photos' / 'one.jpg')
-    result = run_tool('infer', 'encnet_lite0_msrc21', 'pretrained', 'photos', '--device', 'cpu')
+    result = run_tool('infer', name, 'pretrained', 'photos', '--device', 'cpu')
     assert result.status == 0, result.err
     assert np.asarray(Image.open(tmp_path / 'predictions' / 'one.png')).shape == (60, 90)
 

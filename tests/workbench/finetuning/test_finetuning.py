@@ -52,18 +52,28 @@ def test_too_few_images_and_no_images(tmp_path, run_tool):
     assert not Path('deep').exists()
 
 
-def test_classes_with_known_names_keep_their_classifiers():
-    classes = ['zebra', 'Cat', 'sky']
-    assert nearest_start(classes) == START
-    start, meta = load_shipped_weights(START)
-    adapted = adapt_start(START, classes)
+@pytest.mark.parametrize(
+    'network, classes',
+    [
+        (START, ['zebra', 'Cat', 'sky']),
+        ('encnet_lite0_clothing', ['kimono', 'Coat', 'hat']),
+        # No class in common.
+        (START, ['zebra', 'kimono', 'pagoda']),
+        (START, ['background', 'crack']),
+    ],
+)
+def test_classes_with_known_names_keep_their_classifiers(network, classes):
+    assert nearest_start(classes) == network
+    start, meta = load_shipped_weights(network)
+    adapted = adapt_start(network, classes)
+    known = meta['classes']
     for key in ('conv_seg', 'se_layer'):
         for entry in ('weight', 'bias'):
             name = f'decode_head.{key}.{entry}'
-            assert len(adapted[name]) == 3
-            for position, known in ((1, 'cat'), (2, 'sky')):
-                expected = start[name][meta['classes'].index(known)]
-                assert torch.equal(adapted[name][position], expected)
+            assert len(adapted[name]) == len(classes)
+            for row, wanted in zip(adapted[name], map(str.lower, classes)):
+                if wanted in known:
+                    assert torch.equal(row, start[name][known.index(wanted)])
 
 
 def masks(root: Path) -> list[str]:

@@ -1,7 +1,7 @@
-# MSRC-21 with the long side at 416 pixels instead of the 320 of the files.
-_base_ = './msrc21.py'
+# Clothing Co-Parsing with the long side at 480 pixels.
+_base_ = './clothing.py'
 
-base_size = 416
+base_size = 480
 crop_size = (384, 384)
 
 __recipe = __import__('mmseg_encnet').published_recipe(base_size=base_size, crop_size=crop_size)
