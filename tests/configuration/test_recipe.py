@@ -33,7 +33,8 @@ def test_sizes_reach_every_step(name):
     views = by_type(recipe.tta_pipeline)['TestTimeAug']['transforms'][0]
     assert len(views) == len(recipe.tta_scales) == 6
     if name == 'published':
-        assert train['Pad'] == dict(type='Pad', size=(60, 90), pad_val=dict(img=0, seg=255))
+        # Pad takes width and height.
+        assert train['Pad'] == dict(type='Pad', size=(90, 60), pad_val=dict(img=0, seg=255))
         assert [view['scale'][0] for view in views] == [50, 75, 100, 125, 150, 175]
 
 

@@ -23,6 +23,7 @@ from tiny_setup import MSRC21
 from torch import nn
 
 from mmseg_encnet.checkpoints import pytorch_encoding
+from mmseg_encnet.configuration import switches
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.ops.encode import BACKENDS
 
@@ -437,8 +438,9 @@ def test_weights_on_disk_that_cannot_be_read(content, words, run_tool, tiny_opti
     assert all(word in sentence for word in [str(path), 'model.backbone.init_cfg', *words])
 
 
-def test_amp_without_gpu(run_tool, tiny_options, monkeypatch):
+def test_amp_without_a_gpu_or_bfloat16(run_tool, tiny_options, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(switches, 'computes_in_bfloat16', lambda: False)
     assert '--amp' in run_tool('train', MSRC21, '--amp', options=tiny_options).sentence
 
 

@@ -5,6 +5,9 @@ Parameters and results are those of the toolbox's blocks.
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
+import torch
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
@@ -15,6 +18,11 @@ from mmseg_encnet.nn.recomputation import Recomputation
 RECOMPUTE = {'none': None, 'cheap': 128, 'most': 9 * 512}
 
 
+def recomputes(recompute: int | None) -> TypeGuard[int]:
+    """Return whether the forward pass leaves anything to be recomputed."""
+    return recompute is not None and torch.is_grad_enabled()
+
+
 class LeanBasicBlock(BasicBlock):
     """Two 3x3 convolutions with norms."""
 
@@ -22,7 +30,7 @@ class LeanBasicBlock(BasicBlock):
     recompute: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp or self.recompute is None:
+        if self.with_cp or not recomputes(self.recompute):
             return super().forward(x)
         with Recomputation(self.recompute) as lean:
             out = lean.activate(lean.convolve(x, self.conv1), self.norm1, self.relu)
@@ -37,7 +45,7 @@ class LeanBottleneck(Bottleneck):
     recompute: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp or self.with_plugins or self.recompute is None:
+        if self.with_cp or self.with_plugins or not recomputes(self.recompute):
             return super().forward(x)
         with Recomputation(self.recompute) as lean:
             out = lean.activate(lean.convolve(x, self.conv1), self.norm1, self.relu)

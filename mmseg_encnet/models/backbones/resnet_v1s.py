@@ -21,6 +21,7 @@ from mmseg_encnet.models.backbones.lean_blocks import (
     RECOMPUTE,
     LeanBasicBlock,
     LeanBottleneck,
+    recomputes,
 )
 from mmseg_encnet.nn.recomputation import Recomputation
 
@@ -93,7 +94,7 @@ class ResNetV1s(ResNet):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the feature maps of the stages ``out_indices``."""
-        if self.recompute is None:
+        if not recomputes(self.recompute):
             return super().forward(x)
         with Recomputation(self.recompute) as lean:
             layers = list(self.stem)

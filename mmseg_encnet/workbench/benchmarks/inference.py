@@ -98,7 +98,7 @@ def run(configs: dict[str, str], case: Case, rounds: int) -> dict[str, Any]:
         :func:`context_seconds`, and ``training``, see :func:`training_seconds`.
     """
     models = {name: load_config(config).model for name, config in configs.items()}
-    models[MMSEG] = heads.with_heads(models[NETWORKS[0]], heads.CONTENDERS[MMSEG])
+    models[MMSEG] = heads.with_parts(models[NETWORKS[0]], heads.CONTENDERS[MMSEG].changes)
     models[MMSEG]['type'] = 'EncoderDecoder'
     missing = {contender: _why_not(contender) for contender in CONTENDERS}
     present = [contender for contender, reason in missing.items() if reason is None]
@@ -139,7 +139,7 @@ def context_seconds(model_cfg: dict, case: Case, rounds: int) -> dict[str, float
         ``with`` and ``without``: medians in seconds.
     """
     torch.set_num_threads(case.threads)
-    without = heads.with_heads(model_cfg, dict(decode_head=dict(use_se_loss=False)))
+    without = heads.with_parts(model_cfg, dict(decode_head=dict(use_se_loss=False)))
     plain, suppressing = _build(without), _build(model_cfg)
     suppressing.test_cfg['presence_threshold'] = 0.5
     for segmentor in (plain, suppressing):
