@@ -20,7 +20,7 @@ SECONDS = 90
 def test_preempted_training_ends_like_an_undisturbed_one(environment):
     # In a separate process, because it forks.
     ended = subprocess.run(
-        [sys.executable, str(CHECK), '2', '30'],
+        [sys.executable, str(CHECK), '2', '60'],
         env=environment,
         capture_output=True,
         text=True,
