@@ -57,7 +57,7 @@ def test_the_wheel_holds_package_configs_tools_and_index(distributions, project_
     kernels = {path for path in inside if path.name in ('kernels.so', 'kernels.dll')}
     expected = package | {PurePosixPath('mmseg_encnet/.mim') / file for file in for_mim}
     assert inside - kernels == expected
-    assert len(kernels) == (3 if shutil.which('c++') else 0)
+    assert len(kernels) == (4 if shutil.which('c++') else 0)
     scripts = [info for path, info in held.items() if path.suffix == '.sh']
     assert scripts
     assert all(script.external_attr >> 16 & 0o111 for script in scripts)

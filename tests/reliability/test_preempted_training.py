@@ -20,11 +20,15 @@ SECONDS = 90
 def test_preempted_training_ends_like_an_undisturbed_one(environment):
     # In a separate process, because it forks.
     ended = subprocess.run(
-        [sys.executable, str(CHECK), '2', '60'],
+        [sys.executable, str(CHECK), '2', '30'],
         env=environment,
         capture_output=True,
         text=True,
         timeout=400,
+        # Under nohup, and as a background job of a shell, processes start with these ignored.
+        preexec_fn=lambda: [
+            signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGHUP)
+        ],
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     figures = json.loads(ended.stdout.splitlines()[-1])
