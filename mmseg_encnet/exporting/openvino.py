@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,17 @@ def check_installed() -> None:
         require(module, 'openvino')
 
 
+@functools.cache
+def core() -> Any:
+    """Return OpenVINO's entry point, the only one of this process.
+
+    Each one replaces the stack on which signals are handled, and puts that of the one before back
+    when it is freed. Freed in the order of their creation, the last one would put back a stack that
+    no longer exists, and the next signal would crash the process.
+    """
+    return require('openvino', 'openvino').Core()
+
+
 def write(
     model: FoldedEncNet, path: Path, description: Mapping[str, Any], size: Size | None = None
 ) -> None:
@@ -41,7 +53,7 @@ def write(
         source = Path(folder, 'model.onnx')
         onnx.write(model, source, {}, size)
         # Not openvino.convert_model, which also reports its use to the vendor.
-        converted = openvino.Core().read_model(source)
+        converted = core().read_model(source)
         for key, value in as_strings(description).items():
             converted.set_rt_info(value, [_SECTION, key])
         openvino.save_model(converted, path, compress_to_fp16=False)
@@ -49,9 +61,8 @@ def write(
 
 def run(path: Path) -> Callable[[Tensor], list[Tensor]]:
     """Return a function from an image to the outputs, computed on the CPU."""
-    openvino = require('openvino', 'openvino')
     # By default a processor with bfloat16 instructions computes in bfloat16.
-    compiled = openvino.Core().compile_model(path, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    compiled = core().compile_model(path, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
 
     def outputs(image: Tensor) -> list[Tensor]:
         found = compiled([image.numpy()])
@@ -66,9 +77,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is no model of OpenVINO, or contains no description.
     """
-    openvino = require('openvino', 'openvino')
     try:
-        model = openvino.Core().read_model(path)
+        model = core().read_model(path)
         section = model.get_rt_info([_SECTION]) if model.has_rt_info([_SECTION]) else None
     except RuntimeError as error:
         raise UserError(

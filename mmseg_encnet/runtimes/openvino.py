@@ -19,9 +19,7 @@ def refusal(precision: str, device: torch.device) -> str | None:
     openvino.check_installed()
     if device.type != 'cpu':
         return 'OpenVINO is supported on the CPU only; use --device cpu'
-    capabilities = (
-        require('openvino', 'openvino').Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    )
+    capabilities = openvino.core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     if precision == 'bfloat16' and 'BF16' not in capabilities:
         return 'this CPU has no instructions for bfloat16; use --precision float32'
     return None
@@ -30,10 +28,9 @@ def refusal(precision: str, device: torch.device) -> str | None:
 def load(content: bytes, names: Sequence[str], precision: str) -> Run:
     """Return a function from an image to the outputs of these names."""
     module = require('openvino', 'openvino')
-    core = module.Core()
-    model = core.read_model(content, b'')
+    model = openvino.core().read_model(content, b'')
     results = [model.output(name).node for name in names]
-    compiled = core.compile_model(
+    compiled = openvino.core().compile_model(
         module.Model(results, model.get_parameters()),
         'CPU',
         dict(

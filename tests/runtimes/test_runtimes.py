@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -299,3 +300,27 @@ def test_errors_of_rounded_weights_cancel(shape):
         return float((values - weight).flatten(1).sum(1).abs().max())
 
     assert shift(found) < 0.5 * max(shift(weight.bfloat16().float()), 2**-7)
+
+
+FREED_IN_ORDER = """
+import gc, signal, subprocess, sys
+from pathlib import Path
+from mmseg_encnet.runtimes.openvino import load
+
+content = Path(sys.argv[1]).read_bytes()
+networks = [load(content, ['logits'], 'float32') for _ in range(2)]
+while networks:
+    del networks[0]
+    gc.collect()
+signal.signal(signal.SIGCHLD, lambda *_: print('handled'))
+subprocess.run([sys.executable, '-c', ''])
+"""
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals')
+def test_signals_are_handled_after_openvino_networks_are_freed(exported):
+    """OpenVINO puts back the stack of signal handlers that it replaced, which must still exist."""
+    command = [sys.executable, '-W', 'ignore', '-X', 'faulthandler', '-c', FREED_IN_ORDER]
+    ended = subprocess.run([*command, exported[1]], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith('handled\n')
