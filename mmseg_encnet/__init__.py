@@ -19,6 +19,7 @@ end_while_importing()
 from mmseg_encnet.configuration.recipe import (
     RELEASES,
     published_recipe,
+    repeated_whole_views,
     rotated,
     toolbox_recipe,
 )
@@ -50,6 +51,7 @@ __all__ = [
     'get_encnet_resnet101_ade',
     'get_encnet_resnet101_pcontext',
     'published_recipe',
+    'repeated_whole_views',
     'rotated',
     'toolbox_recipe',
 ]

@@ -201,6 +201,31 @@ def toolbox_recipe(*, scale: tuple[int, int], crop_size: tuple[int, int]) -> Rec
     return _with_evaluation(train_pipeline, scale, TTA_SCALES, scales)
 
 
+def repeated_whole_views(base_size: int, view_size: tuple[int, int]) -> list[Step]:
+    """Return a training pipeline of four views of each whole image, whose features can be cached.
+
+    Args:
+        base_size: Long side of the resized images, in pixels.
+        view_size: Height and width to which they are padded, and cropped if they are larger.
+    """
+    return [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        dict(
+            type='RepeatedViews',
+            num_views=4,
+            transforms=[
+                dict(type='Resize', scale=(base_size, base_size), keep_ratio=True),
+                # Pad takes width and height.
+                dict(type='Pad', size=view_size[::-1], pad_val=dict(img=0, seg=255)),
+                dict(type='RandomCrop', crop_size=view_size),
+                dict(type='RandomFlip', prob=0.5),
+            ],
+        ),
+        dict(type='PackSegInputs'),
+    ]
+
+
 def rotated(train_pipeline: list[Step], *, degrees: float, padding_label: int = 255) -> list[Step]:
     """Return a training pipeline that also rotates each image, after scaling and before padding.
 

@@ -61,8 +61,8 @@ class Recomputation:
     """Context in which autograd recomputes activations that it would keep.
 
     Args:
-        products: Convolutions with at most so many products per output value are recomputed as
-            well as norms. A 1x1 convolution of C channels has C, a 3x3 convolution 9 C.
+        products: Largest number of products per output value of a convolution that is recomputed,
+            besides norms. A 1x1 convolution of C channels has C, a 3x3 convolution 9 C.
 
     Gradients are those of the plain layers: to the bit where PyTorch's batch norm rounds a product
     and sum once (processors with FMA) or on a GPU, otherwise to rounding. Layers that cannot be

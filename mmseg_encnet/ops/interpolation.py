@@ -1,4 +1,4 @@
-"""The matrices of bilinear interpolation, which factorises into rows and columns."""
+"""Bilinear interpolation, which factorises into rows and columns, as torch computes it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# torch interpolates fewer channels with another kernel, which may round differently.
+FEWEST_CHANNELS = 4
 
 
 @functools.lru_cache(maxsize=64)

@@ -45,7 +45,7 @@ from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors import ContextEncoderDecoder
 from mmseg_encnet.predicting.inputs import RAISE_LIMIT
 from mmseg_encnet.predicting.memory import available_bytes, is_large, prediction_bytes
-from mmseg_encnet.runtimes import choose_runtime, set_runtime
+from mmseg_encnet.runtimes import Execution, choose_runtime, set_runtime
 
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|Insufficient memory")
 
@@ -143,8 +143,8 @@ class Segmentor:
     @property
     def has_own_threads(self) -> bool:
         """Whether the network is computed by a runtime with threads of its own."""
-        choice = getattr(getattr(self.model, 'network', None), 'choice', None)
-        return choice is not None and choice.runtime != 'torch'
+        network = getattr(self.model, 'network', None)
+        return isinstance(network, Execution) and network.has_own_threads
 
     @property
     def resize(self) -> dict[str, Any] | None:

@@ -8,6 +8,6 @@ from mmseg_encnet.toolbox import require_toolbox
 
 require_toolbox()
 
-from mmseg_encnet.runtimes.execution import choose_runtime, set_runtime
+from mmseg_encnet.runtimes.execution import Execution, choose_runtime, set_runtime
 
-__all__ = ['choose_runtime', 'set_runtime']
+__all__ = ['Execution', 'choose_runtime', 'set_runtime']

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_encnet.checkpoints.whole_files import write_whole
+from mmseg_encnet.exporting import onnx
 from mmseg_encnet.exporting.description import Size
 from mmseg_encnet.extras import require
 from mmseg_encnet.ops.autotune import cache_folder
@@ -19,7 +20,6 @@ from mmseg_encnet.version import __version__
 
 # Changes with what is exported.
 _FORMAT = 1
-_WRITERS = ('onnx', 'onnxscript')
 _DIGITS = 16
 # Entries of a model's config that determine the exported network.
 _EXPORTED = ('type', 'backbone', 'neck', 'decode_head', 'auxiliary_head')
@@ -44,7 +44,7 @@ class Cache:
         self, model: nn.Module, config: Mapping[str, Any], precision: str, checkpoint: Path | None
     ) -> None:
         versions = [
-            module.__version__ for module in (torch, *(require(m, 'onnx') for m in _WRITERS))
+            module.__version__ for module in (torch, *(require(m, 'onnx') for m in onnx.WRITERS))
         ]
         facts = [_FORMAT, __version__, *versions, _parts(config), precision]
         digest = hashlib.sha256('\n'.join(map(str, facts)).encode())

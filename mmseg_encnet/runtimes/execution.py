@@ -104,6 +104,11 @@ class Execution:
         self._network: Network | None = None
         self._prepared_for: list[tuple[int, int]] = []
 
+    @property
+    def has_own_threads(self) -> bool:
+        """Whether the runtime has threads of its own."""
+        return self.choice.runtime != 'torch'
+
     def prepare(self) -> Network:
         """Return the network for the present weights.
 

@@ -18,6 +18,7 @@ from mmcv.cnn.utils import fuse_conv_bn
 from mmseg.models import BaseSegmentor
 from torch import Tensor, nn
 
+from mmseg_encnet.configuration.switches import computes_in_bfloat16
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.models.segmentors.context import Segmentation, compute
 from mmseg_encnet.models.segmentors.heads import presence_head
@@ -41,21 +42,13 @@ def refusal(precision: str, device: torch.device) -> str | None:
         return None
     if device.type == 'cuda' and not torch.cuda.is_bf16_supported():
         return 'this GPU has no bfloat16; use --precision float32'
-    if device.type == 'cpu' and not has_bfloat16_instructions():
+    if device.type == 'cpu' and not computes_in_bfloat16():
         warnings.warn(
             'bfloat16 is slow on this CPU, which has no instructions for it; use --precision '
             'float32.',
             stacklevel=2,
         )
     return None
-
-
-def has_bfloat16_instructions() -> bool:
-    """Return whether the CPU multiplies in bfloat16."""
-    return any(
-        getattr(torch.cpu, name, bool)()
-        for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
-    )
 
 
 def fold(segmentor: BaseSegmentor) -> BaseSegmentor:

@@ -81,6 +81,17 @@ def format_axes(axes: Axes, grid: str | None = None) -> None:
         axes.set_axisbelow(True)
 
 
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """Name what is drawn into axes below the figure, in a number of columns."""
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc='outside lower center',
+        ncols=columns,
+        frameon=False,
+        fontsize=NORMAL,
+    )
+
+
 def show_image(axes: Axes, image: np.ndarray, smooth: bool = False, **options) -> None:
     """Show an image without ticks at the top left of its axes.
 

@@ -18,6 +18,7 @@ from tiny_setup import MSRC21, SHRUNK
 from mmseg_encnet import predicting
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.runtimes import PRECISIONS, RUNTIMES
+from mmseg_encnet.configuration.switches import computes_in_bfloat16
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.exporting import onnx
 from mmseg_encnet.models import PublishedTTAModel
@@ -45,7 +46,7 @@ def tiny(options: dict | None = None) -> Config:
 
 
 def skip_without(runtime: str, precision: str) -> None:
-    if precision == 'bfloat16' and not pytorch.has_bfloat16_instructions():
+    if precision == 'bfloat16' and not computes_in_bfloat16():
         pytest.skip('the CPU has no bfloat16')
 
 
@@ -264,7 +265,7 @@ def test_names_the_extra_of_a_missing_package(module, monkeypatch):
 
 
 def test_bfloat16_without_instructions_for_it(monkeypatch):
-    monkeypatch.setattr(pytorch, 'has_bfloat16_instructions', lambda: False)
+    monkeypatch.setattr(pytorch, 'computes_in_bfloat16', lambda: False)
     with pytest.warns(UserWarning, match='bfloat16 is slow on this CPU'):
         choose_runtime('torch', 'bfloat16', 'cpu')
 

@@ -62,7 +62,7 @@ def test_help_imports_nothing_heavy(tool, environment, tmp_path):
 )
 def test_arguments_are_parsed_before_it_is_imported(command, environment, tmp_path):
     ended = run([ROOT / 'tools' / command[0], *command[1:]], environment, tmp_path)
-    # Arguments without a mistake go on to the imports.
+    # After valid arguments come the imports.
     assert ended.returncode == (IMPORTED if '--resume' in command else 2), ended.stderr
 
 

@@ -2,7 +2,7 @@
 # size. Few views of each, so that FeatureCacheHook computes their features only once.
 _base_ = './clothing_480.py'
 
-# Height and width; Pad takes width and height.
+# Height and width.
 view_size = (480, 320)
 
 # Proportional to share ** (-1 / 3), with the share of the labelled pixels of the training images;
@@ -16,25 +16,8 @@ class_weight = [
 ]
 # fmt: on
 
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-            dict(
-                type='RepeatedViews',
-                num_views=4,
-                transforms=[
-                    dict(type='Resize', scale=(_base_.base_size,) * 2, keep_ratio=True),
-                    dict(type='Pad', size=view_size[::-1], pad_val=dict(img=0, seg=255)),
-                    dict(type='RandomCrop', crop_size=view_size),
-                    dict(type='RandomFlip', prob=0.5),
-                ],
-            ),
-            dict(type='PackSegInputs'),
-        ]
-    )
-)
+__views = __import__('mmseg_encnet').repeated_whole_views(_base_.base_size, view_size)
+train_dataloader = dict(dataset=dict(pipeline=__views))
 # The backbone must be frozen. The average of the weights is validated and saved.
 custom_hooks = [
     dict(type='FeatureCacheHook'),

@@ -59,7 +59,7 @@ class RandomGaussianBlur(BaseTransform):
             return results
         image = results['img']
         if image.dtype == np.uint8:
-            blurred = native.blurred(image, radius) if image.shape[2:] in ((), (3,)) else None
+            blurred = native.blurred(image, radius)
             results['img'] = (
                 through_pillow(image, lambda part: part.filter(ImageFilter.GaussianBlur(radius)))
                 if blurred is None

@@ -30,10 +30,9 @@ def resized_window(
     """
     if backend == 'cv2':
         return mmcv.imresize(image, size, backend='cv2')[rows, columns]
-    if image.ndim == 2 or image.shape[2] == 3:
-        window = native.resized_window(image, size, rows, columns)
-        if window is not None:
-            return window
+    window = native.resized_window(image, size, rows, columns)
+    if window is not None:
+        return window
     return through_pillow(image, lambda part: _pillow_window(part, size, rows, columns))
 
 

@@ -18,19 +18,17 @@ from typing import Any
 
 import torch
 from mmseg.models.segmentors import BaseSegmentor
-from mmseg.models.utils import resize
 from torch import Tensor
 
 from mmseg_encnet.models.labels import label_pixels
 from mmseg_encnet.models.segmentors.windows import Window, average_maps
+from mmseg_encnet.ops.interpolation import FEWEST_CHANNELS
 from mmseg_encnet.ops.upsampled_labels import Resizing, upsampled_labels
 
 # Number of scores to hold at a time.
 PART_BYTES = 2**27
 # Sums over the classes to hold at a time, for all views.
 LOG_SUM_BYTES = 3 * 2**27
-# torch upsamples fewer channels with another kernel, which may round differently.
-_FEWEST_CLASSES = 4
 # Vectorised functions may round the last few of a number of elements differently.
 _BAND_ROWS = 16
 _ALL = slice(None)
@@ -51,7 +49,7 @@ def wants_scores(segmentor: BaseSegmentor, meta: Mapping[str, Any] | None) -> bo
 def class_parts(num_classes: int, size: Sequence[int]) -> list[slice]:
     """Divide classes into ranges whose scores ``(c, H, W)`` take ``PART_BYTES`` each."""
     wanted = -(-num_classes * 4 * size[0] * size[1] // PART_BYTES)
-    count = max(min(wanted, num_classes // _FEWEST_CLASSES), 1)
+    count = max(min(wanted, num_classes // FEWEST_CHANNELS), 1)
     return [
         slice(int(classes[0]), int(classes[-1]) + 1)
         for classes in torch.arange(num_classes).tensor_split(count)
@@ -134,65 +132,49 @@ class ScoreMap:
         maps = average_maps(
             self.windows,
             (
-                self._resized(logits[:, classes], window.size)
+                Resizing(window.size).apply(logits[:, classes], self.align_corners)
                 for logits, window in zip(self.logits, self.windows)
             ),
             self.input_size,
         )
-        return maps[0] if self.meta is None else self._restored(maps, self.meta)[0]
+        first, *others = self._resizings()
+        maps = first.cut(maps)
+        for resizing in others:
+            maps = resizing.apply(maps, self.align_corners)
+        return maps[0]
 
     def labels(self, absent: Tensor | None = None) -> Tensor:
         """Return the labels ``(1, H, W)``, int64; see :func:`label_by_parts`."""
         if self.num_classes == 1:
             return label_pixels(self.scores().sigmoid(), self.threshold, absent)
-        labels = self._fused_labels(absent)
-        return (
-            labels
-            if labels is not None
-            else label_by_parts(self.scores, self.num_classes, self.size, absent)
-        )
+        if len(self.windows) == 1:
+            (logits,) = self.logits
+            labels = upsampled_labels(
+                logits[0], self._resizings(), align_corners=self.align_corners, absent=absent
+            )
+            if labels is not None:
+                return labels[None]
+        return label_by_parts(self.scores, self.num_classes, self.size, absent)
 
-    def _fused_labels(self, absent: Tensor | None) -> Tensor | None:
-        """Return the labels without the scores; None if they cannot be computed that way."""
-        if len(self.windows) != 1 or self.windows[0].size != tuple(self.input_size):
-            return None
-        size = self.windows[0].size
-        resizings = [Resizing(size)]
-        if self.meta is not None:
-            left, right, top, bottom = _padding(self.meta)
-            direction = self.meta['flip_direction'] if self.meta.get('flip') else None
-            resizings = [
-                Resizing(
-                    size,
-                    slice(top, size[0] - bottom),
-                    slice(left, size[1] - right),
-                    direction not in (None, 'horizontal'),
-                    direction == 'horizontal',
-                ),
-                Resizing(tuple(self.meta['ori_shape'][:2])),
-            ]
-        labels = upsampled_labels(
-            self.logits[0][0], resizings, align_corners=self.align_corners, absent=absent
-        )
-        return None if labels is None else labels[None]
-
-    def _restored(self, maps: Tensor, meta: Mapping[str, Any]) -> Tensor:
+    def _resizings(self) -> list[Resizing]:
+        """Return how scores get the size of the network's input and then that of the image."""
+        height, width = self.input_size
+        if self.meta is None:
+            return [Resizing((height, width))]
         # BaseSegmentor.postprocess_result also takes the argmax, which takes most of its time.
-        left, right, top, bottom = _padding(meta)
-        height, width = maps.shape[2:]
-        maps = maps[:, :, top : height - bottom, left : width - right]
-        if meta.get('flip'):
-            maps = maps.flip(dims=(3 if meta['flip_direction'] == 'horizontal' else 2,))
-        return self._resized(maps, meta['ori_shape'][:2])
-
-    def _resized(self, maps: Tensor, size: Sequence[int]) -> Tensor:
-        return resize(
-            maps, size=size, mode='bilinear', align_corners=self.align_corners, warning=False
-        )
-
-
-def _padding(meta: Mapping[str, Any]) -> Sequence[int]:
-    return meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+        padding = self.meta.get('img_padding_size', self.meta.get('padding_size', [0] * 4))
+        left, right, top, bottom = padding
+        direction = self.meta['flip_direction'] if self.meta.get('flip') else None
+        return [
+            Resizing(
+                (height, width),
+                slice(top, height - bottom),
+                slice(left, width - right),
+                flip_rows=direction not in (None, 'horizontal'),
+                flip_columns=direction == 'horizontal',
+            ),
+            Resizing(self.size),
+        ]
 
 
 class MergedScoreMap:

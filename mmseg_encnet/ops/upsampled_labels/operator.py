@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmseg_encnet.ops.interpolation import FEWEST_CHANNELS
 from mmseg_encnet.ops.upsampled_labels import native
 
-# torch interpolates fewer channels, and results of a smaller height plus width, with other kernels,
-# which round differently.
-_FEWEST_CLASSES, _SMALLEST = 4, 129
+# torch interpolates results of a smaller height plus width with another kernel, which rounds
+# differently.
+_SMALLEST = 129
 _ALL = slice(None)
 
 
@@ -38,8 +39,12 @@ class Resizing(NamedTuple):
     flip_columns: bool = False
 
     def apply(self, maps: Tensor, align_corners: bool) -> Tensor:
-        """Resize maps ``(B, C, h, w)`` with ``F.interpolate``."""
+        """Resize maps ``(B, C, h, w)`` with ``F.interpolate``, and return the part that is kept."""
         maps = F.interpolate(maps, self.size, mode='bilinear', align_corners=align_corners)
+        return self.cut(maps)
+
+    def cut(self, maps: Tensor) -> Tensor:
+        """Return the part of resized maps that is kept."""
         maps = maps[:, :, self.rows, self.columns]
         flipped = [dim for dim, flip in ((2, self.flip_rows), (3, self.flip_columns)) if flip]
         return maps.flip(flipped) if flipped else maps
@@ -68,7 +73,7 @@ def upsampled_labels(
         or torch.compiler.is_compiling()
         or logits.device.type != 'cpu'
         or logits.dtype != torch.float32
-        or len(logits) < _FEWEST_CLASSES
+        or len(logits) < FEWEST_CHANNELS
         or len(resizings) > native.MOST_STAGES
         or any(sum(resizing.size) < _SMALLEST for resizing in resizings)
         or not logits.isfinite().all()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 
+from mmseg_encnet.models.parts import unwrapped
 from mmseg_encnet.runtimes import choose_runtime, set_runtime
 
 
@@ -30,8 +30,4 @@ class RuntimeHook(Hook):
         self.choice = choose_runtime(runtime, precision, device)
 
     def before_test_epoch(self, runner) -> None:
-        segmentor: torch.nn.Module = runner.model
-        # Of several processes, and of test-time augmentation.
-        while hasattr(segmentor, 'module'):
-            segmentor = segmentor.module
-        set_runtime(segmentor, self.choice, runner._load_from, runner.cfg.model)
+        set_runtime(unwrapped(runner.model), self.choice, runner._load_from, runner.cfg.model)

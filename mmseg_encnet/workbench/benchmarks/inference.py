@@ -6,12 +6,10 @@ contenders take turns, so drift of the machine affects all of them equally.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import statistics
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +27,7 @@ from mmseg_encnet.models.decode_heads.targets import stacked_presence
 from mmseg_encnet.models.input_channels import input_channels
 from mmseg_encnet.runtimes import choose_runtime, set_runtime
 from mmseg_encnet.workbench.benchmarks import model as heads
-from mmseg_encnet.workbench.benchmarks.measure import Stopwatch, seconds
+from mmseg_encnet.workbench.benchmarks.measure import Stopwatch, in_fresh_process, seconds
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 
 MMSEG = 'mmseg EncHead'
@@ -108,13 +106,15 @@ def run(configs: dict[str, str], case: Case, rounds: int) -> dict[str, Any]:
         # The first process exports, which takes memory that inference does not need.
         for turn in range(rounds + 1):
             for contender in present:
-                result = _elsewhere(_measure, models[contender.network], contender, case, cache)
+                result = in_fresh_process(
+                    _measure, models[contender.network], contender, case, cache
+                )
                 if turn:
                     measured[contender].append(result)
                 bar.update()
     results: dict[str, Any] = {}
     for name, function in (('context', context_seconds), ('training', training_seconds)):
-        results[name] = _elsewhere(function, models[NETWORKS[0]], case, max(rounds, 3))
+        results[name] = in_fresh_process(function, models[NETWORKS[0]], case, max(rounds, 3))
         bar.update()
     bar.close()
     return dict(
@@ -168,13 +168,6 @@ def training_seconds(model_cfg: dict, case: Case, rounds: int) -> dict[str, floa
         head.loss_se_decode(head.se_layer(vector), targets).backward()
 
     return Stopwatch(rounds, 600.0, CPU).medians(dict(step=step, se=branch))
-
-
-def _elsewhere(function: Callable, *args: Any) -> Any:
-    """Call a function in a fresh process."""
-    spawn = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(1, mp_context=spawn) as process:
-        return process.submit(function, *args).result()
 
 
 def _why_not(contender: Contender) -> str | None:

@@ -59,13 +59,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         style.format_axes(axes)
         axes.set_yticks(range(len(rows)), [' '.join(_name(row)[1:]) for row in rows])
     axes.invert_yaxis()
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc='outside lower center',
-        ncols=len(colours),
-        frameon=False,
-        fontsize=style.NORMAL,
-    )
+    style.legend_below(figure, axes, len(colours))
     style.write_figure(figure, path)
 
 

@@ -179,30 +179,31 @@ def _transforms(case: Case) -> list[Any]:
     return [TRANSFORMS.build(step) for step in dataset.pipeline]
 
 
+def _starts(files: list[tuple[str, str]], views: int) -> Iterator[dict[str, Any]]:
+    """Seed and yield what a pipeline gets, for every view the same random numbers each time."""
+    for seed in range(views * len(files)):
+        image, label = files[seed % len(files)]
+        np.random.seed(seed)
+        yield dict(
+            img_path=image,
+            seg_map_path=label,
+            reduce_zero_label=False,
+            label_map=None,
+            seg_fields=[],
+        )
+
+
 def _all_views(
     pipeline: list[Any], files: list[tuple[str, str]], views: int, without_kernels: bool
 ) -> list[Any]:
-    """Return the samples of all views, drawn from the same random numbers in every call."""
+    """Return the samples of all views."""
     samples = []
     with native.not_used() if without_kernels else nullcontext():
-        for seed in range(views):
-            for index, paths in enumerate(files):
-                np.random.seed(seed * len(files) + index)
-                results = _start(paths)
-                for step in pipeline:
-                    results = step(results)
-                samples.append(results)
+        for results in _starts(files, views):
+            for step in pipeline:
+                results = step(results)
+            samples.append(results)
     return samples
-
-
-def _start(paths: tuple[str, str]) -> dict[str, Any]:
-    return dict(
-        img_path=paths[0],
-        seg_map_path=paths[1],
-        reduce_zero_label=False,
-        label_map=None,
-        seg_fields=[],
-    )
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -216,14 +217,12 @@ def _step_times(
     """Return the mean time of each transform in milliseconds, by its name."""
     times = {type(step).__name__: 0.0 for step in pipeline}
     with native.not_used() if without_kernels else nullcontext():
-        for seed in range(views):
-            for index, paths in enumerate(files):
-                np.random.seed(seed * len(files) + index)
-                state = [_start(paths)]
-                for step in pipeline:
-                    # The next step takes what this one returns.
-                    run_step = partial(_advance, state, step)
-                    times[type(step).__name__] += seconds(run_step, _CPU, time.process_time)
+        for results in _starts(files, views):
+            state = [results]
+            for step in pipeline:
+                # The next step takes what this one returns.
+                run_step = partial(_advance, state, step)
+                times[type(step).__name__] += seconds(run_step, _CPU, time.process_time)
     return {name: 1e3 * total / (len(files) * views) for name, total in times.items()}
 
 

@@ -79,13 +79,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes.set_title(title)
         axes.margins(y=0.15)
         style.format_axes(axes)
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc='outside lower center',
-        ncols=len(names),
-        frameon=False,
-        fontsize=style.NORMAL,
-    )
+    style.legend_below(figure, axes, len(names))
     style.write_figure(figure, path)
 
 

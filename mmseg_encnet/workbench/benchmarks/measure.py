@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,13 @@ def seconds(
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
     return clock() - start
+
+
+def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what a module-level function returns in a process that does nothing else."""
+    spawn = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+        return process.submit(function, *args).result()
 
 
 class Stopwatch:

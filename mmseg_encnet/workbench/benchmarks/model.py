@@ -10,11 +10,9 @@ most.
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import statistics
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,7 +27,7 @@ from tqdm import tqdm
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.switches import computes_in_bfloat16
 from mmseg_encnet.models.input_channels import input_channels
-from mmseg_encnet.workbench.benchmarks.measure import seconds
+from mmseg_encnet.workbench.benchmarks.measure import in_fresh_process, seconds
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 
 TASKS = ('training step', 'inference')
@@ -120,7 +118,6 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
     model_cfg = load_config(config).model
     if case.classes is not None:
         model_cfg = with_classes(model_cfg, case.classes)
-    spawn = multiprocessing.get_context('spawn')
     measurements = []
     contenders = {task: _contenders(model_cfg, case, task) for task in TASKS}
     bar = tqdm(total=sum(map(len, contenders.values())) * rounds, unit='process')
@@ -132,8 +129,7 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
             for name, contender in contenders[task].items():
                 cfg = with_parts(model_cfg, contender.changes)
                 own = replace(case, amp=contender.amp or case.amp)
-                with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                    measured[name].append(process.submit(_run, cfg, own, task).result())
+                measured[name].append(in_fresh_process(_run, cfg, own, task))
                 bar.update()
         for name, runs in measured.items():
             times = [time for timed, _, _ in runs for time in timed]

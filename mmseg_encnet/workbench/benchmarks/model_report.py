@@ -62,8 +62,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes.set_title(title)
         axes.margins(y=0.15)
         style.format_axes(axes)
-    place = dict(loc='outside lower center', ncols=2, frameon=False, fontsize=style.NORMAL)
-    figure.legend(*axes.get_legend_handles_labels(), **place)
+    style.legend_below(figure, axes, 2)
     style.write_figure(figure, path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmseg_encnet.models.backbones.lean_blocks import RECOMPUTE
 from mmseg_encnet.workbench.benchmarks import model as benchmark
 from mmseg_encnet.workbench.formatting import markdown_table
 from mmseg_encnet.workbench.memory import plan
@@ -75,7 +76,7 @@ def contenders(cfg: Config) -> dict[str, Config]:
     if cfg.model.decode_head.type == 'EncodingHead':
         configs['mmseg EncHead'] = plan.with_head(cfg, 'mmseg')
     if cfg.model.backbone.type == 'ResNetV1s':
-        for value in ('none', 'cheap', 'most'):
+        for value in RECOMPUTE:
             changed = cfg.copy()
             changed.model = benchmark.with_parts(cfg.model, dict(backbone=dict(recompute=value)))
             configs[f"recompute='{value}'"] = changed

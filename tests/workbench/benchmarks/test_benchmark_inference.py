@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import torch
-from test_benchmark_model import ThisProcess
+from test_benchmark_model import in_this_process
 
 from mmseg_encnet.errors import UserError
 from mmseg_encnet.workbench.benchmarks import inference, inference_report
@@ -21,7 +21,7 @@ def test_measures_every_contender_or_says_why_not(monkeypatch, tmp_path):
 
     choose_runtime = inference.choose_runtime
     monkeypatch.setattr(inference, 'choose_runtime', choose)
-    monkeypatch.setattr(inference, 'ProcessPoolExecutor', ThisProcess)
+    monkeypatch.setattr(inference, 'in_fresh_process', in_this_process)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     case = inference.Case(64, 96, torch.get_num_threads(), steps=2)
     results = inference.run(dict.fromkeys(inference.NETWORKS, CONFIG), case, rounds=1)

@@ -55,29 +55,34 @@ def resized_window(
     """Return a window of what ``PIL.Image.resize`` with the bilinear filter returns.
 
     Args:
-        image: ``(H, W)`` or ``(H, W, 3)``, uint8.
+        image: ``(H, W)`` or ``(H, W, C)``, uint8.
         size: Width and height of the whole resized image.
         rows: Rows of the window, which has at least one pixel.
         columns: Its columns.
 
     Returns:
-        The window, uint8, or None if the kernels are not available.
+        The window, uint8, or None if the kernels are not available or the image is neither grey
+        nor has three channels.
     """
-    return _resized_window(image, size, rows, columns) if available() else None
+    return _resized_window(image, size, rows, columns) if _takes(image) else None
 
 
 def blurred(image: np.ndarray, radius: float) -> np.ndarray | None:
     """Return what ``PIL.ImageFilter.GaussianBlur`` returns.
 
     Args:
-        image: ``(H, W)`` or ``(H, W, 3)``, uint8.
+        image: ``(H, W)`` or ``(H, W, C)``, uint8.
         radius: Standard deviation of the blur in pixels.
 
     Returns:
-        The blurred image, uint8, or None if the kernels are not available or the radius is too
-        large for them.
+        The blurred image, uint8, or None if the kernels are not available, the image is neither
+        grey nor has three channels, or the radius is too large for them.
     """
-    return _blurred(image, radius) if available() else None
+    return _blurred(image, radius) if _takes(image) else None
+
+
+def _takes(image: np.ndarray) -> bool:
+    return image.shape[2:] in ((), (3,)) and available()
 
 
 @functools.cache
