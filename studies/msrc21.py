@@ -23,16 +23,7 @@ full_size = dict(
 
 
 variants = [
-    *(
-        dict(name=name, config=f'{name.lower()}_r18_narrow_msrc21', group='context modules')
-        for name in ('FCN', 'PSPNet', 'DeepLabV3')
-    ),
-    dict(
-        name='EncNet without SE loss',
-        group='context modules',
-        options={'model.decode_head.use_se_loss': False},
-    ),
-    dict(name='EncNet', group='context modules'),
+    *__shared.context_modules('{}_r18_narrow_msrc21'),
     *(
         dict(
             name=f'{number} codewords',
@@ -50,14 +41,7 @@ variants = [
         )
         for weight in (0.05, 0.8)
     ),
-    *(
-        dict(
-            name=encoder,
-            group='encoder (EncNet: Encoding)',
-            options={'model.decode_head.encoder': dict(type=encoder)},
-        )
-        for encoder in ('EncodingDropout', 'BagOfWords', 'VLAD', 'FisherVector', 'GlobalAverage')
-    ),
+    *__shared.other_encoders(),
     dict(
         name='second SE loss',
         group='auxiliary head (EncNet: FCN)',

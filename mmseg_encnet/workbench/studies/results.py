@@ -16,6 +16,11 @@ from mmseg_encnet.values import brief, integer, mapping, number, sequence, text
 from mmseg_encnet.workbench.formatting import parse_strict_json, strict_json
 from mmseg_encnet.workbench.studies.definition import Run
 
+# Metrics that a run records in addition to those of its config: the mean IoU if only classes are
+# predicted that are in the image, and the average precision of the predicted presence.
+GIVEN_PRESENCE = 'mIoU_given_presence'
+PRESENCE_MAP = 'presence/mAP'
+
 
 @dataclass(frozen=True)
 class RunResult:

@@ -36,8 +36,8 @@ class Summary:
         deviation: Sample standard deviation over the seeds; NaN for fewer than two.
         difference: Mean difference from the baseline over the seeds that both have; None for the
             baseline itself or without such seeds.
-        interval: 95 % interval of the difference under paired resampling of the test images; None
-            without a difference, or for a metric that :func:`area_metric` does not cover.
+        interval: 95 % interval of the difference, :func:`paired_interval`; None without a
+            difference, or for a metric that :func:`area_metric` does not cover.
     """
 
     variant: Variant
@@ -131,8 +131,10 @@ def paired_interval(
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a difference in a metric, in percentage points.
 
-    Test images are drawn with replacement, the same for both sides and all seeds; the difference
-    is the mean over the seeds. The interval covers the choice of test images, not that of seeds.
+    Test images and seeds are drawn with replacement, the same for both sides, and the difference
+    is the mean over the drawn seeds. Of n seeds, n - 1 are drawn, which makes the variance of their
+    mean unbiased (Rao and Wu, "Resampling inference with complex survey data", JASA 1988). With one
+    seed, the interval covers the choice of test images only.
 
     Args:
         areas: For each seed, integers ``(images, 3, classes)`` of :class:`ImageAreas`.
@@ -142,11 +144,16 @@ def paired_interval(
     Returns:
         The 2.5th and the 97.5th percentile.
     """
-    difference = np.zeros(RESAMPLES)
-    for ours, theirs in zip(areas, baseline):
-        for sign, part in ((1, ours), (-1, theirs)):
-            difference += sign * _resampled(part, metric) / len(areas)
-    return _middle(difference)
+    differences = np.stack(
+        [
+            _resampled(ours, metric) - _resampled(theirs, metric)
+            for ours, theirs in zip(areas, baseline)
+        ]
+    )
+    seeds = len(differences)
+    drawn = max(seeds - 1, 1)
+    draws = np.random.default_rng(1).multinomial(drawn, np.full(seeds, 1 / seeds), size=RESAMPLES)
+    return _middle((draws.T * differences).sum(axis=0) / drawn)
 
 
 def bootstrap_interval(areas: np.ndarray, metric: AreaMetric = mean_iou) -> tuple[float, float]:

@@ -14,7 +14,12 @@ from mmseg_encnet.workbench.studies.definition import Run, load_study
 from mmseg_encnet.workbench.studies.image_areas import ImageAreas, mean_iou
 from mmseg_encnet.workbench.studies.page import write_page
 from mmseg_encnet.workbench.studies.receptive_field import receptive_field
-from mmseg_encnet.workbench.studies.results import ResultFolder, RunResult, sparse_areas
+from mmseg_encnet.workbench.studies.results import (
+    GIVEN_PRESENCE,
+    ResultFolder,
+    RunResult,
+    sparse_areas,
+)
 from mmseg_encnet.workbench.studies.statistics import paired_interval, summarise
 
 STUDY = """
@@ -69,7 +74,9 @@ def test_page_of_results(study_file: Path, tmp_path: Path) -> None:
     for seed, values in enumerate([(60.0, 80.0), (64.0, 82.0)]):
         for variant, right, miou in zip(study.variants, (0.6, 0.9), values):
             run = Run(variant, seed)
-            folder.write(run, result(run, right, miou))
+            finished = result(run, right, miou)
+            finished.metrics[GIVEN_PRESENCE] = miou + 9
+            folder.write(run, finished)
     crashed = Run(study.variants[2], 0)
     folder.write_crash(crashed, 'exit status 1: out of memory')
 
@@ -87,7 +94,10 @@ def test_page_of_results(study_file: Path, tmp_path: Path) -> None:
     assert np.isnan(empty.mean)
 
     page = write_page(study, [baseline, other, empty], tmp_path / 'page').read_text()
-    assert '| EncNet | 62.0 ± 2.8 | 2 of 2 |  |  | +31.0 | 1.50 M | 99 | 0.25 | 300 MiB |' in page
+    assert (
+        '| EncNet | 62.0 ± 2.8 | 2 of 2 |  |  | 71.0 | +31.0 | 1.50 M | 99 | 0.25 | 300 MiB |'
+        in page
+    )
     assert '| 64 codewords | 81.0 ± 1.4 | 2 of 2 | +19.0 | **' in page
     assert '| never run | crashed | 0 of 2 |' in page
     assert '- never run, seed 0: exit status 1: out of memory' in page
@@ -119,6 +129,28 @@ def test_interval_is_paired_by_image() -> None:
     assert paired_interval([base], [base]) == (0, 0)
     unpaired = [mean_iou(base[rng.integers(0, 30, 30)].sum(0)) for _ in range(200)]
     assert high - low < np.ptp(np.percentile(unpaired, [2.5, 97.5]))
+
+
+def test_interval_covers_the_seeds() -> None:
+    """All images are alike, so only the seeds vary: two of the three are drawn."""
+    base, ours = areas(0.5), [areas(right) for right in (0.4, 0.5, 0.9)]
+    low, high = paired_interval(ours, [base] * 3)
+    worst, _, best = (mean_iou(part.sum(0)) - mean_iou(base.sum(0)) for part in ours)
+    assert (low, high) == pytest.approx((worst, best))
+
+
+def test_areas_given_the_presence_have_no_absent_class() -> None:
+    scores = torch.tensor([[0.0, 0.0, 5.0, 0.0], [1.0, 0.0, 2.0, 3.0], [2.0, 9.0, 1.0, 1.0]])
+    sample = dict(
+        gt_sem_seg=dict(data=torch.tensor([[[1, 0, 0, 255]]])),
+        seg_logits=dict(data=scores[:, None]),
+    )
+    metric = ImageAreas(given_presence=True)
+    metric.dataset_meta = dict(classes=('a', 'b', 'c'))
+    metric.process({}, [sample])
+    (counted,) = metric.evaluate(1)['image_areas_given_presence']
+    # Class c has the largest score in the first two pixels; in the second, a and b have the same.
+    assert counted.tolist() == [[2, 1, 0], [2, 1, 0], [2, 1, 0]]
 
 
 def test_image_areas_add_up_to_the_mean_iou() -> None:
