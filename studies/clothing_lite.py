@@ -8,7 +8,7 @@ seeds = [0, 1, 2, 3, 4]
 
 __shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
 
-options = __shared.tuned_lite(192, 176, num_images=583, epochs=16)
+options = __shared.tuned_lite(176, 160, num_images=583, epochs=10)
 
 variants = [
     *__shared.context_modules('{}_lite0_clothing'),

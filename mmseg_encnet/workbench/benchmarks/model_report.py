@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mmseg_encnet.visualization import style
@@ -51,14 +52,18 @@ def plot(results: dict[str, Any], path: Path) -> None:
     colours = (style.PALETTE[6], style.BLUE, *style.PALETTE[2:6])
     names = [name for name in CONTENDERS if any(name in rows for rows in by_task.values())]
     width = 0.8 / len(names)
+    centres = [
+        place + width * fmean(index for index, name in enumerate(names) if name in by_task[task])
+        for place, task in enumerate(TASKS)
+    ]
     for axes, (title, key, unit) in zip(figure.subplots(1, 2), panels):
         for index, (name, colour) in enumerate(zip(names, colours)):
             shown = [place for place, task in enumerate(TASKS) if name in by_task[task]]
             values = [by_task[TASKS[place]][name][key] / unit for place in shown]
-            positions = [place + width * (index - (len(names) - 1) / 2) for place in shown]
+            positions = [place + width * index for place in shown]
             bars = axes.bar(positions, values, width=0.9 * width, label=name, color=colour)
             axes.bar_label(bars, fmt='%.2f', padding=2, fontsize=style.SMALL)
-        axes.set_xticks(range(len(TASKS)), TASKS)
+        axes.set_xticks(centres, TASKS)
         axes.set_title(title)
         axes.margins(y=0.15)
         style.format_axes(axes)
