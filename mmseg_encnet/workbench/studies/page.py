@@ -19,6 +19,17 @@ from mmseg_encnet.workbench.studies.results import GIVEN_PRESENCE, PRESENCE_MAP,
 from mmseg_encnet.workbench.studies.statistics import Summary
 
 _BASELINE_COLOUR = 'black'
+_GIVEN_PRESENCE, _PRESENCE_MAP, _LAST_FIFTH = 'given presence', 'presence mAP', 'last fifth'
+_RECEPTIVE_FIELD = 'receptive field'
+_NOTES = {
+    _GIVEN_PRESENCE: '"Given presence" is the mIoU if each image is labelled only with classes '
+    'that are in it.',
+    _PRESENCE_MAP: '"Presence mAP" is the mean average precision of the predicted presence.',
+    _LAST_FIFTH: '"Last fifth" is the gain in the last fifth of the training, averaged over the '
+    'seeds.',
+    _RECEPTIVE_FIELD: 'The receptive field is that of the backbone, in input columns and without '
+    'max pooling.',
+}
 
 
 def study_table(study: Study, rows: Sequence[Summary]) -> str:
@@ -29,11 +40,11 @@ def study_table(study: Study, rows: Sequence[Summary]) -> str:
         'seeds',
         f'against {study.baseline}',
         '95 % interval',
-        'given presence',
-        'presence mAP',
-        'last fifth',
+        _GIVEN_PRESENCE,
+        _PRESENCE_MAP,
+        _LAST_FIFTH,
         'parameters',
-        'receptive field',
+        _RECEPTIVE_FIELD,
         's per iteration',
         'memory',
     )
@@ -217,18 +228,19 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
         f'{letter}: {machine}' if len(letters) > 1 else machine
         for machine, letter in letters.items()
     ]
+    table = study_table(study, rows)
+    notes = [
+        f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds.',
+        'Intervals of differences come from resampling the test images and the seeds, the same '
+        'for both variants; they need two seeds. Bold intervals exclude 0.',
+        *(note for column, note in _NOTES.items() if column in table),
+        f'On CPUs, seconds are CPU time. Trained on {"; ".join(machines)}.',
+    ]
     parts = [
         f'# {study.title}',
-        study_table(study, rows),
+        table,
         f'![{study.title}]({study.name}.png)',
-        f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds. '
-        'Intervals of differences come from resampling the test images and the seeds, the same '
-        'for both variants; bold intervals exclude 0. "Given presence" is the mIoU if each '
-        'image is labelled only with classes that are in it, "presence mAP" the mean average '
-        'precision of the predicted presence. "Last fifth" is the gain in the last fifth of the '
-        'training, averaged over the seeds. The receptive field is that of the backbone, in input '
-        'columns and without max pooling. On CPUs, seconds are CPU time. Trained on '
-        f'{"; ".join(machines)}.',
+        ' '.join(notes),
     ]
     crashes = [
         f'- {row.variant.name}, seed {seed}: {reason}'

@@ -36,8 +36,8 @@ class Summary:
         deviation: Sample standard deviation over the seeds; NaN for fewer than two.
         difference: Mean difference from the baseline over the seeds that both have; None for the
             baseline itself or without such seeds.
-        interval: 95 % interval of the difference, :func:`paired_interval`; None without a
-            difference, or for a metric that :func:`area_metric` does not cover.
+        interval: 95 % interval of the difference, :func:`paired_interval`; None for fewer than two
+            shared seeds, or for a metric that :func:`area_metric` does not cover.
     """
 
     variant: Variant
@@ -115,7 +115,7 @@ def _summary(
         return Summary(variant, results, crashes, mean, deviation, None, None)
     difference = fmean(values[seed] - of_baseline[seed] for seed in shared)
     interval = None
-    if metric is not None:
+    if metric is not None and len(shared) > 1:
         interval = paired_interval(
             [results[seed].image_areas() for seed in shared],
             [baseline[seed].image_areas() for seed in shared],
@@ -133,11 +133,11 @@ def paired_interval(
 
     Test images and seeds are drawn with replacement, the same for both sides, and the difference
     is the mean over the drawn seeds. Of n seeds, n - 1 are drawn, which makes the variance of their
-    mean unbiased (Rao and Wu, "Resampling inference with complex survey data", JASA 1988). With one
-    seed, the interval covers the choice of test images only.
+    mean unbiased (Rao and Wu, "Resampling inference with complex survey data", JASA 1988).
 
     Args:
-        areas: For each seed, integers ``(images, 3, classes)`` of :class:`ImageAreas`.
+        areas: For each of at least two seeds, integers ``(images, 3, classes)`` of
+            :class:`ImageAreas`.
         baseline: Areas of the baseline, for the same seeds and images.
         metric: Maps areas summed over images to the metric.
 
@@ -151,9 +151,10 @@ def paired_interval(
         ]
     )
     seeds = len(differences)
-    drawn = max(seeds - 1, 1)
-    draws = np.random.default_rng(1).multinomial(drawn, np.full(seeds, 1 / seeds), size=RESAMPLES)
-    return _middle((draws.T * differences).sum(axis=0) / drawn)
+    draws = np.random.default_rng(1).multinomial(
+        seeds - 1, np.full(seeds, 1 / seeds), size=RESAMPLES
+    )
+    return _middle((draws.T * differences).sum(axis=0) / (seeds - 1))
 
 
 def bootstrap_interval(areas: np.ndarray, metric: AreaMetric = mean_iou) -> tuple[float, float]:
