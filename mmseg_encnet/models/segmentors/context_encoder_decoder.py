@@ -19,6 +19,7 @@ from mmseg_encnet.models.decode_heads.presence_head import PresenceHead
 from mmseg_encnet.models.labels import set_integer_labels
 from mmseg_encnet.models.segmentors.context import Network, merge_windows, segment
 from mmseg_encnet.models.segmentors.heads import check_heads, labelling_head, presence_head
+from mmseg_encnet.models.segmentors.layout import in_training_layout
 from mmseg_encnet.models.segmentors.score_map import ScoreMap, wants_scores
 from mmseg_encnet.models.segmentors.suppression import (
     absent_classes,
@@ -101,6 +102,12 @@ class ContextEncoderDecoder(EncoderDecoder):
     def presence_head(self) -> PresenceHead | None:
         """The auxiliary head whose presence is predicted."""
         return presence_head(self)
+
+    def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
+        """Return the feature maps of images ``(B, 3, H, W)``, after the neck."""
+        if self.training:
+            inputs = in_training_layout(inputs, self)
+        return super().extract_feat(inputs)
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList = None) -> SampleList:
         """Predict a batch of images ``(B, 3, H, W)``; the class lists the added fields."""
