@@ -1,6 +1,6 @@
 """Context modules and encoders on Clothing Co-Parsing, from ImageNet weights."""
 
-title = 'Context modules and encoders on Clothing Co-Parsing'
+title = 'Context modules and encoders on Clothing Co-Parsing, from ImageNet weights'
 config = 'encnet_lite0_clothing'
 metric = 'mIoU'
 baseline = 'EncNet'
@@ -8,7 +8,9 @@ seeds = [0, 1, 2, 3, 4]
 
 __shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
 
-options = __shared.tuned_lite(176, 160, num_images=583, epochs=10)
+options = __shared.tuned_lite(num_images=583, epochs=12)
+# The same with processes that load images, for a machine with a GPU (--full-size).
+full_size = dict(options=__shared.tuned_lite(num_images=583, epochs=12, workers=4))
 
 variants = [
     *__shared.context_modules('{}_lite0_clothing'),

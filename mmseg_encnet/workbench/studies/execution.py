@@ -100,6 +100,8 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
     for extra in added:
         extra.dataset_meta = runner.test_evaluator.dataset_meta
     runner.test_evaluator.metrics += added
+    # The metrics of the config may not need the scores.
+    runner.model.test_cfg['keep_seg_logits'] = True
     metrics = runner.test()
     image_areas = metrics.pop('image_areas')
     metrics[GIVEN_PRESENCE] = mean_iou(metrics.pop('image_areas_given_presence').sum(axis=0))

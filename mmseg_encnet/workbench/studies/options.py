@@ -47,21 +47,23 @@ def scaled(
     }
 
 
-def tuned_lite(
-    base_size: int, crop_size: int, num_images: int, epochs: int, batch_size: int = 8
-) -> dict[str, Any]:
-    """Return options of :func:`scaled` for a ``*_lite0_*`` config, with a tuned backbone.
+def tuned_lite(num_images: int, epochs: int, workers: int = 0) -> dict[str, Any]:
+    """Return options for a ``*_lite0_*`` config: a tuned backbone and the published augmentation.
 
-    They replace what some of these configs do to train on cached features: the frozen backbone, the
-    average of the weights, and weights of the classes.
+    They replace what some of these configs do to train in minutes: frozen stages, whole images, the
+    average of the weights, and weights of the classes. Photographs are scaled to 320 pixels, crops
+    to 288, in batches of 8.
+
+    Args:
+        num_images, epochs, workers: As in :func:`scaled`.
     """
-    options = scaled(base_size, crop_size, num_images, epochs, workers=0, batch_size=batch_size)
+    options = scaled(320, 288, num_images, epochs, workers)
     return {
         **options,
         'model.backbone.frozen_stages': 2,
         'model.decode_head.loss_decode.class_weight': None,
         'custom_hooks': [],
-        'train_dataloader.batch_size': batch_size,
+        'train_dataloader.batch_size': 8,
         'train_cfg.val_interval': options['train_cfg.max_iters'] // 5,
     }
 

@@ -289,3 +289,16 @@ def test_auxiliary_heads_of_the_msrc21_study(full_size: bool) -> None:
         if run.variant.name in heads:
             for head in run.load(Path('work')).model.auxiliary_head:
                 assert (head.in_channels, head.in_index, head.num_classes) == (channels, 2, 21)
+
+
+@pytest.mark.parametrize('full_size', [False, True])
+@pytest.mark.parametrize('data', ['camvid', 'clothing', 'msrc21'])
+def test_lite_studies_tune_the_backbone_on_published_losses(data: str, full_size: bool) -> None:
+    study = load_study(Path(__file__).parents[3] / f'studies/{data}_lite.py', full_size)
+    assert len(study.runs) == 50
+    for run in study.runs[:10]:
+        cfg = run.load(Path('work'))
+        assert cfg.custom_hooks == []
+        assert cfg.model.backbone.frozen_stages == 2
+        assert cfg.model.decode_head.loss_decode.class_weight is None
+        assert cfg.train_dataloader.dataset.data_root == f'data/{data}'

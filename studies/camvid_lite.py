@@ -1,0 +1,18 @@
+"""Context modules and encoders on CamVid, from ImageNet weights."""
+
+title = 'Context modules and encoders on CamVid, from ImageNet weights'
+config = 'encnet_lite0_camvid'
+metric = 'mIoU'
+baseline = 'EncNet'
+seeds = [0, 1, 2, 3, 4]
+
+__shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
+
+options = __shared.tuned_lite(num_images=367, epochs=12)
+# The same with processes that load images, for a machine with a GPU (--full-size).
+full_size = dict(options=__shared.tuned_lite(num_images=367, epochs=12, workers=4))
+
+variants = [
+    *__shared.context_modules('{}_lite0_camvid'),
+    *__shared.other_encoders(),
+]
