@@ -7,7 +7,7 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(size=_base_.view_size),
-    backbone=dict(frozen_stages=4),
+    backbone=dict(frozen_stages=3),
     decode_head=dict(num_classes=_base_.num_classes),
     auxiliary_head=dict(num_classes=_base_.num_classes),
 )

@@ -22,6 +22,7 @@ from mmseg_encnet.configuration.recipe import (
     repeated_whole_views,
     rotated,
     toolbox_recipe,
+    whole_views,
 )
 from mmseg_encnet.configuration.shipped import config_file
 from mmseg_encnet.registration import postponed, register
@@ -54,6 +55,7 @@ __all__ = [
     'repeated_whole_views',
     'rotated',
     'toolbox_recipe',
+    'whole_views',
 ]
 _NEEDS_TOOLBOX = (
     'checkpoints',

@@ -201,6 +201,31 @@ def toolbox_recipe(*, scale: tuple[int, int], crop_size: tuple[int, int]) -> Rec
     return _with_evaluation(train_pipeline, scale, TTA_SCALES, scales)
 
 
+def whole_views(base_size: int, view_size: tuple[int, int]) -> list[Step]:
+    """Return a training pipeline of whole images, slightly smaller or larger.
+
+    Args:
+        base_size: Long side of the resized images, in pixels, before it is multiplied by a random
+            factor between 0.8 and 1.25.
+        view_size: Height and width to which they are padded, and cropped if they are larger.
+    """
+    resize = dict(
+        type='RandomResize',
+        scale=(base_size, base_size),
+        ratio_range=(0.8, 1.25),
+        keep_ratio=True,
+        resize_type='ChannelwiseResize',
+        backend='pillow',
+    )
+    return [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        resize,
+        *_view(view_size),
+        dict(type='PackSegInputs'),
+    ]
+
+
 def repeated_whole_views(base_size: int, view_size: tuple[int, int]) -> list[Step]:
     """Return a training pipeline of four views of each whole image, whose features can be cached.
 
@@ -216,13 +241,19 @@ def repeated_whole_views(base_size: int, view_size: tuple[int, int]) -> list[Ste
             num_views=4,
             transforms=[
                 dict(type='Resize', scale=(base_size, base_size), keep_ratio=True),
-                # Pad takes width and height.
-                dict(type='Pad', size=view_size[::-1], pad_val=dict(img=0, seg=255)),
-                dict(type='RandomCrop', crop_size=view_size),
-                dict(type='RandomFlip', prob=0.5),
+                *_view(view_size),
             ],
         ),
         dict(type='PackSegInputs'),
+    ]
+
+
+def _view(size: tuple[int, int]) -> list[Step]:
+    return [
+        # Pad takes width and height.
+        dict(type='Pad', size=size[::-1], pad_val=dict(img=0, seg=255)),
+        dict(type='RandomCrop', crop_size=size),
+        dict(type='RandomFlip', prob=0.5),
     ]
 
 
