@@ -153,14 +153,7 @@ def published_recipe(
             backend='pillow',
         )
     else:
-        resize = dict(
-            type='RandomResize',
-            scale=(base_size, base_size),
-            ratio_range=(0.5, 2.0),
-            keep_ratio=True,
-            resize_type='ChannelwiseResize',
-            backend='pillow',
-        )
+        resize = _scaled_long_side(base_size, (0.5, 2.0))
     blur = [dict(type='RandomGaussianBlur', prob=0.5, radius_range=(0.0, 1.0))]
     train_pipeline = [
         dict(type='LoadImageFromFile'),
@@ -209,18 +202,10 @@ def whole_views(base_size: int, view_size: tuple[int, int]) -> list[Step]:
             factor between 0.8 and 1.25.
         view_size: Height and width to which they are padded, and cropped if they are larger.
     """
-    resize = dict(
-        type='RandomResize',
-        scale=(base_size, base_size),
-        ratio_range=(0.8, 1.25),
-        keep_ratio=True,
-        resize_type='ChannelwiseResize',
-        backend='pillow',
-    )
     return [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations'),
-        resize,
+        _scaled_long_side(base_size, (0.8, 1.25)),
         *_view(view_size),
         dict(type='PackSegInputs'),
     ]
@@ -246,6 +231,17 @@ def repeated_whole_views(base_size: int, view_size: tuple[int, int]) -> list[Ste
         ),
         dict(type='PackSegInputs'),
     ]
+
+
+def _scaled_long_side(base_size: int, ratio_range: tuple[float, float]) -> Step:
+    return dict(
+        type='RandomResize',
+        scale=(base_size, base_size),
+        ratio_range=ratio_range,
+        keep_ratio=True,
+        resize_type='ChannelwiseResize',
+        backend='pillow',
+    )
 
 
 def _view(size: tuple[int, int]) -> list[Step]:

@@ -20,19 +20,26 @@ from mmseg_encnet.models.parts import heads_of
 
 # Not their subclasses: some modules of the toolbox and of others need the contiguous layout.
 _LAYOUT_FREE = {
-    *(ResNet, ResNetV1s, EfficientNetLite, JPU),
-    *(EncodingHead, AuxEncodingHead, AuxFCNHead, PresenceHead),
-    *(ASPPHead, FCNHead, PSPHead),
+    ASPPHead,
+    AuxEncodingHead,
+    AuxFCNHead,
+    EfficientNetLite,
+    EncodingHead,
+    FCNHead,
+    JPU,
+    PSPHead,
+    PresenceHead,
+    ResNet,
+    ResNetV1s,
 }
 
 
 def in_training_layout(images: Tensor, segmentor: BaseSegmentor) -> Tensor:
     """Return images ``(B, C, H, W)`` in the layout in which a segmentor trains fastest.
 
-    Convolutional networks keep the layout of the images. On the CPU the backward passes of oneDNN's
-    convolutions, which there are not in double precision, are faster in channels-last layout: a
-    training step of EncNet takes 4 to 12 % less time. Dropout draws other values than in the
-    contiguous layout.
+    Convolutional networks keep the layout of the images. On the CPU, oneDNN's convolutions, which
+    do not exist in double precision, have faster backward passes in channels-last layout. Dropout
+    draws other values than in the contiguous layout.
     """
     if images.device.type != 'cpu' or images.dtype == torch.float64:
         return images

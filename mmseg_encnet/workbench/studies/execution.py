@@ -94,12 +94,14 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
         runner.train()
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     peak = peak_process_bytes(device)
-    added = [ImageAreas(), ImageAreas(given_presence=True)]
-    if has_se_branch(labelling_head(runner.model)) or presence_head(runner.model) is not None:
+    evaluator, added = runner.test_evaluator, [ImageAreas(), ImageAreas(given_presence=True)]
+    predicts_presence = has_se_branch(labelling_head(runner.model)) or presence_head(runner.model)
+    # A second one would be refused.
+    if predicts_presence and not any(isinstance(m, PresenceMetric) for m in evaluator.metrics):
         added.append(PresenceMetric())
     for extra in added:
-        extra.dataset_meta = runner.test_evaluator.dataset_meta
-    runner.test_evaluator.metrics += added
+        extra.dataset_meta = evaluator.dataset_meta
+    evaluator.metrics += added
     # The metrics of the config may not need the scores.
     runner.model.test_cfg['keep_seg_logits'] = True
     metrics = runner.test()

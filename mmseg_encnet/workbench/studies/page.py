@@ -19,15 +19,16 @@ from mmseg_encnet.workbench.studies.results import GIVEN_PRESENCE, PRESENCE_MAP,
 from mmseg_encnet.workbench.studies.statistics import Summary
 
 _BASELINE_COLOUR = 'black'
-_GIVEN_PRESENCE, _PRESENCE_MAP, _LAST_FIFTH = 'given presence', 'presence mAP', 'last fifth'
-_RECEPTIVE_FIELD = 'receptive field'
+# Columns of metrics that not every study records.
+_RECORDED = {GIVEN_PRESENCE: 'given presence', PRESENCE_MAP: 'presence mAP'}
+# Explanations of columns.
 _NOTES = {
-    _GIVEN_PRESENCE: '"Given presence" is the mIoU if each image is labelled only with classes '
+    'given presence': '"Given presence" is the mIoU if each image is labelled only with classes '
     'that are in it.',
-    _PRESENCE_MAP: '"Presence mAP" is the mean average precision of the predicted presence.',
-    _LAST_FIFTH: '"Last fifth" is the gain in the last fifth of the training, averaged over the '
+    'presence mAP': '"Presence mAP" is the mean average precision of the predicted presence.',
+    'last fifth': '"Last fifth" is the gain in the last fifth of the training, averaged over the '
     'seeds.',
-    _RECEPTIVE_FIELD: 'The receptive field is that of the backbone, in input columns and without '
+    'receptive field': 'The receptive field is that of the backbone, in input columns and without '
     'max pooling.',
 }
 
@@ -40,11 +41,10 @@ def study_table(study: Study, rows: Sequence[Summary]) -> str:
         'seeds',
         f'against {study.baseline}',
         '95 % interval',
-        _GIVEN_PRESENCE,
-        _PRESENCE_MAP,
-        _LAST_FIFTH,
+        *_RECORDED.values(),
+        'last fifth',
         'parameters',
-        _RECEPTIVE_FIELD,
+        'receptive field',
         's per iteration',
         'memory',
     )
@@ -55,7 +55,7 @@ def study_table(study: Study, rows: Sequence[Summary]) -> str:
             cells.append([f'**{group}**'])
         cells += [_cells(study, row, letters) for row in members]
     cells = [row + [''] * (len(headers) - len(row)) for row in cells]
-    # Not every study records presence; the first column has the names.
+    # The first column has the names.
     kept = [not name or any(column) for name, column in zip(headers, zip(*cells))]
     headers, *cells = (list(compress(row, kept)) for row in (headers, *cells))
     return markdown_table(headers, cells)
@@ -96,7 +96,7 @@ def _cells(study: Study, row: Summary, letters: Mapping[str, str]) -> list[str]:
         seeds,
         '' if row.difference is None else f'{row.difference:+.1f}',
         interval,
-        *(_mean_text(results, metric) for metric in (GIVEN_PRESENCE, PRESENCE_MAP)),
+        *(_mean_text(results, metric) for metric in _RECORDED),
         '' if None in gains else f'{fmean(gains):+.1f}',
         f'{results[0].parameters / 1e6:.2f} M',
         str(results[0].receptive_field),

@@ -24,6 +24,9 @@ def start(tmp_path: Path, tiny_options: dict) -> Callable[[], subprocess.Popen]:
     """Start the tool on a study of a valid and an invalid variant."""
     data_root = tiny_options.pop('data_root')
     tiny_options.update({'train_cfg.max_iters': 60, 'train_cfg.val_interval': 20})
+    # The tool adds a PresenceMetric, of which there can be only one.
+    metrics = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='PresenceMetric')]
+    tiny_options['test_evaluator'] = metrics
     (tmp_path / 'small.py').write_text(
         "config = 'encnet_r18_msrc21'\nmetric = 'mIoU'\nbaseline = 'EncNet'\nseeds = [0]\n"
         f'options = {tiny_options!r}\n'
@@ -103,7 +106,8 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
     assert [step for step, _ in content['validation']] == [20, 40, 60]
     assert content['validation'][0][1] == MARK['metric']
     assert [step for step, _ in content['loss']] == list(range(1, 61))
-    assert 0 <= content['metrics']['mIoU'] <= 100
+    for name in ('mIoU', 'mIoU_given_presence', 'presence/mAP'):
+        assert 0 <= content['metrics'][name] <= 100
     page = (tmp_path / 'results/small.md').read_text()
     assert '| no codes | crashed | 0 of 1 |' in page
     assert 'num_codes' in page.split('Crashed runs')[1]
