@@ -133,11 +133,11 @@ def paired_interval(
 
     Test images and seeds are drawn with replacement, the same for both sides, and the difference
     is the mean over the drawn seeds. Of n seeds, n - 1 are drawn, which makes the variance of their
-    mean unbiased (Rao and Wu, "Resampling inference with complex survey data", JASA 1988).
+    mean unbiased (Rao and Wu, "Resampling inference with complex survey data", JASA 1988). With one
+    seed, the interval covers the choice of test images only.
 
     Args:
-        areas: For each of at least two seeds, integers ``(images, 3, classes)`` of
-            :class:`ImageAreas`.
+        areas: For each seed, integers ``(images, 3, classes)`` of :class:`ImageAreas`.
         baseline: Areas of the baseline, for the same seeds and images.
         metric: Maps areas summed over images to the metric.
 
@@ -151,10 +151,9 @@ def paired_interval(
         ]
     )
     seeds = len(differences)
-    draws = np.random.default_rng(1).multinomial(
-        seeds - 1, np.full(seeds, 1 / seeds), size=RESAMPLES
-    )
-    return _middle((draws.T * differences).sum(axis=0) / (seeds - 1))
+    drawn = max(seeds - 1, 1)
+    draws = np.random.default_rng(1).multinomial(drawn, np.full(seeds, 1 / seeds), RESAMPLES)
+    return _middle((draws.T * differences).sum(axis=0) / drawn)
 
 
 def bootstrap_interval(areas: np.ndarray, metric: AreaMetric = mean_iou) -> tuple[float, float]:

@@ -124,9 +124,9 @@ def test_interval_is_paired_by_image() -> None:
     base[:, 0] = np.minimum(base[:, 1], hard)
     better = base.copy()
     better[:, 0] = np.where(base[:, 1] > 0, base[:, 0] + 5, 0)
-    low, high = paired_interval([better] * 2, [base] * 2)
+    low, high = paired_interval([better], [base])
     assert 0 < low < high < 10
-    assert paired_interval([base] * 2, [base] * 2) == (0, 0)
+    assert paired_interval([base], [base]) == (0, 0)
     unpaired = [mean_iou(base[rng.integers(0, 30, 30)].sum(0)) for _ in range(200)]
     assert high - low < np.ptp(np.percentile(unpaired, [2.5, 97.5]))
 
