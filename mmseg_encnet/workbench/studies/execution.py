@@ -41,12 +41,14 @@ HISTORY = 'history.jsonl'
 
 
 class _RecordHook(Hook):
-    """Records loss, metric and time on disk, where they survive a kill."""
+    """Records loss, metric and time on disk, where they survive a kill, and the peak memory."""
 
-    def __init__(self, work_dir: Path, metric: str, interval: int) -> None:
+    def __init__(self, work_dir: Path, metric: str, interval: int, device: torch.device) -> None:
         self.work_dir = work_dir
         self.metric = metric
         self.interval = interval
+        self.device = device
+        self.peak = 0
         self._start = 0.0
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
@@ -54,6 +56,8 @@ class _RecordHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         seconds, iteration = _seconds() - self._start, runner.iter + 1
+        # The toolbox's log resets the peak of a GPU.
+        self.peak = max(self.peak, peak_process_bytes(self.device))
         (self.work_dir / PROGRESS).write_text(str(iteration), encoding='utf-8')
         if iteration % self.interval == 0:
             self._write(iteration=iteration, seconds=seconds, loss=float(outputs['loss']))
@@ -88,12 +92,12 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
     cfg.visualizer.name = run.name
     work_dir.mkdir(parents=True, exist_ok=True)
 
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    record = _RecordHook(work_dir, metric, max(cfg.train_cfg.max_iters // 50, 1), device)
     with training_process(cfg):
         runner = EncNetRunner.from_cfg(cfg)
-        runner.register_hook(_RecordHook(work_dir, metric, max(cfg.train_cfg.max_iters // 50, 1)))
+        runner.register_hook(record)
         runner.train()
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    peak = peak_process_bytes(device)
     evaluator, added = runner.test_evaluator, [ImageAreas(), ImageAreas(given_presence=True)]
     predicts_presence = has_se_branch(labelling_head(runner.model)) or presence_head(runner.model)
     # A second one would be refused.
@@ -120,7 +124,7 @@ def execute(run: Run, metric: str, work_dir: Path, options: dict[str, Any]) -> R
         parameters=sum(p.numel() for p in runner.model.parameters()),
         receptive_field=receptive_field(runner.model.backbone),
         seconds_per_iteration=median(value for _, value in _history(work_dir, 'seconds')),
-        peak_memory=peak,
+        peak_memory=record.peak or peak_process_bytes(device),
         machine=f'{machine["gpu"] or machine["processor"]}, {machine["threads"]} threads, '
         f'torch {machine["torch"]}',
     )

@@ -100,6 +100,41 @@ def other_encoders() -> list[dict[str, Any]]:
     ]
 
 
+def weighted_classes(config: str, weights: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the variants of the group "weighted classes": FCN and EncNet.
+
+    Args:
+        config: Name of the configs with ``{}`` for that of the module.
+        weights: Weight of each class in the cross-entropy.
+    """
+    return [
+        dict(
+            name=f'{name}, weighted classes',
+            config=config.format(name.lower()),
+            group='weighted classes (EncNet: none)',
+            options={'model.decode_head.loss_decode.class_weight': list(weights)},
+        )
+        for name in ('FCN', 'EncNet')
+    ]
+
+
+def other_se_losses() -> list[dict[str, Any]]:
+    """Return the variants of the group "SE loss"."""
+    return [
+        dict(
+            name=name,
+            group='SE loss (EncNet: weight 0.2)',
+            options={
+                f'model.decode_head.loss_se_decode.{key}': value for key, value in changes.items()
+            },
+        )
+        for name, changes in (
+            ('SE weight 1', dict(loss_weight=1.0)),
+            ('asymmetric SE loss', dict(gamma=(0.0, 4.0), margin=0.05)),
+        )
+    ]
+
+
 def auxiliary_heads(types: Sequence[str], in_channels: int, num_classes: int) -> dict[str, Any]:
     """Return options that replace the auxiliary head by heads of the given types on stage 3."""
     aligned = {'AuxFCNHead': dict(align_corners=True)}

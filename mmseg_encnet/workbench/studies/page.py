@@ -89,7 +89,8 @@ def _cells(study: Study, row: Summary, letters: Mapping[str, str]) -> list[str]:
         for machine, letter in letters.items()
         if (times := [r.seconds_per_iteration for r in results if r.machine == machine])
     )
-    gains = [_last_fifth(result.validation) for result in results]
+    gains = [g for result in results if (g := _last_fifth(result.validation)) is not None]
+    peaks = [result.peak_memory for result in results if result.peak_memory is not None]
     return [
         row.variant.name,
         value,
@@ -97,11 +98,11 @@ def _cells(study: Study, row: Summary, letters: Mapping[str, str]) -> list[str]:
         '' if row.difference is None else f'{row.difference:+.1f}',
         interval,
         *(_mean_text(results, metric) for metric in _RECORDED),
-        '' if None in gains else f'{fmean(gains):+.1f}',
+        f'{fmean(gains):+.1f}' if gains else '',
         f'{results[0].parameters / 1e6:.2f} M',
         str(results[0].receptive_field),
         seconds,
-        memory_text(median(result.peak_memory for result in results)),
+        memory_text(median(peaks)) if peaks else '',
     ]
 
 
@@ -113,7 +114,8 @@ def _mean_text(results: Sequence[RunResult], metric: str) -> str:
 def _last_fifth(validation: Sequence[tuple[int, float]]) -> float | None:
     """Return the gain of the metric in the last fifth of training, or None if unknown."""
     end, last = validation[-1]
-    return next((last - value for step, value in validation if 5 * step == 4 * end), None)
+    gains = (last - value for step, value in validation if abs(step / end - 0.8) < 0.01)
+    return next(gains, None)
 
 
 def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:

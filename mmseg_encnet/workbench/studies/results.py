@@ -37,7 +37,8 @@ class RunResult:
         parameters: Number of parameters of the trained network.
         receptive_field: Receptive field of the backbone, in input columns.
         seconds_per_iteration: Median; processor time if trained on the CPU.
-        peak_memory: Peak memory of the process or the GPU while training, in bytes.
+        peak_memory: Peak memory of the process or the GPU while training, in bytes, or None if it
+            was not recorded.
         machine: Processor or GPU, threads and PyTorch version.
     """
 
@@ -50,7 +51,7 @@ class RunResult:
     parameters: int
     receptive_field: int
     seconds_per_iteration: float
-    peak_memory: int
+    peak_memory: int | None
     machine: str
 
     def image_areas(self) -> np.ndarray:
@@ -115,9 +116,14 @@ def _parse(content: Any) -> RunResult:
         parameters=integer(content['parameters'], 'parameters', 1),
         receptive_field=integer(content['receptive_field'], 'receptive_field', 1),
         seconds_per_iteration=seconds,
-        peak_memory=integer(content['peak_memory'], 'peak_memory'),
+        peak_memory=_peak_memory(content['peak_memory']),
         machine=text(content['machine'], 'machine'),
     )
+
+
+def _peak_memory(value: Any) -> int | None:
+    # The file has null, which is read as NaN.
+    return None if value != value else integer(value, 'peak_memory')
 
 
 def _areas_of_class(row: Any, num_classes: int) -> list[int]:

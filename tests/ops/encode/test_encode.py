@@ -18,6 +18,9 @@ cuda = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU'),
 ]
+with_operators = pytest.mark.skipif(
+    BACKENDS['mmcv'].refusal() is not None, reason="needs mmcv's compiled operators"
+)
 built = pytest.mark.skipif(
     BACKENDS['native'].refusal() is not None, reason='needs the kernels that a C++ compiler builds'
 )
@@ -25,7 +28,7 @@ ANY_PRECISION = [
     pytest.param('dense', 'cpu', id='dense-cpu'),
     pytest.param('dense', 'cuda', id='dense-cuda', marks=cuda),
     pytest.param('triton', 'cuda', id='triton-cuda', marks=cuda),
-    pytest.param('mmcv', 'cuda', id='mmcv-cuda', marks=cuda),
+    pytest.param('mmcv', 'cuda', id='mmcv-cuda', marks=[*cuda, with_operators]),
 ]
 TRITON = ANY_PRECISION[2:3]
 TARGETS = [pytest.param('native', 'cpu', id='native-cpu', marks=built), *ANY_PRECISION]

@@ -14,6 +14,9 @@ import pytest
 from tiny_setup import ROOT, option_strings
 from waiting import wait_for
 
+from mmseg_encnet.workbench.studies.definition import Run, Variant
+from mmseg_encnet.workbench.studies.execution import execute
+
 SECONDS = 200
 # Replaces the metric of the first attempt, which a restart from scratch would overwrite.
 MARK = {'iteration': 20, 'metric': 12.5}
@@ -117,3 +120,16 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
     output, _ = third.communicate(timeout=SECONDS)
     assert third.returncode == 1, output
     assert result.stat().st_mtime_ns == written
+
+
+def test_the_peak_memory_survives_the_resets_of_the_log(
+    tmp_path: Path, tiny_options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toolbox resets the peak of a GPU each time it logs."""
+    peaks = iter([3, 7, 2])
+    monkeypatch.setattr(
+        'mmseg_encnet.workbench.studies.execution.peak_process_bytes', lambda _: next(peaks)
+    )
+    options = {**tiny_options, 'train_cfg.max_iters': 3, 'train_cfg.val_interval': 3}
+    run = Run(Variant('EncNet', 'encnet_r18_msrc21', options), seed=0)
+    assert execute(run, 'mIoU', tmp_path / 'work', {}).peak_memory == 7

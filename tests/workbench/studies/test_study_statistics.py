@@ -295,10 +295,15 @@ def test_auxiliary_heads_of_the_msrc21_study(full_size: bool) -> None:
 @pytest.mark.parametrize('data', ['camvid', 'clothing', 'msrc21'])
 def test_lite_studies_tune_the_backbone_on_published_losses(data: str, full_size: bool) -> None:
     study = load_study(Path(__file__).parents[3] / f'studies/{data}_lite.py', full_size)
-    assert len(study.runs) == 50
-    for run in study.runs[:10]:
+    assert len(study.runs) == 70
+    for run in study.runs[:14]:
         cfg = run.load(Path('work'))
         assert cfg.custom_hooks == []
         assert cfg.model.backbone.frozen_stages == 2
-        assert cfg.model.decode_head.loss_decode.class_weight is None
+        head = cfg.model.decode_head
+        weights = head.loss_decode.class_weight
+        if 'weighted classes' in run.variant.name:
+            assert len(weights) == head.num_classes and min(weights) < 1 < max(weights)
+        else:
+            assert weights is None
         assert cfg.train_dataloader.dataset.data_root == f'data/{data}'
