@@ -65,7 +65,8 @@ def markdown(results: dict[str, Any]) -> str:
 def plot(results: dict[str, Any], path: Path) -> None:
     """Draw the times with the roofline, and their growth with each size."""
     growth = results['growth']
-    figure = style.new_figure(6 + 3.6 * len(growth), 4.4)
+    contenders = sum(row['contender'] in COLOURS for row in results['shapes'])
+    figure = style.new_figure(6 + 3.6 * len(growth), max(4.4, 1.8 + 0.16 * contenders))
     first, *others = figure.subplots(1, 1 + len(growth), squeeze=False)[0]
     _plot_times(first, results)
     for name, axes in zip(growth, others):
@@ -83,27 +84,29 @@ COLOURS = dict(
 
 
 def _plot_times(axes: Axes, results: dict[str, Any]) -> None:
-    shapes = [case['name'] for case in results['cases']]
-    names = [name for name in COLOURS if any(r['contender'] == name for r in results['shapes'])]
     times = {(r['shape'], r['contender']): r['step_ms'] for r in results['shapes']}
-    height = 0.8 / len(names)
-    for i, name in enumerate(names):
-        places = {
-            j + (i + 0.5) * height - 0.4: times[shape, name]
-            for j, shape in enumerate(shapes)
-            if (shape, name) in times
-        }
-        bars = axes.barh(
-            list(places), list(places.values()), height, label=name, color=COLOURS[name]
-        )
-        axes.bar_label(
-            bars, fmt=lambda t: f' {t:.3g}' if t < 1000 else f' {t:,.0f}', fontsize=style.SMALL
-        )
-    for j, shape in enumerate(shapes):
-        axes.vlines(
-            times[shape, 'roofline'], j - 0.42, j + 0.42, 'k', ':', label=None if j else 'roofline'
-        )
-    axes.set(xscale='log', yticks=range(len(shapes)), yticklabels=shapes)
+    middles, labelled, top = {}, set(), 0.0
+    for case in results['cases']:
+        shape = case['name']
+        names = [name for name in COLOURS if (shape, name) in times]
+        for row, name in enumerate(names):
+            bars = axes.barh(
+                top + row,
+                times[shape, name],
+                1,
+                color=COLOURS[name],
+                label=None if name in labelled else name,
+            )
+            labelled.add(name)
+            axes.bar_label(
+                bars, fmt=lambda t: f' {t:.3g}' if t < 1000 else f' {t:,.0f}', fontsize=style.SMALL
+            )
+        ends = top - 0.6, top + len(names) - 0.4
+        label = None if middles else 'roofline'
+        axes.vlines(times[shape, 'roofline'], *ends, 'k', ':', label=label)
+        middles[shape] = sum(ends) / 2
+        top += len(names) + 0.7
+    axes.set(xscale='log', yticks=list(middles.values()), yticklabels=list(middles))
     axes.set_xlim(right=3 * max(times.values()))
     axes.invert_yaxis()
     axes.set_xlabel('forward and backward (ms)')
