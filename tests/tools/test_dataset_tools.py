@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -38,6 +39,8 @@ def test_stats_leave_pictures_and_numbers(run_tool, tiny_options, tmp_path):
     }
     content = json.loads((folder / 'statistics.json').read_text())
     assert content['images'] == 4
+    printed = re.search(r'class_weight=(\[.*?\])', result.out)[1]
+    assert json.loads(printed) == content['class_weight']
     # Every line of the progress bar shows the progress.
     assert '4/4' in result.err
 

@@ -68,6 +68,17 @@ class LabelStatistics:
         with np.errstate(invalid='ignore'):
             return self.images_with_both / self.images_with[:, None]
 
+    @property
+    def class_weight(self) -> np.ndarray:
+        """Weights of the classes in the cross-entropy that make rare ones count more, ``(C,)``.
+
+        Proportional to ``share ** (-1 / 3)`` with the share of the labelled pixels; the mean over
+        these pixels is 1, so learning rates keep their meaning. A class that never occurs gets 1.
+        """
+        share = self.pixels / max(self.pixels.sum(), 1)
+        weight = np.where(share > 0, np.maximum(share, 1e-12) ** (-1 / 3), 0)
+        return np.where(share > 0, weight / max((weight * share).sum(), 1e-12), 1.0)
+
     def share(self, pixels: int) -> str:
         """Return a number of pixels as a percentage of all."""
         return f'{pixels / max(self.pixels.sum() + self.ignored_pixels, 1):.3%}'
@@ -86,6 +97,7 @@ class LabelStatistics:
             classes_per_image=self.classes_per_image,
             classes=list(self.classes),
             pixels=self.pixels.tolist(),
+            class_weight=[float(f'{weight:.2g}') for weight in self.class_weight],
             images_with=self.images_with.tolist(),
             images_by_class_count=self.images_by_class_count.tolist(),
             images_with_both=self.images_with_both.tolist(),

@@ -55,6 +55,16 @@ def test_statistics_of_four_images():
     assert np.isnan(given[3]).all()
 
 
+def test_class_weights_balance_rare_classes():
+    statistics = statistics_of(LABELS)
+    weight = statistics.class_weight
+    assert weight @ statistics.pixels / statistics.pixels.sum() == pytest.approx(1)
+    # Ten times as rare, the cube root of ten times the weight.
+    assert weight[2] / weight[0] == pytest.approx(10 ** (1 / 3))
+    assert weight[3] == 1
+    assert statistics_of([LABELS[3]]).class_weight.tolist() == [1, 1, 1, 1]
+
+
 def test_statistics_do_not_depend_on_the_order_of_the_images():
     forth, back = statistics_of(LABELS), statistics_of(LABELS[::-1])
     assert (forth.images_with_both == back.images_with_both).all()
@@ -74,6 +84,7 @@ def test_json_holds_every_number(tmp_path):
         classes_per_image=1.5,
         classes=list(CLASSES),
         pixels=[10, 4, 1, 0],
+        class_weight=[0.85, 1.2, 1.8, 1.0],
         images_with=[3, 2, 1, 0],
         images_by_class_count=[1, 1, 1, 1, 0],
         images_with_both=[[3, 2, 1, 0], [2, 2, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]],
