@@ -34,7 +34,11 @@ _NOTES = {
 
 
 def study_table(study: Study, rows: Sequence[Summary]) -> str:
-    """Return metric, difference from the baseline and cost of each variant as Markdown."""
+    """Return metric, difference from the baseline and cost of each variant as Markdown.
+
+    Variants without any run, finished or crashed, are omitted.
+    """
+    rows = [row for row in rows if row.results or row.crashes]
     headers = (
         '',
         study.metric,
@@ -70,8 +74,7 @@ def machine_letters(rows: Sequence[Summary]) -> dict[str, str]:
 def _cells(study: Study, row: Summary, letters: Mapping[str, str]) -> list[str]:
     results = list(row.results.values())
     if not results:
-        text = 'crashed' if row.crashes else 'not run'
-        return [row.variant.name, text, f'0 of {len(study.seeds)}']
+        return [row.variant.name, 'crashed', f'0 of {len(study.seeds)}']
     value = f'{row.mean:.1f}'
     if len(results) > 1:
         value += f' ± {row.deviation:.1f}'
@@ -146,7 +149,10 @@ def draw(study: Study, rows: Sequence[Summary], path: Path) -> None:
 
 
 def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: FigureBase) -> None:
-    """Draw the validation curves, means over seeds: one panel per group, each with the baseline."""
+    """Draw the validation curves, means over seeds: one panel per group, each with the baseline.
+
+    Only the runs that were validated most often count.
+    """
     columns = min(len(groups), 2)
     panels = figure.subplots(
         -(-len(groups) // columns), columns, sharex=True, sharey=True, squeeze=False
@@ -163,12 +169,14 @@ def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: 
         for row in chain(others, baseline):
             colour = colours.get(row.variant.name, _BASELINE_COLOUR)
             curves = [dict(result.validation) for result in row.results.values()]
+            most = max(map(len, curves))
+            curves = [curve for curve in curves if len(curve) == most]
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
             means = [np.mean([curve[step] for curve in curves]) for step in steps]
             axes.plot(steps, means, color=colour, linewidth=1.4, label=row.variant.name)
         axes.set_title(members[0].variant.group)
         style.format_axes(axes, grid='both')
-        style.legend(axes, loc='lower right')
+        style.legend(axes, loc='best')
     figure.supxlabel('iterations', fontsize=style.NORMAL)
     figure.supylabel(
         f'{study.metric} (%) on the validation images, mean over seeds', fontsize=style.NORMAL
@@ -231,7 +239,9 @@ def write_page(study: Study, rows: Sequence[Summary], folder: Path) -> Path:
         for machine, letter in letters.items()
     ]
     table = study_table(study, rows)
+    not_run = [row.variant.name for row in rows if not (row.results or row.crashes)]
     notes = [
+        *([f'Not run yet: {", ".join(not_run)}.'] if not_run else []),
         f'Seeds {", ".join(map(str, study.seeds))}; mean ± standard deviation over the seeds.',
         'Intervals of differences come from resampling the test images and the seeds, the same '
         'for both variants; they need two seeds. Bold intervals exclude 0.',

@@ -14,7 +14,7 @@ from mmseg_encnet.workbench.studies.page import study_table, write_page
 from mmseg_encnet.workbench.studies.results import ResultFolder
 from mmseg_encnet.workbench.studies.statistics import area_metric, summarise
 
-NAMES = ('msrc21', 'camvid', 'context_scenes')
+NAMES = ('clothing_lite', 'msrc21', 'camvid', 'context_scenes')
 
 
 @pytest.mark.parametrize('name', NAMES)
