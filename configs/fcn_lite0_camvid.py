@@ -7,6 +7,8 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(num_classes=_base_.num_classes),
+    decode_head=dict(
+        num_classes=_base_.num_classes, loss_decode=dict(class_weight=_base_.class_weight)
+    ),
     auxiliary_head=dict(num_classes=_base_.num_classes),
 )

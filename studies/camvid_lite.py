@@ -12,18 +12,9 @@ options = __shared.tuned_lite(num_images=367, epochs=12)
 # The same with processes that load images, for a machine with a GPU (--full-size).
 full_size = dict(options=__shared.tuned_lite(num_images=367, epochs=12, workers=4))
 
-# Proportional to share ** (-1 / 3), with the share of the labelled pixels of the training images;
-# the mean over these pixels is 1.
-# fmt: off
-__class_weight = [
-    0.95, 0.85, 2.4, 0.77, 1.5, 1.1, 2.3, 2.3,
-    1.3, 2.8, 3.7,
-]
-# fmt: on
-
 variants = [
     *__shared.context_modules('{}_lite0_camvid'),
     *__shared.other_encoders(),
-    *__shared.weighted_classes('{}_lite0_camvid', __class_weight),
+    *__shared.weighted_classes('{}_lite0_camvid'),
     *__shared.other_se_losses(),
 ]

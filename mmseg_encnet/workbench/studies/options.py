@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.recipe import published_recipe
 
 
@@ -100,13 +101,16 @@ def other_encoders() -> list[dict[str, Any]]:
     ]
 
 
-def weighted_classes(config: str, weights: Sequence[float]) -> list[dict[str, Any]]:
+def weighted_classes(config: str, weights: Sequence[float] | None = None) -> list[dict[str, Any]]:
     """Return the variants of the group "weighted classes": FCN and EncNet.
 
     Args:
         config: Name of the configs with ``{}`` for that of the module.
-        weights: Weight of each class in the cross-entropy.
+        weights: Weight of each class in the cross-entropy; if None, those of the config.
     """
+    if weights is None:
+        head = load_config(config.format('encnet')).model.decode_head
+        weights = head.loss_decode.class_weight
     return [
         dict(
             name=f'{name}, weighted classes',
