@@ -173,7 +173,9 @@ def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: 
             curves = [curve for curve in curves if len(curve) == most]
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
             means = [np.mean([curve[step] for curve in curves]) for step in steps]
-            axes.plot(steps, means, color=colour, linewidth=1.4, label=row.variant.name)
+            # A single point has no line.
+            marker = 'o' if len(steps) == 1 else ''
+            axes.plot(steps, means, marker, ls='-', color=colour, lw=1.4, label=row.variant.name)
         axes.set_title(members[0].variant.group)
         style.format_axes(axes, grid='both')
         style.legend(axes, loc='best')
