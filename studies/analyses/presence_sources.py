@@ -15,11 +15,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.runner import Runner
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from mmseg_encnet import get_encnet
 from mmseg_encnet.configuration.loading import load_config
+from mmseg_encnet.evaluation.metrics.presence_metric import average_precision
+from mmseg_encnet.ops import presence_targets
+from mmseg_encnet.workbench.reporting.confusion import class_iou, count_pixels
 
 FACTORS = (0, 0.125, 0.25, 0.5, 1)
 THRESHOLDS = (0.005, 0.01, 0.02, 0.05)
@@ -45,22 +47,19 @@ def predict(data_root: str) -> tuple[list[Tensor], Tensor, list[Tensor]]:
 def mean_iou(scores: list[Tensor], labels: list[Tensor], added: np.ndarray) -> float:
     """Return the mIoU in percent with `added` ``(B, C)`` to the scores of each image's classes."""
     classes = len(scores[0])
-    confusion = np.zeros((classes, classes), np.int64)
+    counts = np.zeros((classes, classes), np.int64)
     shifts = torch.from_numpy(added.astype(np.float32))[..., None, None]
     for score, label, shift in zip(scores, labels, shifts):
         resized = F.interpolate(score[None], size=label.shape, mode='bilinear', align_corners=True)
         predicted = (resized[0] + shift).argmax(0)
-        labelled = label != 255
-        pairs = label[labelled] * classes + predicted[labelled]
-        confusion += np.bincount(pairs.numpy(), minlength=classes**2).reshape(classes, classes)
-    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
-    return 100 * float(np.mean(confusion.diagonal() / np.maximum(union, 1)))
+        counts += count_pixels(label, predicted, classes)
+    return 100 * float(np.nanmean(class_iou(counts)))
 
 
 def main(data_root: str) -> None:
     scores, se_logits, labels = predict(data_root)
     classes = se_logits.shape[1]
-    present = np.stack([np.bincount(v.ravel(), minlength=256)[:classes] > 0 for v in labels])
+    present = torch.cat([presence_targets(v[None], classes) for v in labels]).numpy() > 0
     estimates = {
         'SE branch': se_logits.numpy(),
         'mean probability': np.stack([v.softmax(0).mean((1, 2)).log().numpy() for v in scores]),
@@ -78,9 +77,8 @@ def main(data_root: str) -> None:
             regression[other].shape
         )
     estimates['regression'] = regression
-    occurring = present.any(axis=0)
     for name, estimate in estimates.items():
-        precision = average_precision_score(present[:, occurring], estimate[:, occurring])
+        precision = np.nanmean(average_precision(estimate, present))
         print(f'mean average precision of {name}: {100 * precision:.1f}')
 
     print(f'given presence: {mean_iou(scores, labels, _ABSENT * ~present):.1f}')

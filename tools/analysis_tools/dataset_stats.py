@@ -66,8 +66,8 @@ def main(args: argparse.Namespace) -> None:
         f'{statistics.images} images with {statistics.classes_per_image:.2f} of '
         f'{len(labels.classes)} classes on average; wrote figures and statistics.json to {out}'
     )
-    weights = ', '.join(f'{weight:.2g}' for weight in statistics.class_weight)
-    print(f'for rare classes: loss_decode=dict(class_weight=[{weights}])')
+    weights = statistics.content()['class_weight']
+    print(f'for rare classes: loss_decode=dict(class_weight={weights})')
 
 
 if __name__ == '__main__':

@@ -75,9 +75,11 @@ class LabelStatistics:
         Proportional to ``share ** (-1 / 3)`` with the share of the labelled pixels; the mean over
         these pixels is 1, so learning rates keep their meaning. A class that never occurs gets 1.
         """
-        share = self.pixels / max(self.pixels.sum(), 1)
-        weight = np.where(share > 0, np.maximum(share, 1e-12) ** (-1 / 3), 0)
-        return np.where(share > 0, weight / max((weight * share).sum(), 1e-12), 1.0)
+        occurring = self.pixels > 0
+        share = self.pixels[occurring] / self.pixels.sum()
+        weight = np.ones(len(self.pixels))
+        weight[occurring] = share ** (-1 / 3) / (share ** (2 / 3)).sum()
+        return weight
 
     def share(self, pixels: int) -> str:
         """Return a number of pixels as a percentage of all."""

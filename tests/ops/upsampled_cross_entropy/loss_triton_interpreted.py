@@ -10,6 +10,7 @@ from test_upsampled_cross_entropy import (
     OPTIONS,
     decisions,
     errors,
+    ignored_by_option,
     literal,
     problem,
     value_and_gradient,
@@ -79,8 +80,7 @@ def test_any_option(name, dtype):
     if 'class' in name:
         logits = logits.to(memory_format=torch.channels_last)
     options = weights(label, **OPTIONS[name])
-    if name == 'ignored class':
-        label = label.masked_fill(label == IGNORED, 2)
+    label = ignored_by_option(label, name)
     expected = value_and_gradient(literal, logits, label, torch.float64, **options)
     loss, grad = run(logits, label, **options)
     assert loss.dtype == torch.float32 and grad.dtype == dtype and grad.stride() == logits.stride()

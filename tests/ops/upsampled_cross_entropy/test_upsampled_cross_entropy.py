@@ -63,6 +63,11 @@ def weights(label, class_weight=False, pixel_weight=False, classes=6, **options)
     return options
 
 
+def ignored_by_option(label, name):
+    """Return labels whose ignored pixels have the label that the option ignores."""
+    return label.masked_fill(label == IGNORED, OPTIONS[name].get('ignore_index', IGNORED))
+
+
 def literal(logits, label, align_corners=False, ignore_index=IGNORED, **options):
     """Return the mean as users of PyTorch write it."""
     pixel_weight = options.pop('pixel_weight', None)
@@ -118,8 +123,7 @@ def test_any_option(backend, name, dtype):
     if 'class' in name:
         logits = logits.to(memory_format=torch.channels_last)
     options = weights(label, **OPTIONS[name])
-    if name == 'ignored class':
-        label = label.masked_fill(label == IGNORED, 2)
+    label = ignored_by_option(label, name)
     expected = value_and_gradient(literal, logits, label, torch.float64, **options)
     ours = value_and_gradient(upsampled_cross_entropy, logits, label, backend=backend, **options)
     assert ours[0].dtype == torch.promote_types(dtype, torch.float32) and ours[1].dtype == dtype
@@ -392,8 +396,7 @@ def test_on_a_gpu(name, backend, tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     logits, label = problem()
     options = weights(label, **OPTIONS[name])
-    if name == 'ignored class':
-        label = label.masked_fill(label == IGNORED, 2)
+    label = ignored_by_option(label, name)
     expected = value_and_gradient(literal, logits, label, torch.float64, **options)
     options = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
     inputs = logits.cuda(), label.cuda()
