@@ -11,6 +11,7 @@ from mmseg_encnet.nn.context_encoding import (
     EncodedContext,
     SemanticsEncoding,
 )
+from mmseg_encnet.nn.convolution import WinogradConv2d
 from mmseg_encnet.nn.deep_ten import DeepTENHead, DeepTENPool
 from mmseg_encnet.nn.encoding import Encoding
 from mmseg_encnet.nn.encoding_dropout import EncodingDropout
@@ -39,4 +40,5 @@ __all__ = [
     'SemanticsEncoding',
     'SoftAssignmentEncoder',
     'UpsampledCrossEntropy',
+    'WinogradConv2d',
 ]

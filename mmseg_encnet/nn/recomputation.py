@@ -93,7 +93,8 @@ class Recomputation:
         out = conv(x)
         if (
             self._hooks is not None
-            and type(conv) is nn.Conv2d
+            and isinstance(conv, nn.Conv2d)
+            and type(conv).forward is nn.Conv2d.forward
             and conv.weight[0].numel() <= self.products
             and not _has_hooks(conv)
         ):

@@ -10,11 +10,13 @@ from mmseg_encnet.ops.upsampled_cross_entropy import (
     cross_entropy_sums,
     upsampled_cross_entropy,
 )
+from mmseg_encnet.ops.winograd import conv3x3
 
 __all__ = [
     'CrossEntropySums',
     'aggregate',
     'assign',
+    'conv3x3',
     'cross_entropy_sums',
     'encode',
     'mixture_assign',

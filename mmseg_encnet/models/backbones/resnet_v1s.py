@@ -23,6 +23,7 @@ from mmseg_encnet.models.backbones.lean_blocks import (
     LeanBottleneck,
     recomputes,
 )
+from mmseg_encnet.models.convolution import default_convolution
 from mmseg_encnet.nn.recomputation import Recomputation
 
 
@@ -44,6 +45,8 @@ class ResNetV1s(ResNet):
             norms with ReLU and the convolutions with the fewest products per value; ``'most'``,
             everything between the outputs of residual blocks, which needs less memory and more
             time; or ``'none'``. The gradients are the same.
+        conv_cfg: Config of the convolutions; by default
+            :class:`mmseg_encnet.nn.WinogradConv2d`, which is faster on CPUs.
         **kwargs: Other arguments of :class:`mmseg.models.ResNet`.
 
     Raises:
@@ -61,6 +64,7 @@ class ResNetV1s(ResNet):
         contract_dilation: bool = True,
         zero_init_residual: bool = False,
         recompute: str = 'cheap',
+        conv_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         if depth not in self.arch_settings:
@@ -81,6 +85,7 @@ class ResNetV1s(ResNet):
             avg_down=False,
             contract_dilation=contract_dilation,
             zero_init_residual=zero_init_residual,
+            conv_cfg=default_convolution(conv_cfg),
             **kwargs,
         )
         self.recompute = RECOMPUTE[recompute]

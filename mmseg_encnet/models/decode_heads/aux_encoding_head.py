@@ -19,6 +19,7 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.convolution import default_convolution
 from mmseg_encnet.models.decode_heads.targets import build_se_loss, stacked_presence
 from mmseg_encnet.models.encoders import build_encoding
 from mmseg_encnet.models.head_inputs import check_index
@@ -56,7 +57,8 @@ class AuxEncodingHead(BaseModule):
             paper (section 3.1).
         loss_se_decode: Loss of the branch, called with logits and 0/1 presence targets
             ``(B, num_classes)``; ``SemanticEncodingLoss`` by default.
-        conv_cfg, norm_cfg, act_cfg: Layer configs of the toolbox.
+        conv_cfg: As in :class:`EncodingHead`.
+        norm_cfg, act_cfg: Layer configs of the toolbox.
         ignore_index: Label of unlabelled pixels.
         init_cfg: Initialisation config of the toolbox.
 
@@ -90,7 +92,7 @@ class AuxEncodingHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         channels = in_channels // 4 if channels is None else channels
-        layer_cfg = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
+        layer_cfg = dict(conv_cfg=default_convolution(conv_cfg), norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.in_index = in_index
         self.num_classes = num_classes
         self.ignore_index = ignore_index

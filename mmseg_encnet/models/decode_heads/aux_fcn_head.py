@@ -12,6 +12,7 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
 from torch import nn
 
+from mmseg_encnet.models.convolution import default_convolution
 from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 
 
@@ -26,6 +27,7 @@ class AuxFCNHead(FCNHead, UpsampledLossDecodeHead):
         channels: Channels after the 3x3 convolution; by default a quarter of ``in_channels``.
         num_convs, concat_input, dropout_ratio, loss_decode: As in :class:`mmseg.models.FCNHead`,
             with the values of the released code as defaults.
+        conv_cfg: As in :class:`EncodingHead`.
         channel_dropout: Whether dropout zeroes whole channels (``nn.Dropout2d``), as in the
             releases of PyTorch-Encoding before 1.2 and in FastFCN, instead of single values.
         **kwargs: Other arguments of :class:`mmseg.models.FCNHead`.
@@ -39,6 +41,7 @@ class AuxFCNHead(FCNHead, UpsampledLossDecodeHead):
         concat_input: bool = False,
         dropout_ratio: float = 0.1,
         loss_decode: dict | list[dict] | None = None,
+        conv_cfg: dict | None = None,
         channel_dropout: bool = True,
         **kwargs,
     ) -> None:
@@ -51,6 +54,7 @@ class AuxFCNHead(FCNHead, UpsampledLossDecodeHead):
             concat_input=concat_input,
             dropout_ratio=dropout_ratio,
             loss_decode=loss_decode,
+            conv_cfg=default_convolution(conv_cfg),
             **kwargs,
         )
         if not channel_dropout and self.dropout_ratio > 0:

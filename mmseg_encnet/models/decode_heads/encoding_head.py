@@ -19,6 +19,7 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from mmseg_encnet.errors import UserError
+from mmseg_encnet.models.convolution import default_convolution
 from mmseg_encnet.models.decode_heads.targets import build_se_loss, stacked_presence
 from mmseg_encnet.models.decode_heads.upsampled_loss import UpsampledLossDecodeHead
 from mmseg_encnet.models.encoders import build_encoding
@@ -71,7 +72,9 @@ class EncodingHead(UpsampledLossDecodeHead):
         channel_dropout: Whether the dropout before the classifier zeroes whole channels
             (``nn.Dropout2d``), as in the releases of PyTorch-Encoding before 1.2 and in FastFCN,
             instead of single values.
-        **kwargs: Arguments of :class:`mmseg.models.BaseDecodeHead`; ``in_channels`` and
+        conv_cfg: Config of the convolutions; by default
+            :class:`mmseg_encnet.nn.WinogradConv2d`, which is faster on CPUs.
+        **kwargs: Other arguments of :class:`mmseg.models.BaseDecodeHead`; ``in_channels`` and
             ``in_index`` are lists; the last entry is the stage that is encoded.
 
     Raises:
@@ -101,6 +104,7 @@ class EncodingHead(UpsampledLossDecodeHead):
         bottleneck_kernel_size: int = 3,
         loss_se_decode: dict | None = None,
         channel_dropout: bool = True,
+        conv_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         for key in ('in_channels', 'in_index'):
@@ -115,7 +119,8 @@ class EncodingHead(UpsampledLossDecodeHead):
                 f'got {sizes[0]} in_channels and {sizes[1]} in_index, expected as many of both and '
                 'at least one; correct the head in the config.'
             )
-        super().__init__(input_transform='multiple_select', **kwargs)
+        conv_cfg = default_convolution(conv_cfg)
+        super().__init__(input_transform='multiple_select', conv_cfg=conv_cfg, **kwargs)
         if bottleneck_kernel_size % 2 != 1:
             raise UserError(
                 f'got bottleneck_kernel_size={bottleneck_kernel_size}, expected an odd size, which '
@@ -131,7 +136,7 @@ class EncodingHead(UpsampledLossDecodeHead):
             self.dropout = nn.Dropout(self.dropout_ratio)
         self.use_se_loss = use_se_loss
         self.add_lateral = add_lateral
-        layer_cfg = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        layer_cfg = dict(conv_cfg=conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         self.bottleneck = ConvModule(
             self.in_channels[-1],
             self.channels,

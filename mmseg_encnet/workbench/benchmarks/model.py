@@ -52,8 +52,8 @@ _OWN = dict(decode_head=dict(type='EncodingHead'))
 CONTENDERS: dict[str, Contender] = {
     'mmseg EncHead': Contender(
         dict(
-            # The toolbox's backbone keeps everything.
-            backbone=dict(recompute='none'),
+            # The toolbox's backbone keeps everything, in PyTorch's convolutions.
+            backbone=dict(recompute='none', conv_cfg=dict(type='Conv2d')),
             decode_head=dict(
                 type='EncHead',
                 loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
