@@ -9,6 +9,7 @@ result in double precision, because its sums have fewer terms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,9 @@ from torch import Tensor
 
 # Tiles are transformed in parts of about this many values, which stay in the cache and bound the
 # memory.
-_PART = 2**23
+_PART = 2**21
+# The backward pass takes this many input channels at a time.
+_CHANNELS = 512
 # B^T of the paper: each row is one element of a tile plus or minus another.
 _TILE = ((0, 2, -1), (1, 2, 1), (2, 1, -1), (1, 3, -1))
 # Its transpose: where each row is added to a tile.
@@ -76,7 +79,7 @@ class _Conv3x3(torch.autograd.Function):
         for part in tiling.parts():
             products = torch.bmm(tiling.tiles(x, part).view(16, -1, x.shape[1]), filters)
             tiling.write_output(products, out[part[0], part[1] : part[2]])
-        return _channels_first(tiling.crop(out.flatten(1, 3).flatten(2, 4)))
+        return _channels_last(tiling.crop(out.flatten(1, 3).flatten(2, 4)).permute(0, 3, 1, 2))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -88,18 +91,40 @@ class _Conv3x3(torch.autograd.Function):
                 grad, x, weight, None, [1, 1], size, size, False, [0, 0], 1, [True, True, False]
             )
             return grad_x, grad_weight, None
-        tiling = _Tiling(x, ctx.dilation)
-        filters = _transform_filters(weight)
-        grad = tiling.pad_output(grad)
-        grad_x = x.new_zeros(*tiling.input_shape, x.shape[1])
-        grad_filters = torch.zeros_like(filters)
-        for part in tiling.parts():
-            grad_products = tiling.read_output_gradient(grad[part[0], part[1] : part[2]])
-            tiling.add_input_gradient(torch.bmm(grad_products, filters), grad_x, part)
-            tiles = tiling.tiles(x, part).view(16, -1, x.shape[1])
-            grad_filters.baddbmm_(grad_products.transpose(1, 2), tiles)
-        inner = tiling.crop(grad_x[:, ctx.dilation :, ctx.dilation :])
-        return _channels_first(inner), _filter_gradient(grad_filters), None
+        grad_x = torch.empty_like(x, memory_format=torch.channels_last)
+        grad_weight = torch.empty_like(weight)
+        grad = _channels_last(grad)
+        # In blocks, the transformed filters and their gradient take little memory.
+        for first in range(0, x.shape[1], _CHANNELS):
+            block = slice(first, first + _CHANNELS)
+            _backward(
+                x[:, block], weight[:, block], grad, ctx.dilation, grad_x[:, block],
+                grad_weight[:, block],
+            )  # fmt: skip
+        return grad_x, grad_weight, None
+
+
+def _backward(
+    x: Tensor,
+    weight: Tensor,
+    grad: Tensor,
+    dilation: int,
+    grad_x: Tensor,
+    grad_weight: Tensor,
+) -> None:
+    """Write the gradients of some of the input channels, from that of the outputs."""
+    tiling = _Tiling(x, dilation)
+    filters = _transform_filters(weight)
+    grad_filters = torch.zeros_like(filters)
+    padded = x.new_zeros(*tiling.input_shape, x.shape[1])
+    for part in tiling.parts():
+        grad_products = tiling.output_gradient(grad, part)
+        tiles = tiling.room(part).view(16, -1, x.shape[1])
+        tiling.add_input_gradient(torch.bmm(grad_products, filters, out=tiles), padded, part)
+        tiles = tiling.tiles(x, part).view(16, -1, x.shape[1])
+        grad_filters.baddbmm_(grad_products.transpose(1, 2), tiles)
+    grad_x.copy_(tiling.crop(padded[:, dilation:, dilation:]).permute(0, 3, 1, 2))
+    grad_weight.copy_(_filter_gradient(grad_filters))
 
 
 class _Tiling:
@@ -137,12 +162,12 @@ class _Tiling:
             x[image].permute(1, 2, 0)[inside],
             (0, 0, d, right, inside.start - first, last - inside.stop),
         )
-        half, tiles = self._half[: end - start], self._room(end - start)
+        half, tiles = self._half[: end - start], self.room(part)
         for i, (a, b, sign) in enumerate(_TILE):
             torch.add(self._every(rows, 0, a), self._every(rows, 0, b), alpha=sign, out=half)
             for j, (p, q, other) in enumerate(_TILE):
-                left, right = self._every(half, 2, p), self._every(half, 2, q)
-                torch.add(left, right, alpha=other, out=tiles[i, j])
+                values = self._every(half, 2, p)
+                torch.add(values, self._every(half, 2, q), alpha=other, out=tiles[i, j])
         return tiles
 
     def add_input_gradient(
@@ -170,37 +195,33 @@ class _Tiling:
             torch.add(half[1], half[2], out=out[:, k, :, :, 0]).add_(half[0])
             torch.sub(half[1], half[2], out=out[:, k, :, :, 1]).sub_(half[3])
 
-    def read_output_gradient(self, grad: Tensor) -> Tensor:
+    def output_gradient(self, grad: Tensor, part: tuple[int, int, int]) -> Tensor:
         """Return the gradient ``(16, T, O)`` of the products, from that of the outputs."""
-        rows, _, d, columns, _, _, channels = grad.shape
-        products = grad.new_empty(4, 4, rows, d, columns, d, channels)
-        a, b = grad[:, 0], grad[:, 1]
+        (image, start, end), d = part, self.dilation
+        rows = grad[image].permute(1, 2, 0)[2 * d * start : 2 * d * end]
+        right, below = 2 * d * self.columns - self.width, 2 * d * (end - start) - rows.shape[0]
+        blocks = F.pad(rows, (0, 0, 0, right, 0, below)) if right or below else rows
+        blocks = blocks.unflatten(1, (self.columns, 2, d)).unflatten(0, (end - start, 2, d))
+        channels = grad.shape[1]
+        products = grad.new_empty(4, 4, end - start, d, self.columns, d, channels)
+        a, b = blocks[:, 0], blocks[:, 1]
         for i, half in enumerate((a, a + b, a - b, -b)):
-            left, right = half[:, :, :, 0], half[:, :, :, 1]
-            products[i, 0].copy_(left)
-            torch.add(left, right, out=products[i, 1])
-            torch.sub(left, right, out=products[i, 2])
-            torch.neg(right, out=products[i, 3])
+            p, q = half[:, :, :, 0], half[:, :, :, 1]
+            products[i, 0].copy_(p)
+            torch.add(p, q, out=products[i, 1])
+            torch.sub(p, q, out=products[i, 2])
+            torch.neg(q, out=products[i, 3])
         return products.view(16, -1, channels)
-
-    def pad_output(self, grad: Tensor) -> Tensor:
-        """Return a gradient ``(B, O, H, W)`` of the outputs in blocks, with zeros below them."""
-        d = self.dilation
-        right, below = 2 * d * self.columns - self.width, 2 * d * self.rows - self.height
-        padded = F.pad(grad.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))
-        return padded.contiguous().view(*self.output_shape, grad.shape[1])
 
     def crop(self, values: Tensor) -> Tensor:
         """Return the part ``(B, H, W, C)`` that is the size of the features."""
         return values[:, : self.height, : self.width]
 
-    def _room(self, rows: int) -> Tensor:
-        # A shorter part needs tensors of its own to be contiguous.
-        return (
-            self._tiles
-            if rows == self.rows_per_part
-            else self._tiles.new_empty(*self._tiles.shape[:2], rows, *self._tiles.shape[3:])
-        )
+    def room(self, part: tuple[int, int, int]) -> Tensor:
+        """Return uninitialised memory for the tiles of a part, the same in every call."""
+        rows = part[2] - part[1]
+        shape = (*self._tiles.shape[:2], rows, *self._tiles.shape[3:])
+        return self._tiles.flatten()[: math.prod(shape)].view(shape)
 
     def _every(self, values: Tensor, dim: int, k: int) -> Tensor:
         """Return the k-th row or column of all tiles, as blocks and positions in them."""
@@ -227,5 +248,5 @@ def _filter_matrix(like: Tensor) -> Tensor:
     return torch.kron(one_axis, one_axis)
 
 
-def _channels_first(x: Tensor) -> Tensor:
-    return x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
