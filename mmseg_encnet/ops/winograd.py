@@ -82,49 +82,60 @@ class _Conv3x3(torch.autograd.Function):
         return _channels_last(tiling.crop(out.flatten(1, 3).flatten(2, 4)).permute(0, 3, 1, 2))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
+        of_x, of_weight, _ = ctx.needs_input_grad
         if torch.is_grad_enabled():
             # This backward pass is differentiable, which the transforms in place are not.
             size = [ctx.dilation] * 2
-            grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-                grad, x, weight, None, [1, 1], size, size, False, [0, 0], 1, [True, True, False]
+            gradients = torch.ops.aten.convolution_backward(
+                grad,
+                x,
+                weight,
+                None,
+                [1, 1],
+                size,
+                size,
+                False,
+                [0, 0],
+                1,
+                [of_x, of_weight, False],
             )
-            return grad_x, grad_weight, None
-        grad_x = torch.empty_like(x, memory_format=torch.channels_last)
-        grad_weight = torch.empty_like(weight)
+            return gradients[0], gradients[1], None
         grad = _channels_last(grad)
+        grad_x = torch.empty_like(x, memory_format=torch.channels_last) if of_x else None
+        grad_weight = torch.empty_like(weight) if of_weight else None
         # In blocks, the transformed filters and their gradient take little memory.
         for first in range(0, x.shape[1], _CHANNELS):
             block = slice(first, first + _CHANNELS)
-            _backward(
-                x[:, block], weight[:, block], grad, ctx.dilation, grad_x[:, block],
-                grad_weight[:, block],
-            )  # fmt: skip
+            found = _gradients(x[:, block], weight[:, block], grad, ctx.dilation, of_x, of_weight)
+            for whole, values in zip((grad_x, grad_weight), found):
+                if whole is not None:
+                    whole[:, block] = values
         return grad_x, grad_weight, None
 
 
-def _backward(
-    x: Tensor,
-    weight: Tensor,
-    grad: Tensor,
-    dilation: int,
-    grad_x: Tensor,
-    grad_weight: Tensor,
-) -> None:
-    """Write the gradients of some of the input channels, from that of the outputs."""
+def _gradients(
+    x: Tensor, weight: Tensor, grad: Tensor, dilation: int, of_x: bool, of_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of the features and of the filters, where asked for."""
     tiling = _Tiling(x, dilation)
     filters = _transform_filters(weight)
-    grad_filters = torch.zeros_like(filters)
-    padded = x.new_zeros(*tiling.input_shape, x.shape[1])
+    grad_filters = torch.zeros_like(filters) if of_weight else None
+    padded = x.new_zeros(*tiling.input_shape, x.shape[1]) if of_x else None
     for part in tiling.parts():
         grad_products = tiling.output_gradient(grad, part)
-        tiles = tiling.room(part).view(16, -1, x.shape[1])
-        tiling.add_input_gradient(torch.bmm(grad_products, filters, out=tiles), padded, part)
-        tiles = tiling.tiles(x, part).view(16, -1, x.shape[1])
-        grad_filters.baddbmm_(grad_products.transpose(1, 2), tiles)
-    grad_x.copy_(tiling.crop(padded[:, dilation:, dilation:]).permute(0, 3, 1, 2))
-    grad_weight.copy_(_filter_gradient(grad_filters))
+        if padded is not None:
+            tiles = torch.bmm(
+                grad_products, filters, out=tiling.room(part).view(16, -1, x.shape[1])
+            )
+            tiling.add_input_gradient(tiles, padded, part)
+        if grad_filters is not None:
+            tiles = tiling.tiles(x, part).view(16, -1, x.shape[1])
+            grad_filters.baddbmm_(grad_products.transpose(1, 2), tiles)
+    if padded is not None:
+        padded = tiling.crop(padded[:, dilation:, dilation:]).permute(0, 3, 1, 2)
+    return padded, None if grad_filters is None else _filter_gradient(grad_filters)
 
 
 class _Tiling:

@@ -26,6 +26,7 @@ def literal(x: torch.Tensor, weight: torch.Tensor, dilation: int) -> torch.Tenso
 @pytest.mark.parametrize('part', [1, 2**9, 2**23])
 def test_output_and_gradients(monkeypatch, size, dilation, layout, part):
     monkeypatch.setattr(winograd, '_PART', part)
+    monkeypatch.setattr(winograd, '_CHANNELS', 3)
     torch.manual_seed(0)
     x = torch.randn(2, 5, *size, dtype=torch.double).to(memory_format=layout).requires_grad_()
     weight = torch.randn(3, 5, 3, 3, dtype=torch.double).requires_grad_()
@@ -52,6 +53,17 @@ def test_empty_batch():
     assert out.shape == (0, 2, 6, 6)
     out.sum().backward()
     assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize('of_x', [True, False])
+def test_one_gradient_alone(of_x):
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 6, 6, dtype=torch.double, requires_grad=of_x)
+    weight = torch.randn(2, 2, 3, 3, dtype=torch.double, requires_grad=not of_x)
+    inputs = x if of_x else weight
+    (gradient,) = torch.autograd.grad(conv3x3(x, weight).square().sum(), inputs)
+    (expected,) = torch.autograd.grad(literal(x, weight, 1).square().sum(), inputs)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_double_backward():
