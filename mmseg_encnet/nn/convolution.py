@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from mmseg_encnet.ops.winograd import conv3x3
 
-# With fewer channels the transforms take as long as they save.
+# With fewer channels the transforms take as long as they save, with fewer positions of an image the
+# transform of the filters.
 _FEWEST_CHANNELS = 256
+_FEWEST_POSITIONS = 900
 # Largest ratio of the tiles' area to that of the features; at 2.25 the products would be as many.
 _LARGEST_PADDING = 1.4
 
@@ -17,9 +19,10 @@ class WinogradConv2d(nn.Conv2d):
     """``nn.Conv2d`` that chooses Winograd's filtering where that is faster.
 
     That is on a CPU, in float32 and channels-last layout, for 3x3 filters at stride 1 that keep the
-    size, with 256 channels or more on both sides. Otherwise, and under autocast, ``torch.compile``,
-    export, tracing and ``torch.func``, it is ``nn.Conv2d``. Arguments, parameters and state-dict
-    keys are the same, results equal up to rounding.
+    size, with 256 channels or more on both sides, and at least 900 positions in an image.
+    Otherwise, and under autocast, ``torch.compile``, export, tracing and ``torch.func``, it is
+    ``nn.Conv2d``. Arguments, parameters and state-dict keys are the same, results equal up to
+    rounding.
 
     See :func:`mmseg_encnet.ops.winograd.conv3x3`.
     """
@@ -52,4 +55,5 @@ class WinogradConv2d(nn.Conv2d):
         block = 2 * self.dilation[0]
         height, width = x.shape[2:]
         tiled = -(-height // block) * -(-width // block) * block**2
-        return 0 < tiled <= _LARGEST_PADDING * height * width
+        positions = height * width
+        return positions >= _FEWEST_POSITIONS and tiled <= _LARGEST_PADDING * positions

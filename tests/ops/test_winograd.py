@@ -110,7 +110,7 @@ def layers(**options) -> tuple[nn.Conv2d, nn.Conv2d]:
     return own, plain
 
 
-def features(size: tuple[int, int] = (8, 8), channels: int = 256) -> torch.Tensor:
+def features(size: tuple[int, int] = (30, 30), channels: int = 256) -> torch.Tensor:
     return torch.randn(1, channels, *size).to(memory_format=LAST)
 
 
@@ -151,11 +151,12 @@ def test_other_layers_are_plain(calls, options):
     [
         features().contiguous(),
         features()[0],
-        features((3, 3)),
+        features((1, 900)),
+        features((29, 29)),
         features().double(),
         torch.empty(1, 256, 8, 8, device='meta'),
     ],
-    ids=['contiguous', 'no batch', 'smaller than the tiles', 'double', 'meta'],
+    ids=['contiguous', 'no batch', 'lower than the tiles', 'few positions', 'double', 'meta'],
 )
 def test_other_inputs_are_convolved_as_usual(calls, x):
     own, plain = (layer.to(x.dtype).to(x.device) for layer in layers())
@@ -207,9 +208,9 @@ def test_networks_use_it(calls):
     options = dict(in_channels=[256], in_index=[0], channels=256, num_classes=3)
     head, plain = EncodingHead(**options), EncodingHead(**options, conv_cfg=dict(type='Conv2d'))
     plain.load_state_dict(head.state_dict())
-    x = features((12, 12))
+    x = features()
     torch.testing.assert_close(head.eval()([x])[0], plain.eval()([x])[0], rtol=1e-4, atol=1e-5)
     assert len(calls) == 1
     backbone = ResNetV1s(18)
-    backbone(torch.randn(1, 3, 64, 64).to(memory_format=LAST))
+    backbone(torch.randn(1, 3, 256, 256).to(memory_format=LAST))
     assert len(calls) > 1
