@@ -110,7 +110,7 @@ class _Conv3x3(torch.autograd.Function):
             block = slice(first, first + _CHANNELS)
             found = _gradients(x[:, block], weight[:, block], grad, ctx.dilation, of_x, of_weight)
             for whole, values in zip((grad_x, grad_weight), found):
-                if whole is not None:
+                if whole is not None and values is not None:
                     whole[:, block] = values
         return grad_x, grad_weight, None
 
