@@ -123,7 +123,7 @@ def test_holder_notices_that_it_lost_its_lock(tmp_path, monkeypatch):
     before = (tmp_path / NAME).stat().st_mtime_ns
     time.sleep(0.3)
     assert (tmp_path / NAME).stat().st_mtime_ns > before and not lost
-    # In one step, as a process that takes the lock does: the holder must not read half a file.
+    # In one step: a process that takes the lock keeps others from reading half of the file.
     other = tmp_path / 'other'
     other.write_text(json.dumps(dict(pid=1, host='another')))
     other.replace(tmp_path / NAME)
