@@ -11,5 +11,5 @@ MODELS.register_module(module=WinogradConv2d)
 
 
 def default_convolution(conv_cfg: dict | None) -> dict:
-    """Return the config of the convolutions where none is given."""
+    """Return a config of convolutions, by default that of :class:`WinogradConv2d`."""
     return dict(type='WinogradConv2d') if conv_cfg is None else conv_cfg

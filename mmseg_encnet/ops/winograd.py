@@ -24,8 +24,6 @@ _PART = 2**21
 _CHANNELS = 512
 # B^T of the paper: each row is one element of a tile plus or minus another.
 _TILE = ((0, 2, -1), (1, 2, 1), (2, 1, -1), (1, 3, -1))
-# Its transpose: where each row is added to a tile.
-_TILE_ADJOINT = (((0, 1), (2, -1)), ((1, 1), (2, 1)), ((2, 1), (1, -1)), ((1, 1), (3, -1)))
 # G of the paper.
 _FILTER = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 
@@ -189,13 +187,13 @@ class _Tiling:
         grad_tiles = grad_tiles.view(4, 4, end - start, d, self.columns, d, -1)
         rows = grad_x[image, 2 * d * start : 2 * d * end + 3 * d]
         half = self._half[: end - start]
-        for i in range(4):
+        for i, (a, b, sign) in enumerate(_TILE):
             half.zero_()
-            for j in range(4):
-                for k, sign in _TILE_ADJOINT[j]:
-                    self._every(half, 2, k).add_(grad_tiles[i, j], alpha=sign)
-            for k, sign in _TILE_ADJOINT[i]:
-                self._every(rows, 0, k).add_(half, alpha=sign)
+            for j, (p, q, other) in enumerate(_TILE):
+                self._every(half, 2, p).add_(grad_tiles[i, j])
+                self._every(half, 2, q).add_(grad_tiles[i, j], alpha=other)
+            self._every(rows, 0, a).add_(half)
+            self._every(rows, 0, b).add_(half, alpha=sign)
 
     def write_output(self, products: Tensor, out: Tensor) -> None:
         """Transform ``(16, T, O)`` products to outputs ``(r, 2, d, w, 2, d, O)``."""

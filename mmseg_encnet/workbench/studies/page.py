@@ -175,7 +175,9 @@ def _draw_validation(study: Study, groups: Sequence[Sequence[Summary]], figure: 
             means = [np.mean([curve[step] for curve in curves]) for step in steps]
             # A single point has no line.
             marker = 'o' if len(steps) == 1 else ''
-            axes.plot(steps, means, marker, ls='-', color=colour, lw=1.4, label=row.variant.name)
+            axes.plot(
+                steps, means, marker=marker, color=colour, linewidth=1.4, label=row.variant.name
+            )
         axes.set_title(members[0].variant.group)
         style.format_axes(axes, grid='both')
         style.legend(axes, loc='best')
