@@ -50,6 +50,16 @@ def encnet_lite0_clothing(pretrained: bool = True, **kwargs: Any) -> Any:
     return encnet('clothing', 'lite0', pretrained, **kwargs)
 
 
+def encnet_lite2_msrc21(pretrained: bool = True, **kwargs: Any) -> Any:
+    """Build the EncNet on EfficientNet-Lite2 for MSRC-21 whose weights ship with the package."""
+    return encnet('msrc21', 'lite2', pretrained, **kwargs)
+
+
+def encnet_lite2_clothing(pretrained: bool = True, **kwargs: Any) -> Any:
+    """Build the EncNet on EfficientNet-Lite2 for garments whose weights ship with the package."""
+    return encnet('clothing', 'lite2', pretrained, **kwargs)
+
+
 def encnet_from_hub(source: str, **kwargs: Any) -> Any:
     """Load an EncNet from the Hugging Face Hub or a folder; see `EncNet.from_pretrained`."""
     from mmseg_encnet import EncNet

@@ -44,7 +44,7 @@ def address(tmp_path, tiny_options, monkeypatch) -> str:
         ('test', ()),
         ('test', ('--tta',)),
         ('infer', INFER),
-        ('model_converters/export_onnx', ('model.onnx',)),
+        ('model_converters/export', ('model.torchscript', '--size', '64', '64')),
     ],
     ids=['test', 'tta', 'infer', 'export'],
 )

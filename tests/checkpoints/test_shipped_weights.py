@@ -86,17 +86,18 @@ def test_shipped_networks_are_small_and_documented(name):
         assert heading in card
 
 
-# Data set and classes of each network that ships.
+# Data set, backbone and classes of each network that ships.
 SHIPPED = {
-    'encnet_lite0_msrc21': ('msrc21', MSRC21Dataset.METAINFO['classes']),
-    'encnet_lite0_clothing': ('clothing', ClothingDataset.METAINFO['classes']),
+    f'encnet_{backbone}_{name}': (name, backbone, dataset.METAINFO['classes'])
+    for name, dataset in (('msrc21', MSRC21Dataset), ('clothing', ClothingDataset))
+    for backbone in ('lite0', 'lite2')
 }
 
 
 @pytest.mark.parametrize('name', shipped_networks())
 def test_load_from_and_two_names_give_the_same_network(name):
-    dataset, classes = SHIPPED[name]
-    model = get_encnet(dataset, 'lite0', pretrained=True)
+    dataset, backbone, classes = SHIPPED[name]
+    model = get_encnet(dataset, backbone, pretrained=True)
     assert not model.training
     content = CheckpointLoader.load_checkpoint(f'shipped://{name}', 'cpu')
     assert content['meta']['dataset_meta']['classes'] == list(classes)

@@ -1,9 +1,6 @@
 """The folded, compiled and exported EncNet is equivalent to the plain one."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -319,25 +316,3 @@ def test_efficientnet_lite_exports(tmp_path):
         if index != 1:
             model.backbone.stages[index] = nn.Sequential(*(b for b in stage if not b.shortcut))
     assert export(FoldedEncNet(model.eval()), tmp_path / 'encnet.onnx')
-
-
-def test_export_tool(tmp_path):
-    pytest.importorskip('onnxruntime')
-    config = tmp_path / 'small.py'
-    config.write_text(
-        f'_base_ = {str(ROOT / "configs/encnet_r18_msrc21.py")!r}\nmodel = {SMALL!r}\n'
-        'model["decode_head"]["num_classes"] = model["auxiliary_head"]["num_classes"] = 21\n'
-    )
-    checkpoint = tmp_path / 'small.pth'
-    model = MODELS.build(Config.fromfile(config).model)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
-    out = tmp_path / 'out' / 'encnet.onnx'
-    result = subprocess.run(
-        [sys.executable, ROOT / 'tools/model_converters/export_onnx.py', config, checkpoint, out],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
-    )
-    assert result.returncode == 0, result.stderr
-    assert 'agrees with PyTorch' in result.stdout
-    assert out.stat().st_size > 10_000

@@ -108,7 +108,14 @@ def test_a_wheel_works(copy_project, tmp_path):
     clone = copy_project(tmp_path / 'clone')
     environment = Environment.create(tmp_path / 'environment')
     environment.mim(*INSTALL, clone, cwd=tmp_path)
-    check(environment, environment.packages / 'mmseg_encnet' / '.mim' / 'configs', tmp_path)
+    configs = environment.packages / 'mmseg_encnet' / '.mim' / 'configs'
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    check_search(environment, configs, elsewhere)
+    check_own_config(environment, configs, elsewhere)
+    check_train(environment, configs, elsewhere)
+    check_test(environment, elsewhere)
+    check_gridsearch(environment, elsewhere)
 
 
 def test_an_editable_install_works_in_a_clone_that_has_been_used(copy_project, tmp_path):
@@ -123,17 +130,10 @@ def test_an_editable_install_works_in_a_clone_that_has_been_used(copy_project, t
     earlier = clone / 'work_dirs' / Path(CONFIG).stem
     run_training(load_config(str(clone / 'configs' / CONFIG), TINY, str(earlier)))
     assert (clone / 'build').is_dir() and (earlier / 'iter_2.pth').is_file()
-    check(environment, clone / 'configs', tmp_path)
-
-
-def check(environment: Environment, configs: Path, tmp_path: Path) -> None:
-    """Check an installation, given the folder of its configs."""
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
-    check_search(environment, configs, elsewhere)
-    check_own_config(environment, configs, elsewhere)
-    check_train_and_test(environment, configs, elsewhere)
-    check_gridsearch(environment, elsewhere)
+    check_search(environment, clone / 'configs', elsewhere)
+    check_train(environment, clone / 'configs', elsewhere)
 
 
 def check_search(environment: Environment, configs: Path, cwd: Path) -> None:
@@ -153,9 +153,12 @@ def check_own_config(environment: Environment, configs: Path, cwd: Path) -> None
     assert stock == ours == 2 * shipped
 
 
-def check_train_and_test(environment: Environment, configs: Path, cwd: Path) -> None:
+def check_train(environment: Environment, configs: Path, cwd: Path) -> None:
     printed = environment.mim('train', PACKAGE, CONFIG, '--work-dir', 'run', *OPTIONS, cwd=cwd)
     assert f'will use {configs / CONFIG} instead' in printed
+
+
+def check_test(environment: Environment, cwd: Path) -> None:
     printed = environment.mim(
         'test',
         PACKAGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -58,14 +59,22 @@ class Run:
 
     def digest(self) -> str:
         """Return a hash of everything in the config that affects the result."""
-        content = self.load(Path()).to_dict()
-        content = {key: content.get(key) for key in _TRAINED}
-        # The location of the data does not change the result.
-        for split in ('train', 'test'):
-            content[f'{split}_dataloader']['dataset'].pop('data_root', None)
+        content = {**_trained(self.variant), 'randomness': dict(seed=self.seed)}
         return hashlib.sha256(
             json.dumps(content, sort_keys=True, default=str).encode()
         ).hexdigest()[:16]
+
+
+# The seeds of a variant share it.
+@functools.cache
+def _trained(variant: Variant) -> dict[str, Any]:
+    """Return the entries of a variant's config that affect its result, apart from the seed."""
+    content = Run(variant, 0).load(Path()).to_dict()
+    content = {key: content.get(key) for key in _TRAINED}
+    # The location of the data does not change the result.
+    for split in ('train', 'test'):
+        content[f'{split}_dataloader']['dataset'].pop('data_root', None)
+    return content
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.configuration.recipe import published_recipe
 
+_LOSS = 'model.decode_head.loss_decode'
+
 
 def scaled(
     base_size: int, crop_size: int, num_images: int, epochs: int, workers: int, batch_size: int = 8
@@ -62,7 +64,7 @@ def tuned_lite(num_images: int, epochs: int, workers: int = 0) -> dict[str, Any]
     return {
         **options,
         'model.backbone.frozen_stages': 2,
-        'model.decode_head.loss_decode.class_weight': None,
+        f'{_LOSS}.class_weight': None,
         'custom_hooks': [],
         'train_dataloader.batch_size': 8,
         'train_cfg.val_interval': options['train_cfg.max_iters'] // 5,
@@ -101,25 +103,79 @@ def other_encoders() -> list[dict[str, Any]]:
     ]
 
 
-def weighted_classes(config: str, weights: Sequence[float] | None = None) -> list[dict[str, Any]]:
-    """Return the variants of the group "weighted classes": FCN and EncNet.
+def weighted_classes(
+    config: str,
+    weights: Sequence[float] | None = None,
+    modules: Sequence[str] = ('FCN', 'EncNet'),
+) -> list[dict[str, Any]]:
+    """Return the variants of the group "weighted classes".
 
     Args:
         config: Name of the configs with ``{}`` for that of the module.
         weights: Weight of each class in the cross-entropy; if None, those of the config.
+        modules: The modules to train with them.
     """
     if weights is None:
-        head = load_config(config.format('encnet')).model.decode_head
-        weights = head.loss_decode.class_weight
+        weights = _class_weight(config.format('encnet'))
     return [
         dict(
             name=f'{name}, weighted classes',
             config=config.format(name.lower()),
             group='weighted classes (EncNet: none)',
-            options={'model.decode_head.loss_decode.class_weight': list(weights)},
+            options={f'{_LOSS}.class_weight': list(weights)},
         )
-        for name in ('FCN', 'EncNet')
+        for name in modules
     ]
+
+
+def screened_recipes(config: str) -> list[dict[str, Any]]:
+    """Return the variants of the group "screened", which were compared to choose a recipe.
+
+    Args:
+        config: Name of a config whose classes have weights ``share ** (-1 / 3)``.
+    """
+    third = _class_weight(config)
+    shares = [weight**-3 for weight in third]
+    shares = [share / sum(shares) for share in shares]
+    # Their mean over the pixels is 1, too.
+    mean = sum(share**0.5 for share in shares)
+    half = [float(f'{share**-0.5 / mean:.2g}') for share in shares]
+    less_zoom = published_recipe(base_size=320, crop_size=(288, 288)).train_pipeline
+    for step in less_zoom:
+        if step['type'] == 'RandomResize':
+            step['ratio_range'] = (0.5, 1.0)
+    zoom = {'train_dataloader.dataset.pipeline': less_zoom}
+
+    def lovasz(weights: list[float]) -> dict[str, Any]:
+        return {
+            _LOSS: [
+                dict(type='SyncCrossEntropyLoss', class_weight=weights, loss_weight=1.0),
+                dict(type='LovaszLoss', reduction='none', loss_weight=1.0),
+            ]
+        }
+
+    return [
+        dict(name=name, group='screened', options=options)
+        for name, options in (
+            ('weights', {f'{_LOSS}.class_weight': third}),
+            ('weights, exponent -1/2', {f'{_LOSS}.class_weight': half}),
+            (
+                'weights in both heads',
+                {
+                    f'{_LOSS}.class_weight': third,
+                    'model.auxiliary_head.loss_decode.class_weight': third,
+                },
+            ),
+            ('weights, Lovasz loss', lovasz(third)),
+            ('weights, exponent -1/2, Lovasz loss', lovasz(half)),
+            ('weights, no enlarging', {f'{_LOSS}.class_weight': third, **zoom}),
+            ('weights, exponent -1/2, no enlarging', {f'{_LOSS}.class_weight': half, **zoom}),
+        )
+    ]
+
+
+def _class_weight(config: str) -> list[float]:
+    return list(load_config(config).model.decode_head.loss_decode.class_weight)
 
 
 def other_se_losses() -> list[dict[str, Any]]:

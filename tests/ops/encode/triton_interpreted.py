@@ -48,7 +48,7 @@ SHAPES = [
     dict(batch=1, channels=37, height=5, width=27, codes=5, smoothing=0.1),
     dict(batch=3, channels=33, height=1, width=3, codes=17),
     dict(batch=1, channels=8, height=13, width=33, codes=1, smoothing=0.1),
-    dict(batch=1, channels=20, height=1, width=70, codes=70, smoothing=0.1),
+    dict(batch=1, channels=20, height=1, width=17, codes=70, smoothing=0.1),
     dict(batch=1, channels=1, height=1, width=1, codes=2),
     dict(batch=0, channels=4, height=2, width=2, codes=2),
     dict(batch=2, channels=4, height=0, width=2, codes=2),
@@ -56,13 +56,18 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(
-    ('shape', 'dtype', 'bound'),
-    [(shape, torch.float32, 1e-5) for shape in SHAPES]
-    + [(SHAPES[1], dtype, 2**-7) for dtype in (torch.float16, torch.bfloat16)],
+    ('shape', 'dtype', 'bound', 'channels_last'),
+    # The order of the memory alternates, because the interpreter takes seconds for some shapes.
+    [(shape, torch.float32, 1e-5, i % 2 == 1) for i, shape in enumerate(SHAPES)]
+    + [(SHAPES[1], torch.float32, 1e-5, False)]
+    + [
+        (SHAPES[1], dtype, 2**-7, channels_last)
+        for dtype in (torch.float16, torch.bfloat16)
+        for channels_last in (False, True)
+    ],
     ids=str,
 )
-@pytest.mark.parametrize('channels_last', [False, True])
-def test_matches_the_equations(shape, channels_last, dtype, bound):
+def test_matches_the_equations(shape, dtype, bound, channels_last):
     x, codewords, scale, grad = problem(**shape)
     x = x.to(dtype)
     if channels_last:
