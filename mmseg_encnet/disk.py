@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import traceback
 from pathlib import Path
 
 from mmseg_encnet.errors import UserError, printable
 
 SHARED_MEMORY = Path('/dev/shm')
+# Memory of PyTorch and of Python, and semaphores. Users can have their own files there.
+_SHARED_NAMES = re.compile(rf'{SHARED_MEMORY}/(torch_|psm_|pym-|pymp-|sem\.)')
 # What is wrong, with the operating system's reason, and what to do.
 _ADVICE = {
     errno.ENOSPC: ('cannot be written ({})', 'free space on its disk'),
@@ -101,6 +104,6 @@ def check_file(path: str | Path) -> None:
 def is_shared_memory(error: OSError) -> bool:
     """Return whether an error concerns semaphores or memory that processes share."""
     if error.filename is not None:
-        return Path(os.fsdecode(error.filename)).is_relative_to(SHARED_MEMORY)
+        return _SHARED_NAMES.match(os.fsdecode(error.filename)) is not None
     files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     return bool(files) and files[-1].match('multiprocessing/*.py')

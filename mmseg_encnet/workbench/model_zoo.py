@@ -29,6 +29,9 @@ PyTorch-Encoding. A further row for the same config is another checkpoint of the
 `ONNX` states whether `tools/model_converters/export_onnx.py` exports the network for images of any
 size; otherwise the tool prints the reason and writes no file.
 
+The [networks that ship](howto/own_photographs.md#networks-that-ship) with this package are
+documented on their own page.
+
 ## Downloading and converting
 
 - **PyTorch-Encoding**: `get_encnet(dataset, backbone, pretrained=True)` of `mmseg_encnet` downloads

@@ -73,6 +73,11 @@ def test_checks_create_nothing(tmp_path):
         check_file(tmp_path)
 
 
+def test_a_file_of_the_user_in_memory_is_no_shared_memory():
+    error = OSError(errno.ENOSPC, 'No space left on device', '/dev/shm/work/iter_2.pth')
+    assert explain_os_error(error).startswith('/dev/shm/work/iter_2.pth cannot be written')
+
+
 def test_shared_memory_is_named():
     for error in (
         OSError(errno.ENOSPC, 'No space left on device', '/dev/shm/torch_1'),
@@ -117,7 +122,7 @@ def test_batch_that_cannot_be_sent_ends_the_run():
 
 def test_loader_without_semaphores(monkeypatch):
     def refuse() -> None:
-        raise OSError(errno.EROFS, 'Read-only file system', '/dev/shm/sem')
+        raise OSError(errno.EROFS, 'Read-only file system', '/dev/shm/sem.mp-a1b2')
 
     monkeypatch.setattr('multiprocessing.Lock', refuse)
     with pytest.raises(UserError, match=r'shared memory .*Read-only file system'):
