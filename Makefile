@@ -53,7 +53,7 @@ demo: setup
 
 test: setup
 	$(call ADD,test)
-	TMPDIR=$(SCRATCH) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
+	TMPDIR='$(SCRATCH)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
 
 toolbox-tests: setup
 	$(call ADD,test)

@@ -195,6 +195,7 @@ def test_export(case, run_tool, tmp_path):
     else:
         assert result.status == 0, result.out[-500:] + result.err[-2000:]
         assert 'agrees with PyTorch' in result.out
+        assert (tmp_path / 'model.onnx').stat().st_size > 10_000
 
 
 def test_demo_page(case, tmp_path):

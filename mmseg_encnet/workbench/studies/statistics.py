@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from math import nan
 from pathlib import Path
@@ -169,9 +169,13 @@ def _middle(values: np.ndarray) -> tuple[float, float]:
 def _resampled(areas: np.ndarray, metric: AreaMetric) -> np.ndarray:
     """Return the metric of images drawn with replacement, the same ones in each call."""
     images = len(areas)
-    draws = np.random.default_rng(0).multinomial(
-        images, np.full(images, 1 / images), size=RESAMPLES
-    )
-    # In floating point, which is exact for these numbers and much faster than integers.
-    sums = draws.astype(float) @ areas.reshape(images, -1).astype(float)
+    sums = _draws(images) @ areas.reshape(images, -1).astype(float)
     return metric(sums.reshape(RESAMPLES, *areas.shape[1:]))
+
+
+# In floating point, which is exact for these numbers and much faster to multiply than integers.
+@cache
+def _draws(images: int) -> np.ndarray:
+    """Return how often each image is drawn, ``(RESAMPLES, images)``."""
+    generator = np.random.default_rng(0)
+    return generator.multinomial(images, np.full(images, 1 / images), size=RESAMPLES).astype(float)

@@ -48,7 +48,7 @@ SHAPES = [
     dict(batch=1, channels=37, height=5, width=27, codes=5, smoothing=0.1),
     dict(batch=3, channels=33, height=1, width=3, codes=17),
     dict(batch=1, channels=8, height=13, width=33, codes=1, smoothing=0.1),
-    dict(batch=1, channels=20, height=1, width=17, codes=70, smoothing=0.1),
+    dict(batch=1, channels=20, height=1, width=70, codes=70, smoothing=0.1),
     dict(batch=1, channels=1, height=1, width=1, codes=2),
     dict(batch=0, channels=4, height=2, width=2, codes=2),
     dict(batch=2, channels=4, height=0, width=2, codes=2),

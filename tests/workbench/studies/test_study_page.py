@@ -26,6 +26,8 @@ NAMES = (
     'camvid',
     'context_scenes',
 )
+# Two variants with five seeds, eight with one.
+LEAST_RUNS = {'weights': 10, 'screening': 8}
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -48,7 +50,7 @@ def test_areas_add_up_to_the_metric(name: str) -> None:
     metric = area_metric(study)
     folder = ResultFolder(ROOT / 'studies' / 'results' / name)
     results = [result for run in study.runs if (result := folder.read(run)) is not None]
-    assert len(results) >= 8
+    assert len(results) >= LEAST_RUNS.get(name.rpartition('_')[2], 12)
     assert [metric(result.image_areas().sum(axis=0)) for result in results] == pytest.approx(
         [result.metrics[study.metric] for result in results], abs=0.006
     )
