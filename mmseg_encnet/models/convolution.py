@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from mmengine.registry import MODELS
 
-from mmseg_encnet.nn import WinogradConv2d
+from mmseg_encnet.nn import DepthwiseConv2d, WinogradConv2d
 
 # The toolbox looks for convolutions from the root, whatever the default scope is.
+MODELS.register_module(module=DepthwiseConv2d)
 MODELS.register_module(module=WinogradConv2d)
 
 

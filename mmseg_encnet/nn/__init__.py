@@ -11,7 +11,7 @@ from mmseg_encnet.nn.context_encoding import (
     EncodedContext,
     SemanticsEncoding,
 )
-from mmseg_encnet.nn.convolution import WinogradConv2d
+from mmseg_encnet.nn.convolution import DepthwiseConv2d, WinogradConv2d
 from mmseg_encnet.nn.deep_ten import DeepTENHead, DeepTENPool
 from mmseg_encnet.nn.encoding import Encoding
 from mmseg_encnet.nn.encoding_dropout import EncodingDropout
@@ -29,6 +29,7 @@ __all__ = [
     'ContextEncoding',
     'DeepTENHead',
     'DeepTENPool',
+    'DepthwiseConv2d',
     'DictionaryEncoder',
     'EncodedContext',
     'Encoding',

@@ -1,10 +1,11 @@
-"""A convolution layer that is faster on CPUs where there are many channels."""
+"""Convolution layers that are faster on CPUs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from mmseg_encnet.ops.depthwise import depthwise_conv2d
 from mmseg_encnet.ops.winograd import conv3x3
 
 # With fewer channels the transforms take as long as they save, with fewer positions of an image the
@@ -28,27 +29,18 @@ class WinogradConv2d(nn.Conv2d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not self._suits(input, weight):
+        if not self._suits(input):
             return super()._conv_forward(input, weight, bias)
         out = conv3x3(input, weight, self.dilation[0])
         return out if bias is None else out + bias[:, None, None]
 
-    def _suits(self, x: Tensor, weight: Tensor) -> bool:
+    def _suits(self, x: Tensor) -> bool:
         if (
-            torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
-            or torch.is_autocast_enabled('cpu')
-            or torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+            not _runs_plainly_on_a_cpu(self, x)
             or min(self.in_channels, self.out_channels) < _FEWEST_CHANNELS
             or self.kernel_size != (3, 3)
-            or self.stride != (1, 1)
-            or self.dilation[0] != self.dilation[1]
             or self.padding != self.dilation
-            or self.padding_mode != 'zeros'
             or self.groups != 1
-            or x.dim() != 4
-            or x.device.type != 'cpu'
-            or not x.dtype == weight.dtype == torch.float32
             or not x.is_contiguous(memory_format=torch.channels_last)
         ):
             return False
@@ -57,3 +49,49 @@ class WinogradConv2d(nn.Conv2d):
         tiled = -(-height // block) * -(-width // block) * block**2
         positions = height * width
         return positions >= _FEWEST_POSITIONS and tiled <= _LARGEST_PADDING * positions
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """``nn.Conv2d`` that chooses faster gradients for depthwise filters where there are any.
+
+    That is on a CPU, in float32, for square filters at stride 1 that keep the size, and are dilated
+    or larger than 3x3. Otherwise, and under autocast, ``torch.compile``, export, tracing and
+    ``torch.func``, it is ``nn.Conv2d``. Arguments, parameters and state-dict keys are the same;
+    outputs are equal, gradients equal up to rounding.
+
+    See :func:`mmseg_encnet.ops.depthwise.depthwise_conv2d`.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not self._suits(input):
+            return super()._conv_forward(input, weight, bias)
+        out = depthwise_conv2d(input, weight, self.dilation[0])
+        return out if bias is None else out + bias[:, None, None]
+
+    def _suits(self, x: Tensor) -> bool:
+        size = self.kernel_size[0]
+        return (
+            _runs_plainly_on_a_cpu(self, x)
+            and self.groups == self.in_channels == self.out_channels
+            and self.kernel_size == (size, size)
+            and size % 2 == 1
+            and (size > 3 or self.dilation[0] > 1)
+            and self.padding == (self.dilation[0] * (size // 2),) * 2
+        )
+
+
+def _runs_plainly_on_a_cpu(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Return whether a convolution of one stride and dilation computes in float32 on a CPU, and no
+    transformation of PyTorch observes it."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch.is_autocast_enabled('cpu')
+        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+        and x.dim() == 4
+        and x.device.type == 'cpu'
+        and x.dtype == conv.weight.dtype == torch.float32
+        and conv.stride == (1, 1)
+        and conv.dilation[0] == conv.dilation[1]
+        and conv.padding_mode == 'zeros'
+    )

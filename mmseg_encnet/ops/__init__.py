@@ -2,6 +2,7 @@
 
 from mmseg_encnet.ops.aggregate import aggregate
 from mmseg_encnet.ops.assign import assign, soft_assignment
+from mmseg_encnet.ops.depthwise import depthwise_conv2d
 from mmseg_encnet.ops.encode import encode
 from mmseg_encnet.ops.mixture import mixture_assign
 from mmseg_encnet.ops.presence import presence_targets
@@ -18,6 +19,7 @@ __all__ = [
     'assign',
     'conv3x3',
     'cross_entropy_sums',
+    'depthwise_conv2d',
     'encode',
     'mixture_assign',
     'presence_targets',

@@ -259,7 +259,7 @@ def test_labels(entry, run_tool, tmp_path, tiny_options):
     results = [
         run_tool('train', case.config, '--work-dir', 'work'),
         run_tool('test', case.config, case.checkpoint),
-        run_tool('analysis_tools/dataset_stats', case.config),
+        run_tool('analysis_tools/dataset_stats', case.config, '--jobs', 1),
         run_tool('analysis_tools/browse_dataset', case.config),
     ]
     if entry.refused:

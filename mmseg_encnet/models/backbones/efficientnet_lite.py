@@ -257,6 +257,7 @@ def _conv(
     act_cfg: dict | None = dict(type='ReLU6'),  # noqa: B006 (ConvModule copies it)
 ) -> ConvModule:
     strided = stride > 1
+    kind = 'SameConv2d' if strided else 'DepthwiseConv2d' if groups > 1 else 'Conv2d'
     return ConvModule(
         in_channels,
         out_channels,
@@ -265,7 +266,7 @@ def _conv(
         padding=0 if strided else kernel_size // 2 * dilation,
         dilation=dilation,
         groups=groups,
-        conv_cfg=dict(type='SameConv2d') if strided else None,
+        conv_cfg=dict(type=kind),
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     )
