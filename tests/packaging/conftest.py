@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='session', autouse=True)
+def unoptimized_kernels(tmp_path_factory) -> Iterator[None]:
+    """Compile without optimisation, which takes a tenth of the time."""
+    compiler = sysconfig.get_config_var('CXX')
+    if not compiler or not shutil.which(compiler.split()[0]):
+        yield
+        return
+    script = tmp_path_factory.mktemp('compiler') / 'c++'
+    script.write_text(f'#!/bin/sh\nexec {compiler} "$@" -O0\n')
+    script.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ('CC', 'CXX'):
+            patch.setenv(variable, str(script))
+        yield
 
 
 @pytest.fixture(scope='session')

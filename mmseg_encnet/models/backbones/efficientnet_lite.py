@@ -73,6 +73,8 @@ class EfficientNetLite(BaseModule):
             ImageNet weights of an installed package. They expect RGB images normalised with mean
             127 and standard deviation 128.
         in_channels: Channels of the images.
+        conv_cfg: Config of the depthwise convolutions at stride 1. Default:
+            :class:`mmseg_encnet.nn.DepthwiseConv2d`, whose gradients are faster on CPUs.
 
     Attributes:
         stage_channels: Channels of the five stages.
@@ -103,6 +105,7 @@ class EfficientNetLite(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
         in_channels: int = 3,
+        conv_cfg: dict | None = None,
     ) -> None:
         _check_choice('arch', arch, range(len(_SCALING)))
         _check_choice('output_stride', output_stride, OUTPUT_STRIDES)
@@ -148,6 +151,7 @@ class EfficientNetLite(BaseModule):
                             shortcut=(index > 0 or kind.stride == 1) and channels == out_channels,
                             norm_cfg=norm_cfg,
                             with_cp=with_cp,
+                            conv_cfg=conv_cfg or dict(type='DepthwiseConv2d'),
                         )
                     )
                     channels, dilation = out_channels, next_dilation
@@ -190,6 +194,7 @@ class InvertedBottleneck(BaseModule):
         shortcut: Whether to add the input to the output.
         norm_cfg: Config of the norms.
         with_cp: Whether to recompute activations in the backward pass.
+        conv_cfg: Config of the depthwise convolution, unless it has a stride.
     """
 
     def __init__(
@@ -203,6 +208,7 @@ class InvertedBottleneck(BaseModule):
         shortcut: bool,
         norm_cfg: dict,
         with_cp: bool,
+        conv_cfg: dict,
     ) -> None:
         super().__init__()
         self.shortcut, self.with_cp = shortcut, with_cp
@@ -210,7 +216,14 @@ class InvertedBottleneck(BaseModule):
         if expand_ratio > 1:
             self.expand = _conv(in_channels, channels, 1, norm_cfg=norm_cfg)
         self.depthwise = _conv(
-            channels, channels, kernel_size, stride, dilation, groups=channels, norm_cfg=norm_cfg
+            channels,
+            channels,
+            kernel_size,
+            stride,
+            dilation,
+            groups=channels,
+            norm_cfg=norm_cfg,
+            conv_cfg=conv_cfg,
         )
         self.project = _conv(channels, out_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
 
@@ -254,10 +267,10 @@ def _conv(
     groups: int = 1,
     *,
     norm_cfg: dict,
+    conv_cfg: dict | None = None,
     act_cfg: dict | None = dict(type='ReLU6'),  # noqa: B006 (ConvModule copies it)
 ) -> ConvModule:
     strided = stride > 1
-    kind = 'SameConv2d' if strided else 'DepthwiseConv2d' if groups > 1 else 'Conv2d'
     return ConvModule(
         in_channels,
         out_channels,
@@ -266,7 +279,7 @@ def _conv(
         padding=0 if strided else kernel_size // 2 * dilation,
         dilation=dilation,
         groups=groups,
-        conv_cfg=dict(type=kind),
+        conv_cfg=dict(type='SameConv2d') if strided else conv_cfg,
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     )

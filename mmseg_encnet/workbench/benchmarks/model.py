@@ -10,9 +10,10 @@ most.
 from __future__ import annotations
 
 import copy
+import inspect
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -157,14 +158,21 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
 def with_parts(model_cfg: dict, changes: dict[str, dict]) -> dict:
     """Return a copy of a model's config with other options of its parts.
 
-    Backbones other than ``ResNetV1s`` stay as they are.
+    Options that a part does not have are left out.
     """
     model_cfg = copy.deepcopy(model_cfg)
     for part, options in changes.items():
-        if part != 'backbone' or model_cfg['backbone']['type'] == 'ResNetV1s':
-            # `update` of the toolbox's dictionaries would merge the configs of the losses.
-            model_cfg[part] = {**model_cfg[part], **options}
+        # `update` of the toolbox's dictionaries would merge the configs of the losses.
+        changed = {**model_cfg[part], **options}
+        known = {'type', *_arguments(MODELS.get(changed['type']))}
+        model_cfg[part] = {key: value for key, value in changed.items() if key in known}
     return model_cfg
+
+
+def _arguments(part: type) -> Iterator[str]:
+    """Yield the arguments of a class and of those that it passes keywords on to."""
+    for base in part.__mro__:
+        yield from inspect.signature(base.__init__).parameters
 
 
 def with_classes(model_cfg: dict, classes: int) -> dict:

@@ -19,27 +19,28 @@ from mmseg_encnet.workbench.studies.execution import execute
 
 SECONDS = 200
 # Replaces the metric of the first attempt, which a restart from scratch would overwrite.
-MARK = {'iteration': 20, 'metric': 12.5}
+MARK = {'iteration': 10, 'metric': 12.5}
 
 
 @pytest.fixture
-def start(tmp_path: Path, tiny_options: dict) -> Callable[[], subprocess.Popen]:
-    """Start the tool on a study of a valid and an invalid variant."""
+def start(tmp_path: Path, tiny_options: dict) -> Callable[..., subprocess.Popen]:
+    """Start the tool on a study of a valid variant, by default beside an invalid one."""
     data_root = tiny_options.pop('data_root')
-    tiny_options.update({'train_cfg.max_iters': 60, 'train_cfg.val_interval': 20})
+    tiny_options.update({'train_cfg.max_iters': 30, 'train_cfg.val_interval': 10})
     # The tool adds a PresenceMetric, of which there can be only one.
     metrics = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='PresenceMetric')]
     tiny_options['test_evaluator'] = metrics
-    (tmp_path / 'small.py').write_text(
+    study = tmp_path / 'small.py'
+    content = (
         "config = 'encnet_r18_msrc21'\nmetric = 'mIoU'\nbaseline = 'EncNet'\nseeds = [0]\n"
         f'options = {tiny_options!r}\n'
-        "variants = [dict(name='EncNet'),\n"
-        "    dict(name='no codes', options={'model.decode_head.num_codes': -1})]\n"
+        "variants = [dict(name='EncNet')]\n"
     )
+    invalid = "variants += [dict(name='no codes', options={'model.decode_head.num_codes': -1})]"
     command = [
         sys.executable,
         str(ROOT / 'tools/analysis_tools/study.py'),
-        str(tmp_path / 'small.py'),
+        str(study),
         '--workers',
         '2',
         '--work-dir',
@@ -48,7 +49,8 @@ def start(tmp_path: Path, tiny_options: dict) -> Callable[[], subprocess.Popen]:
         *option_strings({'data_root': data_root}),
     ]
 
-    def popen() -> subprocess.Popen:
+    def popen(with_invalid: bool = True) -> subprocess.Popen:
+        study.write_text(content + invalid if with_invalid else content)
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -74,9 +76,9 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
             if line.split()[0] == str(first.pid) and 'studies.execution' in line
         ]
 
-    first = start()
+    first = start(with_invalid=False)
     try:
-        wait_for(lambda: progress() > 20, 'checkpoint', SECONDS)
+        wait_for(lambda: progress() > 10, 'checkpoint', SECONDS)
         first.kill()
         first.communicate()
         wait_for(lambda: not trainings(), 'end of the runs of a killed study', SECONDS)
@@ -87,14 +89,14 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
     assert not result.exists()
     (history,) = (tmp_path / 'work').glob('small/encnet_seed0_*/history.jsonl')
     entries = [json.loads(line) for line in history.read_text().splitlines()]
-    assert any('metric' in entry and entry['iteration'] == 20 for entry in entries)
+    assert any('metric' in entry and entry['iteration'] == 10 for entry in entries)
     history.write_text(
         ''.join(json.dumps(MARK if 'metric' in entry else entry) + '\n' for entry in entries)
     )
 
-    stopped = start()
+    stopped = start(with_invalid=False)
     former = progress()
-    wait_for(lambda: progress() not in (former, 60), 'progress', SECONDS)
+    wait_for(lambda: progress() not in (former, 30), 'progress', SECONDS)
     stopped.terminate()
     output, _ = stopped.communicate(timeout=SECONDS)
     assert stopped.returncode == 143, output
@@ -106,9 +108,9 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
     output, _ = second.communicate(timeout=SECONDS)
     assert second.returncode == 1, output
     content = json.loads(result.read_text())
-    assert [step for step, _ in content['validation']] == [20, 40, 60]
+    assert [step for step, _ in content['validation']] == [10, 20, 30]
     assert content['validation'][0][1] == MARK['metric']
-    assert [step for step, _ in content['loss']] == list(range(1, 61))
+    assert [step for step, _ in content['loss']] == list(range(1, 31))
     for name in ('mIoU', 'mIoU_given_presence', 'presence/mAP'):
         assert 0 <= content['metrics'][name] <= 100
     page = (tmp_path / 'results/small.md').read_text()
