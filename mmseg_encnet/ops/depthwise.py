@@ -41,12 +41,14 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
         tensor([4., 6., 6., 6., 6., 4.])
     """
     if x.dim() != 4:
-        raise ValueError(f'got x of shape {tuple(x.shape)}, expected (B, C, H, W).')
+        raise ValueError(
+            f'got x of shape {tuple(x.shape)}, expected (B, C, H, W); pass a feature map.'
+        )
     size = weight.shape[-1] if weight.dim() else 0
     if weight.shape != (x.shape[1], 1, size, size) or size % 2 == 0 or weight.dtype != x.dtype:
         raise ValueError(
             f'got weight of dtype {weight.dtype} and shape {tuple(weight.shape)}, expected '
-            f'({x.shape[1]}, 1, k, k) in {x.dtype} with an odd k.'
+            f'({x.shape[1]}, 1, k, k) in {x.dtype} with an odd k; pass one filter per channel of x.'
         )
     if dilation < 1:
         raise ValueError(f'dilation must be positive, got {dilation}.')

@@ -91,8 +91,6 @@ def case(request, tiny_data, tiny_options, tmp_path) -> tuple[str, dict, np.ndar
     return str(config), options, image, channels
 
 
-# The grid tests 8-bit images of one and four channels.
-@pytest.mark.parametrize('case', ['four of 16 bits', 'six'], indirect=True)
 def test_every_tool(case, run_tool, tiny_data, tmp_path):
     config, options, _, channels = case
     trained = run_tool('train', config, '--work-dir', 'work', options=options)

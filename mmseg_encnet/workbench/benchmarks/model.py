@@ -158,13 +158,17 @@ def run(config: str, case: Case, rounds: int) -> dict[str, Any]:
 def with_parts(model_cfg: dict, changes: dict[str, dict]) -> dict:
     """Return a copy of a model's config with other options of its parts.
 
-    Options that a part does not have are left out.
+    Changes that a part has no argument for are left out, and so are options that a part of another
+    type has no argument for.
     """
     model_cfg = copy.deepcopy(model_cfg)
     for part, options in changes.items():
         # `update` of the toolbox's dictionaries would merge the configs of the losses.
         changed = {**model_cfg[part], **options}
         known = {'type', *_arguments(MODELS.get(changed['type']))}
+        if changed['type'] == model_cfg[part]['type']:
+            # It may pass keywords on to more than its base classes.
+            known |= model_cfg[part].keys()
         model_cfg[part] = {key: value for key, value in changed.items() if key in known}
     return model_cfg
 

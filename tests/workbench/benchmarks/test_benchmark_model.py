@@ -7,6 +7,7 @@ import warnings
 
 import torch
 
+from mmseg_encnet.configuration.loading import load_config
 from mmseg_encnet.workbench.benchmarks import model, model_report
 from mmseg_encnet.workbench.memory.plan import plan_contenders
 
@@ -47,6 +48,17 @@ def test_measures_both_heads(monkeypatch):
     assert text.count('MiB | 3 |') == len(rows)
     planned = results['planned']['training step']
     assert planned['EncodingHead'] < planned['mmseg EncHead']
+
+
+def test_parts_keep_what_they_have_arguments_for():
+    cfg = load_config('encnet_lite0_msrc21').model
+    own = model.with_parts(cfg, model.CONTENDERS['EncodingHead'].changes)
+    assert own['decode_head'] == cfg['decode_head'] and own['backbone'] == cfg['backbone']
+    other = model.with_parts(cfg, model.CONTENDERS['mmseg EncHead'].changes)
+    assert 'bottleneck_kernel_size' in cfg['decode_head']
+    assert 'bottleneck_kernel_size' not in other['decode_head']
+    assert other['decode_head']['channels'] == cfg['decode_head']['channels']
+    assert other['backbone'] == {**cfg['backbone'], 'conv_cfg': dict(type='Conv2d')}
 
 
 def test_counts_what_waits_for_the_gpu(monkeypatch):

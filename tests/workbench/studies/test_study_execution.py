@@ -19,28 +19,27 @@ from mmseg_encnet.workbench.studies.execution import execute
 
 SECONDS = 200
 # Replaces the metric of the first attempt, which a restart from scratch would overwrite.
-MARK = {'iteration': 10, 'metric': 12.5}
+MARK = {'iteration': 20, 'metric': 12.5}
 
 
 @pytest.fixture
-def start(tmp_path: Path, tiny_options: dict) -> Callable[..., subprocess.Popen]:
-    """Start the tool on a study of a valid variant, by default beside an invalid one."""
+def start(tmp_path: Path, tiny_options: dict) -> Callable[[], subprocess.Popen]:
+    """Start the tool on a study of a valid and an invalid variant."""
     data_root = tiny_options.pop('data_root')
-    tiny_options.update({'train_cfg.max_iters': 30, 'train_cfg.val_interval': 10})
+    tiny_options.update({'train_cfg.max_iters': 60, 'train_cfg.val_interval': 20})
     # The tool adds a PresenceMetric, of which there can be only one.
     metrics = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='PresenceMetric')]
     tiny_options['test_evaluator'] = metrics
-    study = tmp_path / 'small.py'
-    content = (
+    (tmp_path / 'small.py').write_text(
         "config = 'encnet_r18_msrc21'\nmetric = 'mIoU'\nbaseline = 'EncNet'\nseeds = [0]\n"
         f'options = {tiny_options!r}\n'
-        "variants = [dict(name='EncNet')]\n"
+        "variants = [dict(name='EncNet'),\n"
+        "    dict(name='no codes', options={'model.decode_head.num_codes': -1})]\n"
     )
-    invalid = "variants += [dict(name='no codes', options={'model.decode_head.num_codes': -1})]"
     command = [
         sys.executable,
         str(ROOT / 'tools/analysis_tools/study.py'),
-        str(study),
+        str(tmp_path / 'small.py'),
         '--workers',
         '2',
         '--work-dir',
@@ -49,8 +48,7 @@ def start(tmp_path: Path, tiny_options: dict) -> Callable[..., subprocess.Popen]
         *option_strings({'data_root': data_root}),
     ]
 
-    def popen(with_invalid: bool = True) -> subprocess.Popen:
-        study.write_text(content + invalid if with_invalid else content)
+    def popen() -> subprocess.Popen:
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -76,9 +74,9 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
             if line.split()[0] == str(first.pid) and 'studies.execution' in line
         ]
 
-    first = start(with_invalid=False)
+    first = start()
     try:
-        wait_for(lambda: progress() > 10, 'checkpoint', SECONDS)
+        wait_for(lambda: progress() > 20, 'checkpoint', SECONDS)
         first.kill()
         first.communicate()
         wait_for(lambda: not trainings(), 'end of the runs of a killed study', SECONDS)
@@ -89,14 +87,14 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
     assert not result.exists()
     (history,) = (tmp_path / 'work').glob('small/encnet_seed0_*/history.jsonl')
     entries = [json.loads(line) for line in history.read_text().splitlines()]
-    assert any('metric' in entry and entry['iteration'] == 10 for entry in entries)
+    assert any('metric' in entry and entry['iteration'] == 20 for entry in entries)
     history.write_text(
         ''.join(json.dumps(MARK if 'metric' in entry else entry) + '\n' for entry in entries)
     )
 
-    stopped = start(with_invalid=False)
+    stopped = start()
     former = progress()
-    wait_for(lambda: progress() not in (former, 30), 'progress', SECONDS)
+    wait_for(lambda: progress() not in (former, 60), 'progress', SECONDS)
     stopped.terminate()
     output, _ = stopped.communicate(timeout=SECONDS)
     assert stopped.returncode == 143, output
@@ -108,9 +106,9 @@ def test_goes_on_where_it_was_killed(tmp_path: Path, start) -> None:
     output, _ = second.communicate(timeout=SECONDS)
     assert second.returncode == 1, output
     content = json.loads(result.read_text())
-    assert [step for step, _ in content['validation']] == [10, 20, 30]
+    assert [step for step, _ in content['validation']] == [20, 40, 60]
     assert content['validation'][0][1] == MARK['metric']
-    assert [step for step, _ in content['loss']] == list(range(1, 31))
+    assert [step for step, _ in content['loss']] == list(range(1, 61))
     for name in ('mIoU', 'mIoU_given_presence', 'presence/mAP'):
         assert 0 <= content['metrics'][name] <= 100
     page = (tmp_path / 'results/small.md').read_text()
