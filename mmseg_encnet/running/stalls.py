@@ -96,10 +96,15 @@ class Watchdog:
         self._main = threading.get_ident()
         self._step = (0, 'at the start', time.monotonic(), PATIENCE)
         self._closed = threading.Event()
-        # Of the others: status and when it last came; and when the last exchange ended.
+        # Of the others: status and when it last came; and when the last exchange ended. One that is
+        # stopped before its first status does not respond either.
+        now = time.monotonic()
         self._others: dict[int, tuple[Status, float]] = {}
+        if store is not None:
+            unknown = Status(0, False, 'at the start')
+            self._others = {other: (unknown, now) for other in range(world) if other != rank}
         self._counts: dict[int, int] = {}
-        self._exchanged = time.monotonic()
+        self._exchanged = now
         threading.Thread(target=self._watch, name='stalls', daemon=True).start()
         if store is not None:
             threading.Thread(target=self._exchange, name='stalls', daemon=True).start()
@@ -181,25 +186,23 @@ class Watchdog:
 
     def _exchange(self) -> None:
         count = 0
-        while not self._closed.wait(self._interval):
+        while not self._closed.is_set():
             count += 1
             try:
                 status = self._status()
                 self._store.set(f'status/{self._rank}', json.dumps([count, *status]))
-                for rank in range(self._world):
+                for rank in self._others:
                     key = f'status/{rank}'
-                    if rank != self._rank and self._store.check([key]):
+                    if self._store.check([key]):
                         number, *fields = json.loads(self._store.get(key))
-                        former = self._others.get(rank)
-                        if former is None or self._counts.get(rank) != number:
+                        if self._counts.get(rank) != number:
                             self._counts[rank] = number
                             self._others[rank] = (Status(*fields), time.monotonic())
-                        else:
-                            self._others[rank] = (Status(*fields), former[1])
             except RuntimeError:
                 # The store has ended, and the run with it.
                 return
             self._exchanged = time.monotonic()
+            self._closed.wait(self._interval)
 
     def _end(self, own: Status, blamed: str) -> NoReturn:
         self._stacks.parent.mkdir(parents=True, exist_ok=True)

@@ -38,11 +38,13 @@ def ended(monkeypatch) -> Ended:
     return found
 
 
-def watchdogs(folder: Path, count: int = 1, seconds: float = 0.4) -> list[Watchdog]:
+def watchdogs(
+    folder: Path, count: int = 1, seconds: float = 0.4, started: int | None = None
+) -> list[Watchdog]:
     store = HashStore() if count > 1 else None
     return [
         Watchdog(seconds, folder, rank, count, store, 'training', lambda: None)
-        for rank in range(count)
+        for rank in range(count if started is None else started)
     ]
 
 
@@ -111,6 +113,13 @@ def test_process_that_does_not_answer_is_blamed(ended, tmp_path):
     # As if it were stopped.
     second.close()
     first.beat('in training iteration 8')
+    wait(ended)
+    assert 'rank 1 does not respond' in ended.sentences[0]
+
+
+def test_process_that_never_answered_is_blamed(ended, tmp_path):
+    (first,) = watchdogs(tmp_path, 2, started=1)
+    first.beat('in training iteration 2')
     wait(ended)
     assert 'rank 1 does not respond' in ended.sentences[0]
 
