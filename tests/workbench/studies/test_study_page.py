@@ -16,6 +16,8 @@ from mmseg_encnet.workbench.studies.statistics import area_metric, summarise
 
 NAMES = (
     'clothing_lite',
+    'clothing_lite_24',
+    'clothing_lite_48',
     'camvid_lite',
     'msrc21_lite',
     'clothing_weights',
@@ -26,8 +28,8 @@ NAMES = (
     'camvid',
     'context_scenes',
 )
-# Two variants with five seeds, eight with one.
-LEAST_RUNS = {'weights': 10, 'screening': 8}
+# Two variants with five seeds, eight with one; longer trainings with a few.
+LEAST_RUNS = {'weights': 10, 'screening': 8, '48': 16}
 
 
 @pytest.mark.parametrize('name', NAMES)
