@@ -1,15 +1,11 @@
 """Weights for rare classes on CamVid, with seeds that did not serve to find them."""
 
+_base_ = './camvid_lite.py'
+
 title = 'Weights for rare classes on CamVid: other seeds'
-config = 'encnet_lite0_camvid'
-metric = 'mIoU'
-baseline = 'EncNet'
 seeds = [5, 6, 7, 8, 9]
 
 __shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
-
-options = __shared.tuned_lite(num_images=367, epochs=12)
-full_size = dict(options=__shared.tuned_lite(num_images=367, epochs=12, workers=4))
 
 variants = [
     dict(name='EncNet', group='weighted classes (EncNet: none)'),

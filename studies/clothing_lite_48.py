@@ -1,20 +1,11 @@
 """The variants of ``clothing_lite`` with 48 instead of 12 epochs."""
 
+_base_ = './clothing_lite.py'
+
 title = 'Context modules and encoders on Clothing Co-Parsing, 48 epochs'
-config = 'encnet_lite0_clothing'
-metric = 'mIoU'
-baseline = 'EncNet'
 seeds = [0, 1]
 
 __shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
 
 options = __shared.tuned_lite(num_images=583, epochs=48)
-# The same with processes that load images, for a machine with a GPU (--full-size).
 full_size = dict(options=__shared.tuned_lite(num_images=583, epochs=48, workers=4))
-
-variants = [
-    *__shared.context_modules('{}_lite0_clothing'),
-    *__shared.other_encoders(),
-    *__shared.weighted_classes('{}_lite0_clothing'),
-    *__shared.other_se_losses(),
-]

@@ -1,15 +1,11 @@
 """Recipes for rare classes on Clothing Co-Parsing, compared with one seed."""
 
+_base_ = './clothing_lite.py'
+
 title = 'Recipes for rare classes on Clothing Co-Parsing'
-config = 'encnet_lite0_clothing'
-metric = 'mIoU'
-baseline = 'EncNet'
 seeds = [0]
 
 __shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
-
-options = __shared.tuned_lite(num_images=583, epochs=12)
-full_size = dict(options=__shared.tuned_lite(num_images=583, epochs=12, workers=4))
 
 variants = [
     dict(name='EncNet', group='screened'),

@@ -96,14 +96,13 @@ class Watchdog:
         self._main = threading.get_ident()
         self._step = (0, 'at the start', time.monotonic(), PATIENCE)
         self._closed = threading.Event()
-        # Of the others: status and when it last came; and when the last exchange ended. One that is
-        # stopped before its first status does not respond either.
+        # The status of each other rank and when it arrived. The time counts from the start, so that
+        # a rank that is stopped before its first status is blamed, too.
         now = time.monotonic()
-        self._others: dict[int, tuple[Status, float]] = {}
-        if store is not None:
-            unknown = Status(0, False, 'at the start')
-            self._others = {other: (unknown, now) for other in range(world) if other != rank}
+        unknown = Status(0, False, 'at the start')
+        self._others = {other: (unknown, now) for other in range(world) if other != rank}
         self._counts: dict[int, int] = {}
+        # When the last exchange ended.
         self._exchanged = now
         threading.Thread(target=self._watch, name='stalls', daemon=True).start()
         if store is not None:
