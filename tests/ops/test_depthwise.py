@@ -140,10 +140,28 @@ def test_other_layers_are_plain(calls, options):
     assert not calls
 
 
+@pytest.mark.parametrize('of', ['float32', 'bfloat16 features', 'bfloat16 layer'])
+@pytest.mark.parametrize('options', [dict(), dict(bias=False), dict(kernel_size=5, padding=4)])
+def test_bfloat16(calls, options, of):
+    own, plain = layers(**options)
+    x = torch.randn(2, 4, 9, 8)
+    expected = outputs_and_gradients(plain, x)
+    if of == 'bfloat16 layer':
+        own = own.bfloat16()
+    with torch.autocast('cpu', torch.bfloat16, enabled=of != 'bfloat16 layer'):
+        found = outputs_and_gradients(own, x if of == 'float32' else x.bfloat16())
+    assert found[0].dtype == torch.bfloat16
+    assert [grad.dtype for grad in found[2:]] == [p.dtype for p in own.parameters()]
+    for value, wanted in zip(found, expected):
+        difference = (value.float() - wanted).norm() / wanted.norm()
+        assert difference < 0.02
+    assert len(calls) == 1
+
+
 def test_transformations_and_other_inputs_are_plain(calls):
     own, plain = layers()
     x = torch.randn(2, 4, 9, 8)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', torch.float16):
         torch.testing.assert_close(own(x), plain(x), rtol=0, atol=0)
     torch.testing.assert_close(own(x[0]), plain(x[0]), rtol=0, atol=0)
     traced = torch.jit.trace(own, x, check_trace=False)
@@ -154,7 +172,9 @@ def test_transformations_and_other_inputs_are_plain(calls):
 
     assert torch.func.grad(loss)(own.weight.detach()).shape == own.weight.shape
     own, plain = own.double(), plain.double()
-    torch.testing.assert_close(own(x.double()), plain(x.double()), rtol=0, atol=0)
+    for autocast in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            torch.testing.assert_close(own(x.double()), plain(x.double()), rtol=0, atol=0)
     assert not calls
 
 
