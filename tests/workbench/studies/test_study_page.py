@@ -29,7 +29,7 @@ NAMES = (
     'context_scenes',
 )
 # Two variants with five seeds, eight with one; longer trainings with a few.
-LEAST_RUNS = {'weights': 10, 'screening': 8, '48': 16}
+LEAST_RUNS = {'weights': 10, 'screening': 8, '24': 30, '48': 16}
 
 
 @pytest.mark.parametrize('name', NAMES)
