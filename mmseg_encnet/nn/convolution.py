@@ -14,8 +14,8 @@ _FEWEST_CHANNELS = 256
 _FEWEST_POSITIONS = 900
 # Largest ratio of the tiles' area to that of the features; at 2.25 the products would be as many.
 _LARGEST_PADDING = 1.4
-# Autocast leaves double precision as it is.
-_DTYPES = (torch.float32, torch.bfloat16)
+# Of the fast gradients of depthwise filters, and what autocast converts; float64 stays as it is.
+_DTYPES = {torch.float32, torch.bfloat16}
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -39,7 +39,7 @@ class WinogradConv2d(nn.Conv2d):
     def _suits(self, x: Tensor) -> bool:
         if (
             not _runs_plainly_on_a_cpu(self, x)
-            or _computed_dtype(x) != torch.float32
+            or _computed_dtype(x, self.weight) != torch.float32
             or min(self.in_channels, self.out_channels) < _FEWEST_CHANNELS
             or self.kernel_size != (3, 3)
             or self.padding != self.dilation
@@ -68,7 +68,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not self._suits(input):
             return super()._conv_forward(input, weight, bias)
-        dtype = _computed_dtype(input)
+        dtype = _computed_dtype(input, weight)
         out = depthwise_conv2d(input.to(dtype), weight.to(dtype), self.dilation[0])
         return out if bias is None else out + bias.to(dtype)[:, None, None]
 
@@ -76,7 +76,7 @@ class DepthwiseConv2d(nn.Conv2d):
         size = self.kernel_size[0]
         return (
             _runs_plainly_on_a_cpu(self, x)
-            and _computed_dtype(x) in _DTYPES
+            and _computed_dtype(x, self.weight) in _DTYPES
             and self.groups == self.in_channels == self.out_channels
             and self.kernel_size == (size, size)
             and size % 2 == 1
@@ -85,23 +85,23 @@ class DepthwiseConv2d(nn.Conv2d):
         )
 
 
-def _computed_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype that a convolution of features on a CPU computes in."""
-    return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+def _computed_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
+    """Return the dtype that a convolution on a CPU computes in; None for two without autocast."""
+    dtypes = {x.dtype, weight.dtype}
+    if torch.is_autocast_enabled('cpu') and dtypes <= _DTYPES:
+        return torch.get_autocast_dtype('cpu')
+    return x.dtype if len(dtypes) == 1 else None
 
 
 def _runs_plainly_on_a_cpu(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Return whether a convolution of one stride and dilation computes in single or mixed
-    precision on a CPU, and no transformation of PyTorch observes it."""
+    """Return whether a convolution of one stride and dilation computes on a CPU, and no
+    transformation of PyTorch observes it."""
     return (
         not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
         and x.dim() == 4
         and x.device.type == 'cpu'
-        and x.dtype in _DTYPES
-        and conv.weight.dtype in _DTYPES
-        and (x.dtype == conv.weight.dtype or torch.is_autocast_enabled('cpu'))
         and conv.stride == (1, 1)
         and conv.dilation[0] == conv.dilation[1]
         and conv.padding_mode == 'zeros'
