@@ -8,9 +8,9 @@ seeds = [0, 1, 2, 3, 4]
 
 __shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
 
-options = __shared.tuned_lite(num_images=583, epochs=12)
+options = __shared.tuned_lite(num_images=583, epochs=24)
 # The same with processes that load images, for a machine with a GPU (--full-size).
-full_size = dict(options=__shared.tuned_lite(num_images=583, epochs=12, workers=4))
+full_size = dict(options=__shared.tuned_lite(num_images=583, epochs=24, workers=4))
 
 variants = [
     *__shared.context_modules('{}_lite0_clothing'),

@@ -1,4 +1,4 @@
-"""The variants of ``clothing_lite`` with 48 instead of 12 epochs."""
+"""The variants of ``clothing_lite`` with 48 instead of 24 epochs."""
 
 _base_ = './clothing_lite.py'
 

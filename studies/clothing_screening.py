@@ -1,6 +1,6 @@
 """Recipes for rare classes on Clothing Co-Parsing, compared with one seed."""
 
-_base_ = './clothing_lite.py'
+_base_ = './clothing_lite_12.py'
 
 title = 'Recipes for rare classes on Clothing Co-Parsing'
 seeds = [0]

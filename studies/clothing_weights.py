@@ -1,6 +1,6 @@
 """Weights for rare classes on Clothing Co-Parsing, with seeds that did not serve to find them."""
 
-_base_ = './clothing_lite.py'
+_base_ = './clothing_lite_12.py'
 
 title = 'Weights for rare classes on Clothing Co-Parsing: other seeds'
 seeds = [5, 6, 7, 8, 9]

@@ -16,7 +16,7 @@ from mmseg_encnet.workbench.studies.statistics import area_metric, summarise
 
 NAMES = (
     'clothing_lite',
-    'clothing_lite_24',
+    'clothing_lite_12',
     'clothing_lite_48',
     'camvid_lite',
     'msrc21_lite',
@@ -28,8 +28,8 @@ NAMES = (
     'camvid',
     'context_scenes',
 )
-# Two variants with five seeds, eight with one; longer trainings with a few.
-LEAST_RUNS = {'weights': 10, 'screening': 8, '24': 30, '48': 16}
+# Of the others, every run is finished.
+INCOMPLETE = {'msrc21': 46, 'clothing_lite_48': 16}
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -52,7 +52,7 @@ def test_areas_add_up_to_the_metric(name: str) -> None:
     metric = area_metric(study)
     folder = ResultFolder(ROOT / 'studies' / 'results' / name)
     results = [result for run in study.runs if (result := folder.read(run)) is not None]
-    assert len(results) >= LEAST_RUNS.get(name.rpartition('_')[2], 12)
+    assert len(results) >= INCOMPLETE.get(name, len(study.runs))
     assert [metric(result.image_areas().sum(axis=0)) for result in results] == pytest.approx(
         [result.metrics[study.metric] for result in results], abs=0.006
     )
