@@ -23,6 +23,7 @@ NAMES = (
     'clothing_weights',
     'camvid_weights',
     'clothing_screening',
+    'clothing_recipe',
     'camvid_screening',
     'msrc21',
     'camvid',
