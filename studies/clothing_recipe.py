@@ -1,20 +1,24 @@
 """Training on whole photographs of Clothing Co-Parsing, as the shipped network was, or on crops."""
 
-title = 'Whole photographs or crops of Clothing Co-Parsing'
-config = 'encnet_lite0_clothing'
-metric = 'mIoU'
-baseline = 'EncNet'
-seeds = [0, 1, 2, 3, 4]
+_base_ = './clothing_lite.py'
 
-__shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['tuned_lite'])
-__crops = __shared.tuned_lite(num_images=583, epochs=24)
+title = 'Whole photographs or crops of Clothing Co-Parsing'
+
+__shared = __import__('mmseg_encnet.workbench.studies.options', fromlist=['weighted_classes'])
+__crops = _base_.options
 __group = 'recipe (EncNet: crops)'
+(__weighted,) = __shared.weighted_classes('{}_lite0_clothing', modules=['EncNet'])
+
+# Only the variants on crops have options of the base study.
+options = dict(_delete_=True)
+full_size = dict(_delete_=True)
 
 variants = [
     dict(name='EncNet', group=__group, options=__crops),
-    *(
-        {**variant, 'group': __group, 'options': {**__crops, **variant['options']}}
-        for variant in __shared.weighted_classes('{}_lite0_clothing', modules=['EncNet'])
+    dict(
+        name='EncNet, weighted classes',
+        group=__group,
+        options={**__crops, **__weighted['options']},
     ),
     dict(
         name='whole photographs',
